@@ -1,0 +1,144 @@
+"""Read the two files a run leaves for scoring: predictions (id to text) and null odds (id to number)."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from albertqa.data.example import Example
+from albertqa.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class IdDifference:
+    """Where the ids of a predictions file and a data set differ.
+
+    Attributes:
+        missing: Questions without a prediction, in the order of the data set.
+        unknown: Predictions for no question of the data set, in the order of the file.
+    """
+
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def compare_ids(examples: Iterable[Example], predictions: Mapping[str, object]) -> IdDifference:
+    """Compare the question ids of a data set with those of a predictions or null odds file.
+
+    Args:
+        examples: The data set.
+        predictions: Anything keyed by question id.
+
+    Returns:
+        The ids that only one of the two has.
+    """
+    question_ids = dict.fromkeys(example.id for example in examples)
+    return IdDifference(
+        missing=tuple(question_id for question_id in question_ids if question_id not in predictions),
+        unknown=tuple(question_id for question_id in predictions if question_id not in question_ids),
+    )
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Read a predictions file: a JSON object of question id to answer text.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        The answer text of each question id, in file order.
+
+    Raises:
+        DataError: The file is missing, not UTF-8, not JSON, not such an object, or names an id twice.
+    """
+    predictions: dict[str, str] = {}
+    for question_id, value in _read_object(path, "answer text").items():
+        if not isinstance(value, str):
+            raise DataError(
+                f"{path}: question {question_id}: expected the answer text, found {_kind(value)}; "
+                'write the text itself, "" for no answer'
+            )
+        predictions[question_id] = value
+    return predictions
+
+
+def read_null_odds(path: Path) -> dict[str, float]:
+    """Read a null odds file: a JSON object of question id to null score minus best answer's score.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        The null odds of each question id, in file order (the official threshold search depends on it).
+
+    Raises:
+        DataError: The file is missing, not UTF-8, not JSON, not such an object, or names an id twice.
+    """
+    null_odds: dict[str, float] = {}
+    for question_id, value in _read_object(path, "number").items():
+        if not isinstance(value, float) or math.isnan(value):
+            raise DataError(
+                f"{path}: question {question_id}: expected a number, found {_kind(value)}; "
+                "write null score minus best answer's score"
+            )
+        null_odds[question_id] = value
+    return null_odds
+
+
+def _read_object(path: Path, value_name: str) -> dict[str, object]:
+    """Read a JSON object; all its numbers become floats."""
+    try:
+        # utf-8-sig: also without the byte order mark that Windows editors put first.
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        found = error.object[error.start]
+        raise DataError(
+            f"{path}: byte {error.start}: expected UTF-8, found 0x{found:02x}; save the file as UTF-8"
+        ) from error
+
+    def refuse_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        content: dict[str, object] = {}
+        for key, value in pairs:
+            if key in content:
+                raise DataError(f"{path}: {key!r} is there twice; keep one {value_name} for each question id")
+            content[key] = value
+        return content
+
+    try:
+        # Integers as floats: one number type, and no limit on the number of digits.
+        content = json.loads(text, object_pairs_hook=refuse_repeated_keys, parse_int=float)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}: line {error.lineno}, column {error.colno}: broken JSON: {error.msg}; "
+            f"expected an object of question id to {value_name}"
+        ) from error
+    except RecursionError as error:
+        raise DataError(
+            f"{path}: JSON nested too deeply; expected one object of question id to {value_name}"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: expected an object of question id to {value_name}, found {_kind(content)} at the top; "
+            f'write {{"ID": {value_name}, …}}'
+        )
+    return content
+
+
+def _kind(value: object) -> str:
+    """Name what JSON value this is, as a person would."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float():
+            return "NaN" if math.isnan(value) else f"the number {value:g}"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"

@@ -1,0 +1,1 @@
+"""Tests of the metric, against a reference written from its semantics."""
