@@ -1,0 +1,183 @@
+"""Write examples as SQuAD's own JSON, and the repaired copy of a data set with the list of what it had to leave out."""
+
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.problem import Problem, one_line
+from albertqa.data.read import ReadResult
+from albertqa.errors import DataError
+
+_TEXT_SUFFIXES = {".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class RepairedCopy:
+    """What became of one file's repaired copy.
+
+    Attributes:
+        source: The input as the user named it.
+        path: The copy; None where none was written.
+        dropped_path: The list of what is not in the copy, with reasons; None where no copy was written.
+        num_questions: Questions in the copy.
+        num_repaired: Those of them in which something was mended or filled in.
+        num_dropped: Questions, articles and paragraphs of the input that are not in the copy.
+        reason: Why no copy was written; empty where one was.
+    """
+
+    source: str
+    path: str | None = None
+    dropped_path: str | None = None
+    num_questions: int = 0
+    num_repaired: int = 0
+    num_dropped: int = 0
+    reason: str = ""
+
+
+def squad_document(examples: Sequence[Example]) -> dict[str, object]:
+    """Give examples in SQuAD's own form, v2.0 where some question has no answer and v1.1 otherwise.
+
+    Neighbours with the same title share an article, neighbours with the same context a paragraph; the order stays.
+
+    Args:
+        examples: The data set.
+
+    Returns:
+        The document, ready for `json.dump`.
+    """
+    is_v2 = has_unanswerable(examples)
+    articles = []
+    for title, of_title in itertools.groupby(examples, key=lambda example: example.title):
+        paragraphs = [
+            {"context": context, "qas": [_question(example, is_v2) for example in of_context]}
+            for context, of_context in itertools.groupby(of_title, key=lambda example: example.context)
+        ]
+        articles.append({"title": title, "paragraphs": paragraphs})
+    return {"version": "v2.0" if is_v2 else "1.1", "data": articles}
+
+
+def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Path]:
+    """Say where the repaired copies go, before anything is read.
+
+    Args:
+        sources: The inputs.
+        out: A file for one input; a folder, made if need be, for any number.
+
+    Returns:
+        One path for each input: `out`, or `out/<stem>.json`.
+
+    Raises:
+        DataError: Several inputs for one file, two inputs of one name, an input in the way, or no such folder.
+    """
+    shown = one_line(str(out))
+    if len(sources) > 1 and not out.is_dir() and (out.exists() or out.suffix):
+        raise DataError(
+            f"{shown}: expected a folder for the repaired copies of {len(sources)} files, found a file name"
+        )
+    is_file = len(sources) == 1 and not out.is_dir()
+    paths = [out] if is_file else [out / f"{_stem(source)}.json" for source in sources]
+    written = [*paths, *map(dropped_path, paths)]
+    for number, path in enumerate(written):
+        if path in written[:number]:
+            raise DataError(f"{one_line(str(path))}: two inputs would be repaired to this name; repair them one by one")
+        if any(_same_file(path, Path(source)) for source in sources):
+            raise DataError(f"{one_line(str(path))}: this is an input, which is never overwritten; name another")
+    _make_folder(paths[0].parent, may_make=not is_file)
+    return paths
+
+
+def dropped_path(path: Path) -> Path:
+    """Name the list of what a repaired copy leaves out."""
+    return path.with_name(path.name + ".dropped.json")
+
+
+def write_repaired_copy(result: ReadResult, path: Path) -> RepairedCopy:
+    """Write a repaired copy, and beside it the list of what could not be repaired (`[]` where nothing was lost).
+
+    Args:
+        result: The data set as read.
+        path: Where the copy goes; replaced as a whole or not at all.
+
+    Returns:
+        What was written, or why nothing was.
+
+    Raises:
+        DataError: The folder cannot be written to.
+    """
+    if not result.complete:
+        return RepairedCopy(result.name, reason=f"unusable as a whole: {result.problems[-1].message}")
+    kept = [(entry.repaired, entry.problems) for entry in result.entries if entry.repaired is not None]
+    examples = [example for example, _ in kept]
+    if not examples:
+        return RepairedCopy(result.name, reason="no question of it can be used or repaired")
+    changed = sum(any(problem.repairable for problem in problems) for _, problems in kept)
+    dropped = _dropped(result)
+    lost = dropped_path(path)
+    _write_whole(lost, json.dumps(dropped, indent=1))
+    _write_whole(path, json.dumps(squad_document(examples), ensure_ascii=False))
+    return RepairedCopy(result.name, str(path), str(lost), len(examples), changed, len(dropped))
+
+
+def _question(example: Example, is_v2: bool) -> dict[str, object]:
+    answers = [{"text": gold.text, "answer_start": gold.answer_start} for gold in example.golds]
+    question: dict[str, object] = {"id": example.id, "question": example.question, "answers": answers}
+    return question | {"is_impossible": not example.has_answer} if is_v2 else question
+
+
+def _dropped(result: ReadResult) -> list[dict[str, object]]:
+    """List what the copy lacks: questions beyond repair, then articles and paragraphs that hold none we can read."""
+    lost = [entry for entry in result.entries if entry.repaired is None]
+    listed = [_dropped_item(entry.place, entry.question_id, entry.problems) for entry in lost]
+    of_questions = {id(problem) for entry in result.entries for problem in entry.problems}
+    others = [problem for problem in result.errors if id(problem) not in of_questions]
+    return listed + [_dropped_item(problem.place, "", (problem,)) for problem in others]
+
+
+def _dropped_item(place: str, question_id: str, problems: tuple[Problem, ...]) -> dict[str, object]:
+    beyond = [problem for problem in problems if problem.is_error and not problem.repairable]
+    reasons = [{"kind": problem.kind, "message": problem.message} for problem in beyond]
+    return {"id": question_id, "place": place, "reasons": reasons}
+
+
+def _stem(source: str | os.PathLike[str]) -> str:
+    path = Path(os.fspath(source).replace(":", "-"))
+    while path.suffix.lower() in _TEXT_SUFFIXES:
+        path = path.with_suffix("")
+    return path.name
+
+
+def _same_file(written: Path, source: Path) -> bool:
+    try:
+        return written.exists() and source.exists() and written.samefile(source)
+    except (OSError, ValueError):
+        return False
+
+
+def _make_folder(folder: Path, *, may_make: bool) -> None:
+    shown = one_line(str(folder))
+    if not may_make and not folder.is_dir():
+        raise DataError(f"{shown}: there is no such folder for the repaired copy; make it first")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{shown}: the folder cannot be made: {error.strerror}") from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file as a whole: a reader sees the old one or the new one, also after a crash."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{one_line(str(path))}: cannot be written: {error.strerror or error}") from error
