@@ -1,1 +1,1 @@
-"""."""
+"""Ask a trained model questions."""

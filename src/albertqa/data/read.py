@@ -18,6 +18,7 @@ import logging
 import os
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from albertqa.data.entry import Entry, read_entry
@@ -106,6 +107,33 @@ def load_examples(
         counts = ", ".join(f"{kind} {count:,}" for kind, count in Counter(item.kind for item in warnings).items())
         _log.warning("%s: accepted with warnings (%s). %s", result.name, counts, advice)
     return result.examples
+
+
+def load_several(sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None) -> list[Example]:
+    """Read several data sets as one (see `load_examples`).
+
+    Args:
+        sources: Paths or names, in the order in which their questions shall stand; at least one.
+        limit: Read only this many questions in all.
+
+    Returns:
+        The examples.
+
+    Raises:
+        DataError: A problem in one of them, or an id that two of them share.
+    """
+    examples: list[Example] = []
+    owners: dict[str, str] = {}
+    for source in sources:
+        left = None if limit is None else limit - len(examples)
+        if left == 0:
+            break
+        for example in load_examples(source, limit=left):
+            owner = owners.setdefault(example.id, os.fspath(source))
+            if owner != os.fspath(source):
+                raise DataError(f"{source}: question {example.id} is also in {owner}; ids must be unique. Rename one")
+            examples.append(example)
+    return examples
 
 
 def read(

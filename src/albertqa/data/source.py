@@ -14,9 +14,12 @@ from albertqa.data.csv_text import parse_csv_text
 from albertqa.data.json_text import parse_json_text
 from albertqa.data.problem import SourceError, one_line, quoted
 from albertqa.data.record import Broken, Record
+from albertqa.data.starter import starter_file
 from albertqa.data.unpack import GZIP_MAGIC, PARQUET_MAGIC, decoded, gunzip, stored_bytes
 from albertqa.errors import DataError
 
+# Names of the bundled data, and whether they mean its v2.0 form.
+_STARTER_NAMES = {"starter": False, "starter-v2": True}
 _LINE_SUFFIXES = {".jsonl", ".ndjson"}
 _JSON_SUFFIXES = {".json", *_LINE_SUFFIXES}
 
@@ -75,9 +78,22 @@ def open_source(source: object, split: str | None, max_unpacked_bytes: int) -> S
     if folder and _exists(Path(folder)) and Path(folder).is_dir():
         chosen = _one_split(text, folder_split, split)
         return Source("saved-dataset", tables.dataset_records(hub.load_folder(Path(folder), chosen)))
+    name, _, stated = text.partition(":")
+    if name in _STARTER_NAMES:
+        return _file(_starter(name, _one_split(text, stated, split)), max_unpacked_bytes)
     if (named := hub.parse_hub_name(text)) is not None:
         return Source("hub", tables.dataset_records(hub.fetch(named[0], _one_split(text, named[1], split))))
     raise SourceError("no-such-file", f"there is no such file or folder{_similar_name(path)}")
+
+
+def _starter(name: str, split: str | None) -> Path:
+    """Find a part of the bundled starter set; its dev part is called validation, too, as on the Hub."""
+    if split is None:
+        raise SourceError("no-such-file", f"the starter set has two parts; name one: {name}:train or {name}:validation")
+    part = {"train": "train", "validation": "dev", "dev": "dev"}.get(split)
+    if part not in ("train", "dev"):
+        raise SourceError("no-such-file", f"the starter set has no part {quoted(split)}; name {name}:train or {name}:validation")
+    return starter_file("train" if part == "train" else "dev", version_2=_STARTER_NAMES[name])
 
 
 def _one_split(source: str, stated: str | None, asked: str | None) -> str | None:

@@ -1,1 +1,1 @@
-"""."""
+"""Windows → span logits → n-best, null score, answer text."""

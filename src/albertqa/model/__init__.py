@@ -1,1 +1,1 @@
-"""."""
+"""Build or load ALBERT; padding-free attention; span loss; the starter encoder."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError, SettingsError
-from albertqa.score import QuestionScore, compare_ids, read_null_odds, read_predictions, score, score_each
+from albertqa.scoring import QuestionScore, compare_ids, read_null_odds, read_predictions, score, score_each
 
 from . import reference
 from .cases import Case, cases

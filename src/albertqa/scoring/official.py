@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.errors import DataError, SettingsError
-from albertqa.score.metric import QuestionScore, score_answer
+from albertqa.scoring.metric import QuestionScore, score_answer
 
 
 def score(

@@ -4,11 +4,11 @@
 `difference_interval` say how sure a figure is.
 """
 
-from albertqa.score.interval import Interval, difference_interval, mean_interval
-from albertqa.score.metric import QuestionScore, exact_match, f1, normalize_answer, score_answer
-from albertqa.score.official import score, score_each
-from albertqa.score.predictions import IdDifference, compare_ids, read_null_odds, read_predictions
-from albertqa.score.threshold import Threshold, apply_threshold, tune_threshold
+from albertqa.scoring.interval import Interval, difference_interval, mean_interval
+from albertqa.scoring.metric import QuestionScore, exact_match, f1, normalize_answer, score_answer
+from albertqa.scoring.official import score, score_each
+from albertqa.scoring.predictions import IdDifference, compare_ids, read_null_odds, read_predictions
+from albertqa.scoring.threshold import Threshold, apply_threshold, tune_threshold
 
 __all__ = [
     "IdDifference",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
-from albertqa.score import compare_ids, read_null_odds, read_predictions
+from albertqa.scoring import compare_ids, read_null_odds, read_predictions
 
 
 def write(folder: Path, content: bytes) -> Path:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
-from albertqa.score import apply_threshold, score, tune_threshold
+from albertqa.scoring import apply_threshold, score, tune_threshold
 
 from .cases import Case, cases, odds
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
-from albertqa.score.official import mean_percent, require_null_odds, score_each
+from albertqa.scoring.official import mean_percent, require_null_odds, score_each
 
 _SAME_SCORE = 1e-9
 """Sums of scores closer than this are equal: what rounding alone can do to them."""

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from albertqa.errors import DataError
-from albertqa.score import exact_match, f1, metric, normalize_answer, score_answer
+from albertqa.scoring import exact_match, f1, metric, normalize_answer, score_answer
 
 from . import reference
 from .cases import texts

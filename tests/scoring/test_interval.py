@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from albertqa.errors import DataError, SettingsError
-from albertqa.score import difference_interval, interval, mean_interval
+from albertqa.scoring import difference_interval, interval, mean_interval
 
 
 def test_the_interval_equals_a_resampling_question_by_question() -> None:

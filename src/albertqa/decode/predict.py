@@ -1,0 +1,77 @@
+"""Run a model over the windows of a store: logits for decoding and the loss, in one pass."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from albertqa.decode.spans import WindowLogits
+from albertqa.model.load import SpanModel
+from albertqa.model.packed import span_losses
+from albertqa.windows.batches import by_length, pack
+from albertqa.windows.store import WindowStore
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the windows gave.
+
+    Attributes:
+        logits: Logits of every window, in the store's order.
+        losses: Loss of every window against its labels, (W,) float64.
+        seconds: Time of the pass.
+    """
+
+    logits: WindowLogits
+    losses: NDArray[np.float64]
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the windows."""
+        return float(self.losses.mean())
+
+
+def run_windows(
+    model: SpanModel,
+    store: WindowStore,
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> Pass:
+    """Give logits and loss of every window.
+
+    Windows run sorted by length under a token budget; the results come back in the store's order.
+
+    Args:
+        model: The model; left in the mode it is in.
+        store: The windows, at least one.
+        batch_size: Windows of the longest kind that one forward may hold; of shorter ones it holds more.
+        progress: Called after each forward with the number of windows done in it.
+
+    Returns:
+        Logits, losses, time.
+    """
+    begun = time.perf_counter()
+    lengths = store.lengths
+    first_token = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    start, end = (np.empty(first_token[-1], dtype=np.float32) for _ in range(2))
+    losses = np.empty(len(store), dtype=np.float64)
+    was_training = model.model.training
+    model.model.eval()
+    try:
+        with torch.inference_mode():
+            for indices in by_length(lengths, max_tokens=batch_size * store.max_seq_length):
+                batch = pack(store, indices).to(model.device)
+                start_logits, end_logits = model.logits(batch)
+                losses[indices] = span_losses(start_logits, end_logits, batch).double().cpu().numpy()
+                spans = np.concatenate([np.arange(first_token[i], first_token[i + 1]) for i in indices])
+                start[spans], end[spans] = start_logits.cpu().numpy(), end_logits.cpu().numpy()
+                if progress is not None:
+                    progress(len(indices))
+    finally:
+        model.model.train(was_training)
+    return Pass(WindowLogits(start, end, first_token), losses, time.perf_counter() - begun)

@@ -1,0 +1,260 @@
+"""Span logits → n-best answers, vectorised over windows.
+
+Per window the top starts and top ends are crossed; pairs outside the context, reversed, or longer than
+`max_answer_length` tokens are dropped; the rest of a question's windows are pooled and the best kept. No answer is ever
+invented: where no pair is valid, there is none.
+
+Ties: of equal logits the earlier token counts as the better; of equal scores the earlier window, then the earlier
+start, then the earlier end.
+
+Source: `postprocess_qa_predictions` of `run_qa.py` (Transformers); there ties are left to the sort, and a question
+without a valid pair gets the answer "empty".
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albertqa.data.example import Example
+from albertqa.windows.store import WindowStore
+
+Float32Array: TypeAlias = NDArray[np.float32]
+UInt64Array: TypeAlias = NDArray[np.uint64]
+
+# No null score can exceed a best answer that is not there; JSON has no infinity.
+NO_ANSWER_SCORE_DIFF = 1e6
+
+_WINDOWS_PER_CHUNK = 1024
+_TOKEN_BITS = np.uint64(16)
+_TOKEN_MASK = np.uint64(0xFFFF)
+_PAIR_BITS = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One possible answer.
+
+    Attributes:
+        text: The answer, verbatim from the context; "" for "no answer".
+        start_char: First character in the context.
+        end_char: Character after the last one.
+        start_logit: Logit of the first token as start.
+        end_logit: Logit of the last token as end.
+        probability: Softmax of the scores over the question's n-best.
+    """
+
+    text: str
+    start_char: int
+    end_char: int
+    start_logit: float
+    end_logit: float
+    probability: float
+
+    @property
+    def score(self) -> float:
+        """Start logit plus end logit, added in fp32 as they are ranked."""
+        return float(np.float32(self.start_logit) + np.float32(self.end_logit))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says to one question.
+
+    Attributes:
+        id: The example's id.
+        text: The answer; "" for "no answer" and where no span is valid.
+        n_best: Best candidates, best first; on v2.0 "no answer" is among them.
+        null_score: v2.0: score of "no answer", the least over the windows; None on v1.1.
+        score_diff: v2.0: null score less the best answer's score; None on v1.1.
+    """
+
+    id: str
+    text: str
+    n_best: tuple[Candidate, ...]
+    null_score: float | None = None
+    score_diff: float | None = None
+
+    @property
+    def best_answer(self) -> Candidate | None:
+        """The best candidate that is an answer, whatever the null score."""
+        return next((candidate for candidate in self.n_best if candidate.end_char > candidate.start_char), None)
+
+
+@dataclass(frozen=True)
+class WindowLogits:
+    """Logits of all windows of a store, laid end to end in the store's order.
+
+    Attributes:
+        start: Start logits.
+        end: End logits.
+        first_token: First position of each window in them, and their length last.
+
+    Shapes:
+        start, end: (T,) float32, T the tokens of all windows
+        first_token: (W + 1,) int64
+    """
+
+    start: Float32Array
+    end: Float32Array
+    first_token: NDArray[np.int64]
+
+
+def decode(
+    logits: WindowLogits,
+    store: WindowStore,
+    examples: Sequence[Example],
+    *,
+    n_best_size: int = 20,
+    max_answer_length: int = 30,
+    version_2: bool = False,
+    null_score_diff_threshold: float = 0.0,
+) -> list[Prediction]:
+    """Turn logits into predictions.
+
+    Args:
+        logits: Logits of every window of the store.
+        store: The windows.
+        examples: The examples that the store was built from, in its order.
+        n_best_size: Top starts and top ends of a window, and candidates kept for a question.
+        max_answer_length: Longest answer, tokens.
+        version_2: Whether "no answer" is a candidate.
+        null_score_diff_threshold: Predict "" where the null score beats the best answer's by more than this.
+
+    Returns:
+        One prediction an example, in order.
+    """
+    window, start, end, score = _ranked_pairs(logits, store, n_best_size, max_answer_length)
+    example_of_pair = store.columns["example_index"][window]
+    first = np.searchsorted(example_of_pair, np.arange(len(examples)), side="left")
+    last = np.searchsorted(example_of_pair, np.arange(len(examples)), side="right")
+    null_start, null_end = logits.start[logits.first_token[:-1]], logits.end[logits.first_token[:-1]]
+    predictions = []
+    for index, example in enumerate(examples):
+        pairs = slice(first[index], min(last[index], first[index] + n_best_size))
+        spans = list(_spans(store, example, window[pairs], start[pairs], end[pairs]))
+        starts = logits.start[logits.first_token[window[pairs]] + start[pairs]]
+        ends = logits.end[logits.first_token[window[pairs]] + end[pairs]]
+        found = [(*span, float(s), float(e)) for span, s, e in zip(spans, starts, ends, strict=True)]
+        scores = score[pairs]
+        if not version_2:
+            n_best = _with_probabilities(found, scores)
+            predictions.append(Prediction(example.id, n_best[0].text if n_best else "", n_best))
+            continue
+        windows = np.arange(store.first_window[index], store.first_window[index + 1])
+        null_scores = null_start[windows] + null_end[windows]
+        null_window = windows[int(np.argmin(null_scores))]
+        null_score = null_scores.min()
+        difference = float(null_score) - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
+        # Among the n-best by its score; appended where it would fall out of them.
+        at = min(int(np.searchsorted(-scores, -null_score, side="right")), n_best_size)
+        kept = n_best_size if at == n_best_size else n_best_size - 1
+        null = ("", 0, 0, float(null_start[null_window]), float(null_end[null_window]))
+        found = [*found[:at], null, *found[at:kept]]
+        scores = np.concatenate([scores[:at], [null_score], scores[at:kept]])
+        best = spans[0][0] if spans else ""
+        text = "" if difference > null_score_diff_threshold else best
+        n_best = _with_probabilities(found, scores)
+        predictions.append(Prediction(example.id, text, n_best, float(null_score), difference))
+    return predictions
+
+
+def _spans(
+    store: WindowStore, example: Example, window: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Iterator[tuple[str, int, int]]:
+    """Give text, start and end character of token spans."""
+    known = {}
+    for index in dict.fromkeys(window.tolist()):
+        known[index] = store[index]
+    for index, first, last in zip(window.tolist(), start.tolist(), end.tolist(), strict=True):
+        one = known[index]
+        start_char = int(one.start_char[first - one.context_start])
+        end_char = int(one.end_char[last - one.context_start])
+        yield example.context[start_char:end_char], start_char, end_char
+
+
+def _with_probabilities(
+    found: Sequence[tuple[str, int, int, float, float]], scores: Float32Array
+) -> tuple[Candidate, ...]:
+    if not found:
+        return ()
+    weights = np.exp(scores.astype(np.float64) - float(scores.max()))
+    probabilities = weights / weights.sum()
+    return tuple(Candidate(*one, float(p)) for one, p in zip(found, probabilities, strict=True))
+
+
+def _ranked_pairs(
+    logits: WindowLogits, store: WindowStore, n_best_size: int, max_answer_length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Float32Array]:
+    """Give the valid pairs of all windows: window, start token, end token, score; by example, best first."""
+    parts = [
+        _pairs_of(logits, store, first, min(first + _WINDOWS_PER_CHUNK, len(store)), n_best_size, max_answer_length)
+        for first in range(0, len(store), _WINDOWS_PER_CHUNK)
+    ]
+    window, key = (np.concatenate(column) for column in zip(*parts, strict=True))
+    score = _from_ordered(key >> _PAIR_BITS)
+    start = (_TOKEN_MASK - ((key >> _TOKEN_BITS) & _TOKEN_MASK)).astype(np.int64)
+    end = (_TOKEN_MASK - (key & _TOKEN_MASK)).astype(np.int64)
+    order = np.lexsort((end, start, window, -score, store.columns["example_index"][window]))
+    return window[order], start[order], end[order], score[order]
+
+
+def _pairs_of(
+    logits: WindowLogits, store: WindowStore, first: int, last: int, n_best_size: int, max_answer_length: int
+) -> tuple[NDArray[np.int64], UInt64Array]:
+    """Give the best valid pairs of windows first..last as (window, key); a greater key is a better pair."""
+    lengths = store.lengths[first:last].astype(np.int64)
+    begin = logits.first_token[first:last]
+    column = np.arange(int(lengths.max()))
+    inside = column < lengths[:, None]
+    at = np.minimum(begin[:, None] + column, len(logits.start) - 1)
+    top_start = _top_tokens(logits.start[at], inside, n_best_size)
+    top_end = _top_tokens(logits.end[at], inside, n_best_size)
+    num_context = (store.columns["end_token"] - store.columns["first_token"])[first:last].astype(np.int64)
+    context_end = lengths - len(store.layout.suffix)
+    context_start = (context_end - num_context)[:, None, None]
+    start, end = top_start[:, :, None], top_end[:, None, :]
+    valid = (
+        (start >= context_start)
+        & (end < context_end[:, None, None])
+        & (end >= start)
+        & (end - start < max_answer_length)
+    )
+    safe_start, safe_end = np.maximum(start, 0), np.maximum(end, 0)
+    score = logits.start[begin[:, None, None] + safe_start] + logits.end[begin[:, None, None] + safe_end]
+    tokens = (_TOKEN_MASK - safe_start.astype(np.uint64)) << _TOKEN_BITS | (_TOKEN_MASK - safe_end.astype(np.uint64))
+    key = np.where(valid, _to_ordered(score) << _PAIR_BITS | tokens, np.uint64(0)).reshape(last - first, -1)
+    kept = min(n_best_size, key.shape[1])
+    key = np.partition(key, key.shape[1] - kept, axis=1)[:, -kept:]
+    row, at_pair = np.nonzero(key)
+    return row.astype(np.int64) + first, key[row, at_pair]
+
+
+def _top_tokens(values: Float32Array, inside: NDArray[np.bool_], n_best_size: int) -> NDArray[np.int64]:
+    """Give the positions of the greatest logits of each row; -1 where a row has fewer tokens.
+
+    Shapes:
+        values, inside: (W, T)
+        returns: (W, N)
+    """
+    tokens = _TOKEN_MASK - np.arange(values.shape[1], dtype=np.uint64)
+    key = np.where(inside, _to_ordered(values) << _TOKEN_BITS | tokens, np.uint64(0))
+    kept = min(n_best_size, key.shape[1])
+    key = np.partition(key, key.shape[1] - kept, axis=1)[:, -kept:]
+    return np.where(key > 0, (_TOKEN_MASK - (key & _TOKEN_MASK)).astype(np.int64), -1)
+
+
+def _to_ordered(values: Float32Array) -> UInt64Array:
+    """Map fp32 to integers of 32 bits in the same order, so that rank and tie-break fit one sortable key."""
+    # -0.0 + 0.0 is 0.0: the two zeros are equal as logits and must be as keys.
+    bits = (values.astype(np.float32) + np.float32(0.0)).view(np.uint32)
+    negative = bits >> np.uint32(31) == 1
+    return np.where(negative, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+
+
+def _from_ordered(keys: UInt64Array) -> Float32Array:
+    bits = keys.astype(np.uint32)
+    negative = bits >> np.uint32(31) == 0
+    return np.where(negative, ~bits, bits & np.uint32(0x7FFFFFFF)).astype(np.uint32).view(np.float32)

@@ -1,0 +1,408 @@
+"""The recipe, top to bottom: settings in, finished run directory out.
+
+    data → windows → model → steps, with an evaluation at every interval → best/ and final/
+
+Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
+"""
+
+import dataclasses
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from albertqa import rundir
+from albertqa.config import Settings, check_settings, load_settings, to_toml
+from albertqa.data.content import content_sha256
+from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.read import load_several
+from albertqa.errors import ModelError, RunError, SettingsError
+from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
+from albertqa.model.memory import keep_freed_memory
+from albertqa.scoring.evaluate import Evaluation, evaluate_windows, write_predictions
+from albertqa.training.checkpoint import TrainState, load_checkpoint, newest_checkpoint, save_checkpoint
+from albertqa.training.display import Display, Silent
+from albertqa.training.interrupt import StopRequest
+from albertqa.training.loop import Plan, Record, plan_steps, train_steps
+from albertqa.training.optimizer import build_optimizer
+from albertqa.training.trackers import Trackers
+from albertqa.windows.build import build_windows
+from albertqa.windows.store import WindowStore
+from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from rich.console import Console  # noqa: F401
+
+# What may differ when a run goes on: nothing of these changes a result.
+_FREE_ON_RESUME = {"output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run: The run directory.
+        status: ``finished``, ``stopped early`` or ``interrupted``.
+        step: Optimizer steps done.
+        best_step: Step of ``best/``; 0 where nothing was evaluated yet.
+        scores: Content of ``eval.json``, the evaluation of ``best/``; empty where nothing was evaluated yet.
+        signal_number: The signal that interrupted it, or None.
+    """
+
+    run: Path
+    status: str
+    step: int
+    best_step: int
+    scores: dict[str, float | int]
+    signal_number: int | None = None
+
+
+def train(settings: Settings, *, resume: bool = False, display: Display | None = None) -> RunResult:
+    """Fine-tune a model as the settings say.
+
+    Args:
+        settings: The settings.
+        resume: Go on with the run in `settings.output_dir` from its newest whole checkpoint.
+        display: Where to report; None: nowhere.
+
+    Returns:
+        How the run ended.
+
+    Raises:
+        AlbertQAError: Something the user can act on; nothing of the run is lost.
+    """
+    check_settings(settings)
+    show = display or Silent()
+    run = settings.output_dir
+    _claim(run, settings, resume=resume)
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+
+    # Data and windows.
+    folder = resolve_model(settings.model)
+    tokenizer = load_tokenizer(folder)
+    train_examples = load_several(settings.train_file, limit=settings.max_train_examples)
+    eval_examples = load_several(settings.validation_file, limit=settings.max_eval_examples)
+    version_2 = settings.version_2_with_negative
+    if version_2 is None:
+        version_2 = has_unanswerable(train_examples) or has_unanswerable(eval_examples)
+    lengths = {"max_seq_length": settings.max_seq_length, "doc_stride": settings.doc_stride}
+    train_store = build_windows(train_examples, tokenizer, **lengths)
+    eval_store = build_windows(eval_examples, tokenizer, **lengths)
+    show.say(f"train: {len(train_examples):,} questions, {len(train_store):,} windows of "
+             f"{train_store.lengths.mean():.0f} tokens on average; "
+             f"validation: {len(eval_examples):,} questions, {len(eval_store):,} windows")  # fmt: skip
+    facts = {
+        "train": _data_facts(settings.train_file, train_examples, train_store),
+        "validation": _data_facts(settings.validation_file, eval_examples, eval_store),
+    }
+    del train_examples  # the windows are on the disk; memory stays flat
+
+    # Model, optimizer, schedule.
+    torch.manual_seed(settings.seed)
+    model = load_model(
+        folder,
+        device=device,
+        precision=choose_precision(settings.mixed_precision, device),
+        from_scratch=settings.from_scratch,
+        hidden_dropout=settings.hidden_dropout,
+        attention_dropout=settings.attention_dropout,
+        head_dropout=settings.head_dropout,
+    )
+    _check_fit(model, tokenizer, settings)
+    optimizer = build_optimizer(
+        model.model,
+        learning_rate=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        epsilon=settings.adam_epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    plan = plan_steps(
+        len(train_store),
+        step_windows=settings.step_windows,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        warmup_ratio=settings.warmup_ratio,
+        warmup_steps=settings.warmup_steps,
+        eval_steps=settings.eval_steps,
+        save_steps=settings.save_steps,
+    )
+
+    # Where the run stands.
+    state = TrainState()
+    if resume:
+        checkpoint, warnings = newest_checkpoint(run)
+        for warning in warnings:
+            show.say(f"warning: {warning}")
+        if checkpoint is not None:
+            state = load_checkpoint(checkpoint, model, optimizer)
+        show.say(f"going on from step {state.step} of {plan.total_steps}")
+    provenance = Provenance(run, settings, model, tokenizer, facts, plan, version_2)
+    provenance.write("running", state)
+    record = Record(run / rundir.METRICS_JSONL, state.metrics_bytes)
+    trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
+
+    def evaluate() -> Evaluation:
+        done = 0
+
+        def progress(windows: int) -> None:
+            nonlocal done
+            done += windows
+            show.evaluating(done, len(eval_store))
+
+        return evaluate_windows(
+            model,
+            eval_store,
+            eval_examples,
+            version_2=version_2,
+            batch_size=settings.eval_batch_size,
+            n_best_size=settings.n_best_size,
+            max_answer_length=settings.max_answer_length,
+            null_score_diff_threshold=settings.null_score_diff_threshold,
+            progress=progress,
+        )
+
+    # The steps.
+    with StopRequest() as request:
+        watcher = _RunWatcher(settings, model, tokenizer, optimizer, plan, record, trackers, show, request, evaluate)
+        show.start(state.step, plan.total_steps)
+        try:
+            state = train_steps(
+                model,
+                train_store,
+                optimizer,
+                plan,
+                watcher,
+                state=state,
+                learning_rate=settings.learning_rate,
+                schedule=settings.lr_scheduler_type,
+                micro_batch=settings.train_batch_size,
+                accumulation=settings.gradient_accumulation_steps,
+                max_grad_norm=settings.max_grad_norm,
+                seed=settings.seed,
+            )
+        finally:
+            show.stop()
+            record.sync()
+            record.close()
+            trackers.close()
+
+    # The end.
+    status = "finished" if state.step == plan.total_steps else "stopped early" if state.stopped_early else "interrupted"
+    if status != "interrupted":
+        _save_model(run / rundir.FINAL, model, tokenizer)
+    provenance.write(status, state)
+    scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if state.best_value is not None else {}
+    return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
+
+
+class _RunWatcher:
+    """Evaluates, saves and records as the loop goes (the `Watcher` of `train_steps`)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: SpanModel,
+        tokenizer: QATokenizer,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        record: Record,
+        trackers: Trackers,
+        show: Display,
+        request: StopRequest,
+        evaluate: Callable[[], Evaluation],
+    ) -> None:
+        self._settings, self._model, self._tokenizer, self._optimizer = settings, model, tokenizer, optimizer
+        self._plan, self._record, self._trackers, self._show = plan, record, trackers, show
+        self._request, self._evaluate = request, evaluate
+
+    def stepped(self, row: dict[str, Any]) -> None:
+        self._record.add(row)
+        self._trackers.log(row)
+        self._show.stepped(row)
+
+    def evaluate(self, state: TrainState) -> TrainState:
+        evaluation = self._evaluate()
+        metric = self._settings.metric_for_best_model
+        value = {"f1": evaluation.f1, "exact": evaluation.exact, "loss": -evaluation.loss}[metric]
+        is_best = state.best_value is None or value > state.best_value
+        row = {
+            "step": state.step,
+            "epoch": round(state.step / self._plan.steps_per_epoch, 6),
+            "validation_loss": evaluation.loss,
+            "exact": evaluation.exact,
+            "f1": evaluation.f1,
+            "eval_seconds": round(evaluation.seconds, 3),
+            "is_best": is_best,
+        }
+        self._record.add(row)
+        self._trackers.log(row)
+        self._show.evaluated(row)
+        if is_best:
+            run = self._settings.output_dir
+            _save_model(run / rundir.BEST, self._model, self._tokenizer)
+            write_predictions(run, evaluation.predictions)
+            rundir.write_json(run / rundir.EVAL_JSON, {**evaluation.summary(), "step": state.step})
+            return replace(state, best_value=value, best_step=state.step, evaluations_since_best=0)
+        since = state.evaluations_since_best + 1
+        patience = self._settings.early_stopping_patience
+        return replace(state, evaluations_since_best=since, stopped_early=0 < patience <= since)
+
+    def save(self, state: TrainState) -> None:
+        state = replace(state, metrics_bytes=self._record.sync())
+        keep = self._settings.save_total_limit
+        save_checkpoint(
+            self._settings.output_dir, state, self._model, self._tokenizer, self._optimizer, keep=keep
+        )
+
+    def should_stop(self) -> bool:
+        return self._request.signal_number is not None
+
+
+def _claim(run: Path, settings: Settings, *, resume: bool) -> None:
+    """Make the run directory ours: a new one, or the one to go on with."""
+    config = run / rundir.CONFIG_TOML
+    if resume:
+        if not config.is_file():
+            raise RunError(f"{run}: no run to resume there (no {rundir.CONFIG_TOML}). Start it without --resume")
+        before = load_settings(config)
+        changed = [
+            f"{field.name} is {getattr(settings, field.name)}, the run has {getattr(before, field.name)}"
+            for field in dataclasses.fields(Settings)
+            if field.name not in _FREE_ON_RESUME and getattr(settings, field.name) != getattr(before, field.name)
+        ]
+        if changed:
+            raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}")
+        return
+    if config.exists():
+        raise RunError(f"{run}: already holds a run. Go on with it: --resume, or choose another --output-dir")
+    if run.is_file():
+        raise RunError(f"{run}: is a file, expected a folder for the run. Choose another --output-dir")
+    run.mkdir(parents=True, exist_ok=True)
+    rundir.write_text(config, to_toml(settings))
+
+
+def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
+    """Refuse a tokenizer or window length that the encoder has no embeddings for."""
+    if settings.max_seq_length > model.max_positions:
+        raise SettingsError(
+            f"max_seq_length is {settings.max_seq_length}, but {settings.model} has positions for {model.max_positions} "
+            f"tokens. Use --max-seq-length {model.max_positions}"
+        )
+    rows = model.model.get_input_embeddings().weight.shape[0]
+    if tokenizer.vocab_size > rows:
+        raise ModelError(
+            f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
+            "they do not belong together"
+        )
+
+
+def _save_model(folder: Path, model: SpanModel, tokenizer: QATokenizer) -> None:
+    """Write a plain Transformers folder, whole or not at all."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        model.save(building)
+        tokenizer.save(building)
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _data_facts(sources: Sequence[str], examples: Sequence[Example], store: WindowStore) -> dict[str, Any]:
+    return {
+        "sources": list(sources),
+        "questions": len(examples),
+        "without_answer": sum(not example.has_answer for example in examples),
+        "content_sha256": content_sha256(examples),
+        "windows": len(store),
+        "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
+        "tokens": int(store.lengths.sum()),
+    }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's numbers come from: the content of ``run.json``.
+
+    Attributes:
+        run: The run directory.
+        settings: Its settings.
+        model: The model.
+        tokenizer: Its tokenizer.
+        data: Facts of the training and validation data.
+        plan: The steps.
+        version_2: Whether questions may have no answer.
+    """
+
+    run: Path
+    settings: Settings
+    model: SpanModel
+    tokenizer: QATokenizer
+    data: dict[str, dict[str, Any]]
+    plan: Plan
+    version_2: bool
+
+    def write(self, status: str, state: TrainState) -> None:
+        """Write the file with the run's present status."""
+        path = self.run / rundir.RUN_JSON
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        started = before.get("started", []) + ([now] if status == "running" else [])
+        model = self.model.model
+        facts = {
+            "status": status,
+            "started": started,
+            "updated": now,
+            "step": state.step,
+            "best_step": state.best_step,
+            "train_seconds": round(state.seconds, 3),
+            "command": sys.argv,
+            "seed": self.settings.seed,
+            "plan": dataclasses.asdict(self.plan),
+            "version_2": self.version_2,
+            "data": self.data,
+            "model": {
+                "source": self.settings.model,
+                "type": model.config.model_type,
+                "parameters": model.num_parameters(),
+                "trainable_parameters": model.num_parameters(only_trainable=True),
+                "tokenizer_sha256": self.tokenizer.fingerprint,
+            },
+            "machine": {
+                "device": str(self.model.device),
+                "device_name": _device_name(self.model.device),
+                "precision": str(self.model.autocast_dtype or torch.float32).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+                "platform": platform.platform(),
+            },
+            "versions": {
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("albertqa", "torch", "transformers", "tokenizers")},
+            },
+        }
+        rundir.write_json(path, facts)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

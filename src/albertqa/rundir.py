@@ -1,0 +1,109 @@
+"""The run directory: one table of its files, and how they are written.
+
+Everything downstream of training (report, doctor, answer) reads a run through these names.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from albertqa.errors import RunError
+
+CONFIG_TOML = "config.toml"
+RUN_JSON = "run.json"
+METRICS_JSONL = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+FINAL = "final"
+PREDICTIONS_JSON = "predictions.json"
+NBEST_JSON = "nbest_predictions.json"
+NULL_ODDS_JSON = "null_odds.json"
+EVAL_JSON = "eval.json"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: Its place; the folder exists.
+        text: Its content, written as UTF-8.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are private; a result is as readable as any other file the user makes.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all (UTF-8, indented, NaN refused)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
+    """Read a run's record, line by line.
+
+    Args:
+        run: The run directory.
+
+    Yields:
+        One dictionary a line; every one has ``step``. Lines of training have ``train_loss``, lines of evaluation
+        ``validation_loss``, ``exact`` and ``f1``. A last line cut short by a crash is left out.
+
+    Raises:
+        RunError: There is no record, or a line other than the last is damaged.
+    """
+    path = run / METRICS_JSONL
+    if not path.is_file():
+        raise RunError(f"{run}: no {METRICS_JSONL} there, expected a run directory of 'albertqa train'")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise RunError(f"{path}: line {number} is damaged ({error})") from error
+
+
+def model_folder(source: str | Path) -> str:
+    """Resolve what a user calls a model: a run directory stands for its best model.
+
+    Args:
+        source: Run directory, model folder, or Hub name.
+
+    Returns:
+        Folder or Hub name to load.
+    """
+    path = Path(source)
+    if (path / RUN_JSON).is_file():
+        for name in (BEST, FINAL):
+            if (path / name / "config.json").is_file():
+                return str(path / name)
+        raise RunError(f"{path}: this run has neither {BEST}/ nor {FINAL}/ yet. Finish it: albertqa train --resume")
+    return str(source)

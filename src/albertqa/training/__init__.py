@@ -1,0 +1,1 @@
+"""Optimizer and schedule; the loop; checkpoints; what a person sees of it."""

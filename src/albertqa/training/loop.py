@@ -1,0 +1,236 @@
+"""The training loop: the optimizer step is here.
+
+A step takes the next windows of the epoch's order, in micro-batches without padding, adds up their gradients so that
+the loss is the mean over the step's windows, clips, and steps. Where the run stands is one number (steps done): epoch,
+position and learning rate follow from it, so a resumed run does what the uninterrupted one would have done.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from albertqa.errors import RunError
+from albertqa.model.load import SpanModel
+from albertqa.model.packed import span_losses
+from albertqa.training.checkpoint import TrainState
+from albertqa.training.optimizer import rate_factor
+from albertqa.windows.batches import epoch_order, pack
+from albertqa.windows.store import WindowStore
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps there are and what happens when; all in optimizer steps.
+
+    Attributes:
+        steps_per_epoch: Steps of one pass over the windows.
+        total_steps: Steps of the run.
+        warmup_steps: Steps of the warm-up.
+        eval_every_steps: Steps between evaluations.
+        save_every_steps: Steps between checkpoints.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    eval_every_steps: int
+    save_every_steps: int
+
+
+def plan_steps(
+    num_windows: int,
+    *,
+    step_windows: int,
+    epochs: float,
+    max_steps: int | None = None,
+    warmup_ratio: float = 0.0,
+    warmup_steps: int = 0,
+    eval_steps: float | None = None,
+    save_steps: float | None = None,
+) -> Plan:
+    """Count a run's steps.
+
+    Args:
+        num_windows: Training windows.
+        step_windows: Windows of one optimizer step; an epoch's last step may have fewer.
+        epochs: Passes over the windows.
+        max_steps: Steps in all, instead of the epochs.
+        warmup_ratio: Share of all steps for the warm-up.
+        warmup_steps: Its steps, instead of the share.
+        eval_steps: Steps between evaluations, below 1 a fraction of an epoch, None an epoch.
+        save_steps: Steps between checkpoints, likewise.
+
+    Returns:
+        The plan.
+    """
+    per_epoch = math.ceil(num_windows / step_windows)
+    total = max_steps or max(1, math.ceil(epochs * per_epoch))
+
+    def every(steps: float | None) -> int:
+        if steps is None:
+            return per_epoch
+        return max(1, round(steps * per_epoch)) if steps < 1 else int(steps)
+
+    return Plan(per_epoch, total, warmup_steps or math.ceil(warmup_ratio * total), every(eval_steps), every(save_steps))
+
+
+class Watcher(Protocol):
+    """What the loop calls as it goes; see `albertqa.recipe`."""
+
+    def stepped(self, row: dict[str, Any]) -> None:
+        """Take one line of the record: a training step."""
+
+    def evaluate(self, state: TrainState) -> TrainState:
+        """Evaluate at this step; give the state with what is now the best."""
+        ...
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint."""
+
+    def should_stop(self) -> bool:
+        """Tell whether somebody asked the run to stop."""
+        ...
+
+
+class Record:
+    """The run's record, ``metrics.jsonl``: append-only, one JSON object a line.
+
+    Args:
+        path: The file.
+        length_bytes: Keep this much of it; what follows belongs to steps that are done again.
+    """
+
+    def __init__(self, path: Path, length_bytes: int = 0) -> None:
+        self._file: IO[bytes] = path.open("ab")
+        self._file.truncate(length_bytes)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+    def sync(self) -> int:
+        """Bring everything to the disk; give the record's length in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def train_steps(
+    model: SpanModel,
+    store: WindowStore,
+    optimizer: torch.optim.Optimizer,
+    plan: Plan,
+    watcher: Watcher,
+    *,
+    state: TrainState,
+    learning_rate: float,
+    schedule: str,
+    micro_batch: int,
+    accumulation: int,
+    max_grad_norm: float,
+    seed: int,
+) -> TrainState:
+    """Train until the plan is done, the run stops early, or somebody stops it.
+
+    Args:
+        model: The model.
+        store: Training windows.
+        optimizer: Its optimizer.
+        plan: The steps.
+        watcher: Called with every step, and when the plan says to evaluate or save.
+        state: Where the run stands.
+        learning_rate: Peak learning rate.
+        schedule: See `rate_factor`.
+        micro_batch: Windows of one forward and backward.
+        accumulation: Micro-batches of one step.
+        max_grad_norm: Clip the gradient to this norm; 0: never.
+        seed: Seed of the data order.
+
+    Returns:
+        Where the run stands now.
+
+    Raises:
+        RunError: Loss or gradient is not a number any more.
+    """
+    step_windows = micro_batch * accumulation
+    scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+    order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+    order_epoch = -1
+    while state.step < plan.total_steps and not state.stopped_early and not watcher.should_stop():
+        begun = time.perf_counter()
+        epoch, at = divmod(state.step, plan.steps_per_epoch)
+        if epoch != order_epoch:
+            order, order_epoch = epoch_order(len(store), seed=seed, epoch=epoch), epoch
+        rate = learning_rate * rate_factor(
+            state.step, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps, schedule=schedule
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        indices = order[at * step_windows : (at + 1) * step_windows]
+        loss, norm, tokens = _step(model, store, indices, optimizer, scaler, micro_batch, max_grad_norm)
+        if not (math.isfinite(loss) and (math.isfinite(norm) or scaler.is_enabled())):
+            raise RunError(
+                f"step {state.step + 1}: loss is {loss}, gradient norm {norm}; the step was not applied. "
+                f"Lower --learning-rate (now {rate:g}) or use --mixed-precision no; the last checkpoint is whole"
+            )
+        seconds = time.perf_counter() - begun
+        state = replace(state, step=state.step + 1, seconds=state.seconds + seconds)
+        watcher.stepped(
+            {
+                "step": state.step,
+                "epoch": round(state.step / plan.steps_per_epoch, 6),
+                "train_loss": loss,
+                "learning_rate": rate,
+                "grad_norm": norm if math.isfinite(norm) else None,
+                "tokens": tokens,
+                "tokens_per_second": round(tokens / seconds, 1),
+                "seconds": round(state.seconds, 3),
+            }
+        )
+        last = state.step == plan.total_steps
+        if last or state.step % plan.eval_every_steps == 0:
+            state = watcher.evaluate(state)
+        if last or state.stopped_early or state.step % plan.save_every_steps == 0 or watcher.should_stop():
+            watcher.save(state)
+    return state
+
+
+def _step(
+    model: SpanModel,
+    store: WindowStore,
+    indices: NDArray[np.int64],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    micro_batch: int,
+    max_grad_norm: float,
+) -> tuple[float, float, int]:
+    """Do one optimizer step; give loss, gradient norm before clipping, and real tokens."""
+    model.model.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss, tokens = torch.zeros((), device=model.device), 0
+    for first in range(0, len(indices), micro_batch):
+        batch = pack(store, indices[first : first + micro_batch]).to(model.device)
+        start_logits, end_logits = model.logits(batch)
+        # The sum over the step's windows divided by their number: the mean, however it is cut into micro-batches.
+        share = span_losses(start_logits, end_logits, batch).sum() / len(indices)
+        scaler.scale(share).backward()
+        loss, tokens = loss + share.detach(), tokens + batch.num_tokens
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(model.model.parameters(), max_grad_norm or math.inf)
+    value, norm_value = float(loss), float(norm)
+    if math.isfinite(value) and (math.isfinite(norm_value) or scaler.is_enabled()):
+        scaler.step(optimizer)
+        scaler.update()
+    return value, norm_value, tokens

@@ -1,0 +1,117 @@
+"""Batches without padding: the windows of a step laid end to end.
+
+`PackedBatch` is the one form in which windows reach a model, in training, evaluation and answering alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albertqa.windows.store import WindowStore
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Windows laid end to end, with what keeps them apart.
+
+    Attributes:
+        input_ids: Token ids of all windows.
+        token_type_ids: Segment ids.
+        position_ids: Positions, from 0 in each window.
+        lengths: Tokens of each window, in order.
+        start_positions: Labels: index of the first answer token within its window (0 is CLS).
+        end_positions: Labels: index of the last answer token, inclusive.
+
+    Shapes:
+        input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths
+        start_positions, end_positions: (W,) int64
+    """
+
+    input_ids: "torch.Tensor"
+    token_type_ids: "torch.Tensor"
+    position_ids: "torch.Tensor"
+    lengths: tuple[int, ...]
+    start_positions: "torch.Tensor"
+    end_positions: "torch.Tensor"
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens in the batch."""
+        return sum(self.lengths)
+
+    def to(self, device: "torch.device") -> "PackedBatch":
+        """Give the same batch on a device."""
+        return PackedBatch(
+            self.input_ids.to(device, non_blocking=True),
+            self.token_type_ids.to(device, non_blocking=True),
+            self.position_ids.to(device, non_blocking=True),
+            self.lengths,
+            self.start_positions.to(device, non_blocking=True),
+            self.end_positions.to(device, non_blocking=True),
+        )
+
+
+def pack(store: WindowStore, indices: Sequence[int] | NDArray[np.int64]) -> PackedBatch:
+    """Lay windows end to end.
+
+    Args:
+        store: The windows.
+        indices: Which ones, in this order; at least one.
+
+    Returns:
+        The batch, on the CPU.
+    """
+    import torch
+
+    windows = [store[int(index)] for index in indices]
+    lengths = tuple(len(window.input_ids) for window in windows)
+    return PackedBatch(
+        input_ids=torch.from_numpy(np.concatenate([window.input_ids for window in windows])),
+        token_type_ids=torch.from_numpy(np.concatenate([window.token_type_ids for window in windows])),
+        position_ids=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+        lengths=lengths,
+        start_positions=torch.tensor([window.start_position for window in windows]),
+        end_positions=torch.tensor([window.end_position for window in windows]),
+    )
+
+
+def by_length(lengths: NDArray[np.int32], *, max_tokens: int) -> list[NDArray[np.int64]]:
+    """Group windows of like length under a token budget, longest first.
+
+    Longest first, so that a batch too large for the memory shows at once and not at the end.
+
+    Args:
+        lengths: Real tokens of each window, (W,).
+        max_tokens: Most real tokens of a batch (a single longer window makes a batch of its own).
+
+    Returns:
+        Window indices of each batch; every window is in exactly one.
+    """
+    order = np.argsort(-lengths, kind="stable").astype(np.int64)
+    batches = []
+    first = 0
+    while first < len(order):
+        per_batch = max(1, max_tokens // max(1, int(lengths[order[first]])))
+        batches.append(order[first : first + per_batch])
+        first += per_batch
+    return batches
+
+
+def epoch_order(num_windows: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Shuffle the windows for one epoch; the order depends on seed and epoch alone, so a resumed run can repeat it.
+
+    Args:
+        num_windows: Number of windows.
+        seed: The run's seed.
+        epoch: Epoch, from 0.
+
+    Returns:
+        A permutation, (W,) int64.
+    """
+    return np.random.default_rng([seed, epoch]).permutation(num_windows)

@@ -1,0 +1,218 @@
+"""The window store: tokens of every question and context once, windows as slices of them, memory-mapped.
+
+A window is ``[CLS] question [SEP] context[first:end] [SEP]``. Questions and contexts are tokenized once each (SQuAD asks
+five questions a context), so the store keeps their tokens in two Arrow files and the windows as seven integers a row.
+Opening maps the files; a batch copies only its own tokens, so memory stays flat as the data grows.
+"""
+
+import bisect
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from albertqa.windows.tokenizer import PairLayout
+
+CONTEXTS_ARROW = "contexts.arrow"
+QUESTIONS_ARROW = "questions.arrow"
+WINDOWS_ARROW = "windows.arrow"
+MANIFEST_JSON = "manifest.json"
+DATA_FILES = (CONTEXTS_ARROW, QUESTIONS_ARROW, WINDOWS_ARROW)
+
+CONTEXT_SCHEMA = pa.schema([(name, pa.list_(pa.int32())) for name in ("input_ids", "start_char", "end_char")])
+QUESTION_SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32()))])
+WINDOW_COLUMNS = (
+    "example_index",
+    "context_index",
+    "first_token",
+    "end_token",
+    "start_position",
+    "end_position",
+    "length",
+)
+WINDOW_SCHEMA = pa.schema([(name, pa.int32()) for name in WINDOW_COLUMNS])
+
+Int32Array: TypeAlias = NDArray[np.int32]
+Int64Array: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One slice of an example that fits the model.
+
+    Attributes:
+        example_index: Position of its example in the data.
+        input_ids: Token ids, special tokens included.
+        token_type_ids: Segment ids, 0 up to the question's separator, 1 after it.
+        context_start: Index of the first context token in the window.
+        start_char: First character of each context token in the context.
+        end_char: Character after the last one of each context token.
+        start_position: Label: token index of the first gold's start, or 0 (CLS) where the gold is not wholly inside.
+        end_position: Label: token index of its last token, inclusive, or 0 (CLS).
+
+    Shapes:
+        input_ids, token_type_ids: (T,) int64
+        start_char, end_char: (C,) int32, C context tokens
+    """
+
+    example_index: int
+    input_ids: Int64Array
+    token_type_ids: Int64Array
+    context_start: int
+    start_char: Int32Array
+    end_char: Int32Array
+    start_position: int
+    end_position: int
+
+
+class TokenLists:
+    """Read-only lists of integers in an Arrow IPC file, by position.
+
+    Args:
+        source: The file, memory-mapped or in memory.
+    """
+
+    def __init__(self, source: pa.NativeFile) -> None:
+        self._source = source
+        reader = pa.ipc.open_file(source)
+        self._batches: list[dict[str, tuple[Int32Array, Int32Array]]] = []
+        self._first_rows: list[int] = []
+        row = 0
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            columns = {}
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                # Views into the mapped file: nothing is read before a row is.
+                columns[name] = (column.offsets.to_numpy(), column.values.to_numpy())
+            self._batches.append(columns)
+            self._first_rows.append(row)
+            row += batch.num_rows
+        self._num_rows = row
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def get(self, row: int, column: str) -> Int32Array:
+        """Give one list as a view of the mapped file.
+
+        Args:
+            row: Position of the list.
+            column: Name of the column.
+
+        Shapes:
+            returns: (n,) int32
+        """
+        index = bisect.bisect_right(self._first_rows, row) - 1
+        offsets, values = self._batches[index][column]
+        at = row - self._first_rows[index]
+        return values[offsets[at] : offsets[at + 1]]
+
+
+class WindowStore:
+    """All windows of a data set, in the order of its examples.
+
+    Args:
+        files: The three Arrow files by name (`DATA_FILES`).
+        layout: How question and context are joined.
+        max_seq_length: Most tokens of a window.
+        doc_stride: Overlap of neighbouring windows, tokens.
+
+    Attributes:
+        columns: The windows' integers by name (`WINDOW_COLUMNS`), (W,) int32 each.
+        first_window: First window of each example, and the number of windows last, (examples + 1,) int64.
+    """
+
+    def __init__(
+        self, files: dict[str, pa.NativeFile], layout: PairLayout, *, max_seq_length: int, doc_stride: int
+    ) -> None:
+        self.layout = layout
+        self.max_seq_length = max_seq_length
+        self.doc_stride = doc_stride
+        self._questions = TokenLists(files[QUESTIONS_ARROW])
+        self._contexts = TokenLists(files[CONTEXTS_ARROW])
+        table = pa.ipc.open_file(files[WINDOWS_ARROW]).read_all()
+        self.columns: dict[str, Int32Array] = {name: table[name].to_numpy().copy() for name in WINDOW_COLUMNS}
+        counts = np.bincount(self.columns["example_index"], minlength=len(self._questions))
+        self.first_window: Int64Array = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @classmethod
+    def open(cls, folder: Path) -> "WindowStore":
+        """Map a store's files.
+
+        Args:
+            folder: A complete store (see `is_complete`).
+
+        Returns:
+            The store.
+        """
+        manifest = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+        layout = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest["layout"].items()}
+        return cls(
+            {name: pa.memory_map(str(folder / name)) for name in DATA_FILES},
+            PairLayout(**layout),
+            max_seq_length=manifest["max_seq_length"],
+            doc_stride=manifest["doc_stride"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.columns["length"])
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples (questions)."""
+        return len(self._questions)
+
+    @property
+    def lengths(self) -> Int32Array:
+        """Real tokens of each window, (W,) int32."""
+        return self.columns["length"]
+
+    def __getitem__(self, index: int) -> Window:
+        """Assemble one window from its question and its slice of the context."""
+        column = {name: int(values[index]) for name, values in self.columns.items()}
+        question = self._questions.get(column["example_index"], "input_ids")
+        inside = slice(column["first_token"], column["end_token"])
+        context = self._contexts.get(column["context_index"], "input_ids")[inside]
+        layout = self.layout
+        input_ids = np.concatenate([layout.prefix, question, layout.middle, context, layout.suffix]).astype(np.int64)
+        context_start = len(layout.prefix) + len(question) + len(layout.middle)
+        token_type_ids = np.full(len(input_ids), layout.question_segment, dtype=np.int64)
+        token_type_ids[context_start:] = layout.context_segment
+        return Window(
+            example_index=column["example_index"],
+            input_ids=input_ids,
+            token_type_ids=token_type_ids,
+            context_start=context_start,
+            start_char=self._contexts.get(column["context_index"], "start_char")[inside],
+            end_char=self._contexts.get(column["context_index"], "end_char")[inside],
+            start_position=column["start_position"],
+            end_position=column["end_position"],
+        )
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Write the manifest, the last file of a store, with size and SHA-256 of the others."""
+    files = {name: [(folder / name).stat().st_size, _sha256(folder / name)] for name in DATA_FILES}
+    (folder / MANIFEST_JSON).write_text(json.dumps({**facts, "files": files}, indent=2) + "\n", encoding="utf-8")
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a store is whole: its manifest is there and every file is what the manifest says."""
+    try:
+        files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
+        return all(
+            (folder / name).stat().st_size == files[name][0] and _sha256(folder / name) == files[name][1]
+            for name in DATA_FILES
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
