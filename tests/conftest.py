@@ -1,9 +1,34 @@
 """Fixtures that every test may use."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+
+from albertqa.data.read import load_examples
+from albertqa.data.starter import starter_file
+from albertqa.windows.tokenizer import SPIECE_MODEL
+
+TINY_ALBERT = {
+    "architectures": ["AlbertForQuestionAnswering"],
+    "model_type": "albert",
+    "embedding_size": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "hidden_act": "gelu_new",
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +39,43 @@ def real_data() -> Path:
     if not (folder / "squad").is_dir():
         pytest.skip(f"no real data at {folder} (set ALBERTQA_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def spiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model of ALBERT's form with 1,000 pieces, trained on the bundled starter set."""
+    import sentencepiece
+
+    folder = tmp_path_factory.mktemp("spiece")
+    contexts = dict.fromkeys(example.context for example in load_examples(starter_file("train")))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(context.lower() for context in contexts),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=1000,
+        model_type="unigram",
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        pad_piece="<pad>",
+        unk_piece="<unk>",
+        control_symbols="[CLS],[SEP],[MASK]",
+        user_defined_symbols='(,),",-,.',
+        minloglevel=2,
+    )
+    return folder / SPIECE_MODEL
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, spiece_model: Path) -> Path:
+    """A model folder without weights: config of a tiny ALBERT and its tokenizer, for training from scratch."""
+    folder = tmp_path_factory.mktemp("tiny-albert")
+    (folder / SPIECE_MODEL).write_bytes(spiece_model.read_bytes())
+    (folder / "config.json").write_text(json.dumps({**TINY_ALBERT, "vocab_size": 1000}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests out of the user's cache; one cache for the session, so that stores are built once."""
+    monkeypatch.setenv("ALBERTQA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
