@@ -1,0 +1,45 @@
+"""Read questions to be answered: JSONL rows without golds."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from albertqa.errors import DataError
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """Read questions with their contexts.
+
+    Args:
+        path: JSONL file, or ``-`` for standard input; every row has ``question`` and ``context``, and may have ``id``.
+
+    Returns:
+        The rows, in order.
+
+    Raises:
+        DataError: The file cannot be read, or a row is not such an object: with its line.
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        lines = data.decode("utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{name}: line {number}: not JSON ({error}); expected one object a line") from error
+        for key in ("question", "context"):
+            if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
+                raise DataError(f"{name}: line {number}: expected an object with a text '{key}', found {line.strip()[:60]}")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{name}: has no questions, expected JSONL rows with 'question' and 'context'")
+    return rows

@@ -1,0 +1,473 @@
+"""The command line: parse, call, print; errors to one line and an exit code.
+
+Exit codes: 0 done; 1 `check` found errors in the data; 2 a problem the user can act on; 130 and 143 interrupted.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from albertqa.config import Precision, Settings, load_settings
+from albertqa.errors import AlbertQAError, DataError, SettingsError
+
+_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Show the whole story on the bundled starter set and encoder, offline, in minutes."""
+
+    output_dir: Path = Path("runs/quickstart")
+    """Run directory; an earlier quickstart there is replaced."""
+    seed: int = 42
+    """Seed of head initialization and data order."""
+    epochs: Annotated[float | None, tyro.conf.arg(aliases=["--num-train-epochs"])] = None
+    """Passes over the starter set; unset: what fits a few minutes on 2 cores."""
+    json: bool = False
+    """Print the result as JSON; progress goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Tell what is wrong with data files and what can be repaired; several files are checked against each other."""
+
+    files: tyro.conf.Positional[tuple[str, ...]]
+    """Data files or Hub names, the training data first."""
+    tokenizer: str | None = None
+    """Also measure windows with this tokenizer: a spiece.model, a folder, a Hub name, or `starter`."""
+    max_seq_length: int = 384
+    """Most tokens of a window."""
+    doc_stride: int = 128
+    """Overlap of neighbouring windows, in tokens."""
+    max_answer_length: int = 30
+    """Longest answer predicted, in tokens."""
+    write_repaired: Path | None = None
+    """Write a repaired copy there (a folder for several files); what is left out is listed in OUT.dropped.json."""
+    max_cases: int = 5
+    """Cases shown of each problem."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fine-tune a model; the defaults are the published recipe. Flags win over --config, which wins over defaults."""
+
+    settings: tyro.conf.OmitArgPrefixes[Settings]
+    config: Path | None = None
+    """TOML file of settings (any of the names here, with underscores)."""
+    resume: bool = False
+    """Go on with the run in --output-dir from its newest checkpoint."""
+    json: bool = False
+    """Print the result as JSON; progress goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Give loss, exact, f1, questions and windows of a trained model, and write its predictions."""
+
+    model: tyro.conf.Positional[str]
+    """Run directory (its best/), model folder, or Hub name."""
+    data: tyro.conf.Positional[str]
+    """Data file or Hub name with golds."""
+    output_dir: Path | None = None
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json, eval.json; unset: beside the model."""
+    version_2_with_negative: bool | None = None
+    """Whether questions may have no answer; unset: as the data says."""
+    max_eval_examples: Annotated[int | None, tyro.conf.arg(aliases=["--max-eval-samples"])] = None
+    """Evaluate only the first so many questions."""
+    max_seq_length: int = 384
+    """Most tokens of a window."""
+    doc_stride: int = 128
+    """Overlap of neighbouring windows, in tokens."""
+    max_answer_length: int = 30
+    """Longest answer, in tokens."""
+    n_best_size: int = 20
+    """Candidate starts and ends of a window, and answers kept for a question."""
+    null_score_diff_threshold: float = 0.0
+    """v2.0: predict "no answer" where its score beats the best answer's by more than this."""
+    tune_threshold: bool = False
+    """v2.0: also find the best threshold on this data, to be given with --null-score-diff-threshold on other data."""
+    eval_batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch-size"])] = 32
+    """Windows of the longest kind in one forward; changes speed and memory, not results."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
+    mixed_precision: Precision = "auto"
+    """Arithmetic of the matrix products; auto: bf16 where it is fast, else fp32 (`no`)."""
+    json: bool = False
+    """Print the result as JSON; progress goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score a predictions file with the official metric; no model needed."""
+
+    predictions: tyro.conf.Positional[Path]
+    """JSON object: question id to answer text."""
+    data: tyro.conf.Positional[str]
+    """Data file or Hub name with golds."""
+    null_odds: Annotated[Path | None, tyro.conf.arg(aliases=["--na-prob-file"])] = None
+    """v2.0: JSON object of question id to null score less best score; adds best_exact and best_f1."""
+    version_2_with_negative: bool | None = None
+    """Score by the rules of v2.0; unset: as the data says."""
+    json: bool = False
+    """Print the scores as JSON."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer one question, or a file of them (JSONL rows with `question` and `context`; `-`: standard input)."""
+
+    model: tyro.conf.Positional[str]
+    """Run directory (its best/), model folder, or Hub name."""
+    question: str | None = None
+    """The question."""
+    context: str | None = None
+    """The text that should hold the answer."""
+    context_file: Path | None = None
+    """A text file to take the context from."""
+    input: Path | None = None
+    """JSONL file of questions; `-` for standard input. Answers go to standard output, one JSON object a line."""
+    n_best: int = 1
+    """Candidates given for a question."""
+    max_answer_length: int = 30
+    """Longest answer, in tokens."""
+    version_2_with_negative: bool = False
+    """Let "no answer" be an answer (for models trained on such data)."""
+    null_score_diff_threshold: float = 0.0
+    """Say "no answer" where its score beats the best answer's by more than this."""
+    max_seq_length: int = 384
+    """Most tokens of a window."""
+    doc_stride: int = 128
+    """Overlap of neighbouring windows, in tokens."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["--eval-batch-size"])] = 32
+    """Windows of the longest kind in one forward."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
+    mixed_precision: Precision = "auto"
+    """Arithmetic of the matrix products; auto: bf16 where it is fast, else fp32 (`no`)."""
+    json: bool = False
+    """Print the answer as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line without the program's name; None: the process's own.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return 0
+    if given[0] in {"-V", "--version"}:
+        print(f"albertqa {metadata.version('albertqa')}")
+        return 0
+    if given[0] not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(given[0], COMMANDS, n=1)
+        hint = f", did you mean '{near[0]}'?" if near else f"; there are: {', '.join(COMMANDS)}"
+        return _fail(f"no command '{given[0]}'{hint}")
+    form, run = COMMANDS[given[0]]
+    try:
+        if form is Train:
+            return run_train(_parse_train(given[1:]))
+        return run(tyro.cli(form, args=given[1:], prog=f"albertqa {given[0]}"))
+    except AlbertQAError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _INTERRUPTED[signal.SIGINT]
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python would complain once more when it closes stdout.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except OSError as error:
+        # A full disk, a folder without permission: the system's own words with the path say it best.
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}")
+
+
+def _fail(message: str) -> int:
+    print(f"albertqa: {message}", file=sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    lines = ["usage: albertqa COMMAND [OPTIONS]", "", *(__import__("albertqa").__doc__ or "").splitlines()[:1], ""]
+    for name, (form, _) in COMMANDS.items():
+        lines.append(f"  {name:<12}{(form.__doc__ or '').split('.')[0].split(';')[0]}")
+    return "\n".join([*lines, "", "albertqa COMMAND --help lists a command's options."])
+
+
+def _parse_train(arguments: list[str]) -> Train:
+    """Parse flags over the file over the defaults; a resumed run's own settings are its defaults."""
+    base = Settings()
+    config = _value_of(arguments, "--config")
+    if config is not None:
+        base = load_settings(Path(config))
+    if "--resume" in arguments:
+        folder = Path(_value_of(arguments, "--output-dir", "--output_dir") or base.output_dir)
+        if (folder / "config.toml").is_file():
+            base = dataclasses.replace(load_settings(folder / "config.toml"), output_dir=folder)
+    return tyro.cli(Train, args=arguments, prog="albertqa train", default=Train(settings=base))
+
+
+def _value_of(arguments: list[str], *flags: str) -> str | None:
+    for at, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in flags:
+            return value if equals else next(iter(arguments[at + 1 :]), None)
+    return None
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(title: str, rows: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)
+
+
+def run_quickstart(command: Quickstart) -> int:
+    """Run ``albertqa quickstart``."""
+    from albertqa.quickstart import quickstart
+
+    return quickstart(command.output_dir, seed=command.seed, epochs=command.epochs, as_json=command.json)
+
+
+def run_check(command: Check) -> int:
+    """Run ``albertqa check``."""
+    from rich.console import Console
+
+    from albertqa.data.check import check_files
+    from albertqa.data.check_text import render_check
+
+    if not command.files:
+        raise DataError("check: expected at least one file, found none")
+    report = check_files(command.files, write_repaired=command.write_repaired, max_cases=command.max_cases)
+    measured: list[dict[str, Any]] = []
+    if command.tokenizer is not None:
+        measured = [_window_facts(command, name) for name in command.files]
+    if command.json:
+        document = report.to_json()
+        for facts, windows in zip(document["files"], measured, strict=False):
+            facts.update(windows)
+        if measured:
+            document["windows"] = sum(windows["windows"] for windows in measured)
+        _print_json(document)
+    else:
+        render_check(report, Console())
+        for name, windows in zip(command.files, measured, strict=False):
+            _print_table(f"Windows of {name} at {command.max_seq_length}/{command.doc_stride}", _readable(windows))
+    return 0 if report.ok else 1
+
+
+def _window_facts(command: Check, name: str) -> dict[str, Any]:
+    from albertqa.data.read import read
+    from albertqa.model.load import resolve_model
+    from albertqa.model.starter import STARTER
+    from albertqa.windows.build import build_windows
+    from albertqa.windows.facts import window_facts
+    from albertqa.windows.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(resolve_model(STARTER) if command.tokenizer == STARTER else str(command.tokenizer))
+    examples = read(name).examples
+    if not examples:
+        return {"windows": 0}
+    store = build_windows(examples, tokenizer, max_seq_length=command.max_seq_length, doc_stride=command.doc_stride)
+    return dataclasses.asdict(window_facts(store, examples, max_answer_length=command.max_answer_length))
+
+
+def _readable(facts: dict[str, Any]) -> dict[str, Any]:
+    """Spell nested facts out for a table."""
+    rows: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            rows[name.replace("_", " ")] = "  ".join(f"{key} {one}" for key, one in value.items()) or "none"
+        elif isinstance(value, tuple | list):
+            for case in value:
+                rows[f"{name.replace('_', ' ')}: {case['id']}"] = "  ".join(
+                    f"{key} {one!r}" for key, one in case.items() if key != "id"
+                )
+        else:
+            rows[name.replace("_", " ")] = value
+    return rows
+
+
+def run_train(command: Train) -> int:
+    """Run ``albertqa train``."""
+    from rich.console import Console
+
+    from albertqa.recipe import train
+    from albertqa.training.display import TerminalDisplay
+
+    settings = command.settings
+    display = TerminalDisplay(Console(stderr=command.json), settings.logging_steps)
+    result = train(settings, resume=command.resume, display=display)
+    if command.json:
+        _print_json({"run": str(result.run), "status": result.status, "step": result.step,
+                     "best_step": result.best_step, **result.scores})  # fmt: skip
+    if result.status == "interrupted":
+        display.say(
+            f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir {result.run}"
+        )
+        return _INTERRUPTED[signal.Signals(result.signal_number or signal.SIGINT)]
+    if not command.json:
+        title = f"{result.run}: {result.status} at step {result.step}, best at step {result.best_step}"
+        _print_table(title, _shown_scores(result.scores))
+        display.say(f"ask it: albertqa answer {result.run} --question '…' --context '…'")
+    return 0
+
+
+def _shown_scores(scores: dict[str, float | int]) -> dict[str, float | int]:
+    """Leave out what only machines want."""
+    return {name: value for name, value in scores.items() if name not in {"total", "step"}}
+
+
+def run_evaluate(command: Evaluate) -> int:
+    """Run ``albertqa evaluate``."""
+    from albertqa import rundir
+    from albertqa.data.read import load_examples
+    from albertqa.evaluation import evaluate
+    from albertqa.scoring.evaluate import null_odds, write_predictions
+    from albertqa.scoring.threshold import tune_threshold
+
+    evaluation = evaluate(
+        command.model,
+        command.data,
+        version_2=command.version_2_with_negative,
+        limit=command.max_eval_examples,
+        max_seq_length=command.max_seq_length,
+        doc_stride=command.doc_stride,
+        max_answer_length=command.max_answer_length,
+        n_best_size=command.n_best_size,
+        null_score_diff_threshold=command.null_score_diff_threshold,
+        batch_size=command.eval_batch_size,
+        device=command.device,
+        mixed_precision=command.mixed_precision,
+    )
+    summary: dict[str, Any] = evaluation.summary()
+    if command.tune_threshold:
+        odds = null_odds(evaluation.predictions)
+        if not odds:
+            raise SettingsError(f"--tune-threshold: {command.data} has no question without an answer; there is nothing to tune")
+        texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
+        examples = load_examples(command.data, limit=command.max_eval_examples)
+        tuned = tune_threshold(examples, texts, odds)
+        summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
+    beside = Path(command.model) if Path(command.model).is_dir() else Path()
+    folder = command.output_dir or beside / f"evaluation-{Path(command.data).name.split('.json')[0].replace(':', '-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder, evaluation.predictions)
+    rundir.write_json(folder / rundir.EVAL_JSON, summary)
+    if command.json:
+        _print_json(summary)
+    else:
+        _print_table(f"{command.model} on {command.data}", _shown_scores(summary))
+        print(f"predictions and scores: {folder}")
+    return 0
+
+
+def run_score(command: Score) -> int:
+    """Run ``albertqa score``."""
+    from albertqa.data.read import load_examples
+    from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
+
+    examples = load_examples(command.data)
+    predictions = read_predictions(command.predictions)
+    odds = read_null_odds(command.null_odds) if command.null_odds is not None else None
+    difference = compare_ids(examples, predictions)
+    for what, ids in (("has no prediction for", difference.missing), ("names unknown", difference.unknown)):
+        if ids:
+            some = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+            print(f"albertqa: {command.predictions} {what} {len(ids):,} ids: {some}", file=sys.stderr)
+    scores = score(examples, predictions, null_odds=odds, version_2=command.version_2_with_negative)
+    if command.json:
+        _print_json(scores)
+    else:
+        _print_table(f"{command.predictions} on {command.data}", scores)
+    return 0
+
+
+def run_answer(command: Answer) -> int:
+    """Run ``albertqa answer``."""
+    from albertqa.answer.answerer import Answerer
+    from albertqa.answer.questions import read_pairs
+
+    one = command.question is not None
+    if one == (command.input is not None):
+        raise SettingsError("answer: give either --question with --context (or --context-file), or --input FILE")
+    if one:
+        if (command.context is None) == (command.context_file is None):
+            raise SettingsError("answer: give the text with --context or --context-file, one of the two")
+        context = command.context if command.context is not None else _read_text(command.context_file)
+        rows: list[dict[str, Any]] = [{"question": command.question, "context": context}]
+    else:
+        rows = read_pairs(command.input or Path("-"))
+    answerer = Answerer(
+        command.model,
+        device=command.device,
+        mixed_precision=command.mixed_precision,
+        max_seq_length=command.max_seq_length,
+        doc_stride=command.doc_stride,
+    )
+    answers = answerer.answer_batch(
+        [(row["question"], row["context"]) for row in rows],
+        n_best=command.n_best,
+        max_answer_length=command.max_answer_length,
+        allow_no_answer=command.version_2_with_negative,
+        null_score_diff_threshold=command.null_score_diff_threshold,
+        batch_size=command.batch_size,
+    )
+    if not one:
+        for row, answer in zip(rows, answers, strict=True):
+            name = {"id": row["id"]} if "id" in row else {}
+            print(json.dumps({**name, "question": row["question"], **answer.to_json()}, ensure_ascii=False))
+    elif command.json:
+        _print_json(answers[0].to_json())
+    else:
+        for candidate in answers[0].n_best or ():
+            place = f"characters {candidate.start_char} to {candidate.end_char}" if candidate.text else "no answer"
+            print(f"{candidate.text or '(no answer)'}  {candidate.probability:.1%}  {place}")
+        if not answers[0].n_best:
+            print("(no answer)")
+    return 0
+
+
+def _read_text(path: Path | None) -> str:
+    try:
+        return (path or Path()).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
+
+
+COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int]]] = {
+    "quickstart": (Quickstart, run_quickstart),
+    "check": (Check, run_check),
+    "train": (Train, run_train),
+    "evaluate": (Evaluate, run_evaluate),
+    "score": (Score, run_score),
+    "answer": (Answer, run_answer),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
