@@ -1,6 +1,6 @@
 """The command line: parse, call, print; errors to one line and an exit code.
 
-Exit codes: 0 done; 1 `check` found errors in the data; 2 a problem the user can act on; 130 and 143 interrupted.
+Exit codes: 0 done; 1 `check` found errors in the data; 2 a problem the user can act on; 130 Ctrl-C, 143 SIGTERM.
 """
 
 import dataclasses
@@ -17,8 +17,6 @@ import tyro
 
 from albertqa.config import Precision, Settings, load_settings
 from albertqa.errors import AlbertQAError, DataError, SettingsError
-
-_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 @dataclass(frozen=True)
@@ -188,10 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AlbertQAError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _INTERRUPTED[signal.SIGINT]
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read our output has enough; Python would complain once more when it closes stdout.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except OSError as error:
         # A full disk, a folder without permission: the system's own words with the path say it best.
@@ -243,8 +241,11 @@ def _print_table(title: str, rows: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
     for name, value in rows.items():
-        table.add_row(name, f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table)
+        table.add_row(
+            name,
+            f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value),
+        )
+    Console(emoji=False).print(table)
 
 
 def run_quickstart(command: Quickstart) -> int:
@@ -275,7 +276,7 @@ def run_check(command: Check) -> int:
             document["windows"] = sum(windows["windows"] for windows in measured)
         _print_json(document)
     else:
-        render_check(report, Console())
+        render_check(report, Console(emoji=False))
         for name, windows in zip(command.files, measured, strict=False):
             _print_table(f"Windows of {name} at {command.max_seq_length}/{command.doc_stride}", _readable(windows))
     return 0 if report.ok else 1
@@ -321,7 +322,7 @@ def run_train(command: Train) -> int:
     from albertqa.training.display import TerminalDisplay
 
     settings = command.settings
-    display = TerminalDisplay(Console(stderr=command.json), settings.logging_steps)
+    display = TerminalDisplay(Console(stderr=command.json, emoji=False), settings.logging_steps)
     result = train(settings, resume=command.resume, display=display)
     if command.json:
         _print_json({"run": str(result.run), "status": result.status, "step": result.step,
@@ -330,7 +331,7 @@ def run_train(command: Train) -> int:
         display.say(
             f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir {result.run}"
         )
-        return _INTERRUPTED[signal.Signals(result.signal_number or signal.SIGINT)]
+        return 128 + (result.signal_number or signal.SIGINT)
     if not command.json:
         title = f"{result.run}: {result.status} at step {result.step}, best at step {result.best_step}"
         _print_table(title, _shown_scores(result.scores))
@@ -369,7 +370,9 @@ def run_evaluate(command: Evaluate) -> int:
     if command.tune_threshold:
         odds = null_odds(evaluation.predictions)
         if not odds:
-            raise SettingsError(f"--tune-threshold: {command.data} has no question without an answer; there is nothing to tune")
+            raise SettingsError(
+                f"--tune-threshold: {command.data} has no question without an answer; there is nothing to tune"
+            )
         texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
         examples = load_examples(command.data, limit=command.max_eval_examples)
         tuned = tune_threshold(examples, texts, odds)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,7 +48,7 @@ def quickstart(output_dir: Path, *, seed: int = 42, epochs: float | None = None,
         AlbertQAError: Something the user can act on.
     """
     begun = time.perf_counter()
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, emoji=False)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -77,12 +78,12 @@ def quickstart(output_dir: Path, *, seed: int = 42, epochs: float | None = None,
     )
     say(f"2. train: MiniLM's pretrained weights in ALBERT's form, epochs: {settings.epochs:g}")
     say(f"   albertqa train --model {STARTER} --train-file {TRAIN} --validation-file {VALIDATION} \\")
-    say(f"     --max-train-examples {MAX_TRAIN_EXAMPLES} --lr {settings.learning_rate:g} --batch-size {BATCH_SIZE} "
-        f"--warmup-ratio {WARMUP_RATIO:g} --epochs {settings.epochs:g} --seed {seed} --output-dir {output_dir}")  # fmt: skip
+    say(f"     --max-train-examples {MAX_TRAIN_EXAMPLES} --lr {LEARNING_RATE:g} --batch-size {BATCH_SIZE} \\")
+    say(f"     --warmup-ratio {WARMUP_RATIO:g} --epochs {settings.epochs:g} --seed {seed} --output-dir {output_dir}")
     result = train(settings, display=TerminalDisplay(console, settings.logging_steps))
     if result.status == "interrupted":
         say(f"interrupted at step {result.step}. Go on: albertqa train --resume --output-dir {output_dir}")
-        return 130
+        return 128 + (result.signal_number or signal.SIGINT)
 
     say(f"3. evaluate: on questions it has never seen            albertqa evaluate {output_dir} {VALIDATION}")
     scores = result.scores
@@ -98,7 +99,7 @@ def quickstart(output_dir: Path, *, seed: int = 42, epochs: float | None = None,
         say(f"     → {answer.text}   ({answer.probability:.0%})   expected: {golds}")
 
     seconds = time.perf_counter() - begun
-    say(f"done in {seconds:.0f} s. Everything is in {output_dir}: {rundir.METRICS_JSONL} has the curves, best/ the model.")
+    say(f"done in {seconds:.0f} s. {output_dir} has everything: {rundir.METRICS_JSONL} the curves, best/ the model.")
     say("next:")
     say("  albertqa check YOUR.json                                   is your own data sound?")
     say(f"  albertqa train --model {output_dir}/best --train-file YOUR.json --validation-file YOUR-DEV.json "

@@ -12,10 +12,11 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -37,9 +38,6 @@ from albertqa.training.trackers import Trackers
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
-
-if TYPE_CHECKING:
-    from rich.console import Console  # noqa: F401
 
 # What may differ when a run goes on: nothing of these changes a result.
 _FREE_ON_RESUME = {"output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"}
@@ -98,9 +96,8 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     version_2 = settings.version_2_with_negative
     if version_2 is None:
         version_2 = has_unanswerable(train_examples) or has_unanswerable(eval_examples)
-    lengths = {"max_seq_length": settings.max_seq_length, "doc_stride": settings.doc_stride}
-    train_store = build_windows(train_examples, tokenizer, **lengths)
-    eval_store = build_windows(eval_examples, tokenizer, **lengths)
+    build = partial(build_windows, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride)
+    train_store, eval_store = build(train_examples, tokenizer), build(eval_examples, tokenizer)
     show.say(f"train: {len(train_examples):,} questions, {len(train_store):,} windows of "
              f"{train_store.lengths.mean():.0f} tokens on average; "
              f"validation: {len(eval_examples):,} questions, {len(eval_store):,} windows")  # fmt: skip
@@ -263,9 +260,7 @@ class _RunWatcher:
     def save(self, state: TrainState) -> None:
         state = replace(state, metrics_bytes=self._record.sync())
         keep = self._settings.save_total_limit
-        save_checkpoint(
-            self._settings.output_dir, state, self._model, self._tokenizer, self._optimizer, keep=keep
-        )
+        save_checkpoint(self._settings.output_dir, state, self._model, self._tokenizer, self._optimizer, keep=keep)
 
     def should_stop(self) -> bool:
         return self._request.signal_number is not None
@@ -298,10 +293,10 @@ def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> 
     """Refuse a tokenizer or window length that the encoder has no embeddings for."""
     if settings.max_seq_length > model.max_positions:
         raise SettingsError(
-            f"max_seq_length is {settings.max_seq_length}, but {settings.model} has positions for {model.max_positions} "
-            f"tokens. Use --max-seq-length {model.max_positions}"
+            f"max_seq_length is {settings.max_seq_length}, but {settings.model} has positions for only "
+            f"{model.max_positions} tokens. Use --max-seq-length {model.max_positions}"
         )
-    rows = model.model.get_input_embeddings().weight.shape[0]
+    rows = int(model.model.config.vocab_size)
     if tokenizer.vocab_size > rows:
         raise ModelError(
             f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
@@ -361,7 +356,7 @@ class Provenance:
         """Write the file with the run's present status."""
         path = self.run / rundir.RUN_JSON
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         started = before.get("started", []) + ([now] if status == "running" else [])
         model = self.model.model
         facts = {

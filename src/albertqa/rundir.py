@@ -37,18 +37,18 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's files are private; a result is as readable as any other file the user makes.
-        Path(temporary).chmod(0o666 & ~_umask())
+        make_readable(Path(temporary))
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
+def make_readable(path: Path) -> None:
+    """Give a file that a library made private the rights of any other file the user makes."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod(0o666 & ~mask)
 
 
 def write_json(path: Path, value: Any) -> None:

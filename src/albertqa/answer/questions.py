@@ -38,7 +38,9 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
             raise DataError(f"{name}: line {number}: not JSON ({error}); expected one object a line") from error
         for key in ("question", "context"):
             if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
-                raise DataError(f"{name}: line {number}: expected an object with a text '{key}', found {line.strip()[:60]}")
+                raise DataError(
+                    f"{name}: line {number}: expected an object with a text '{key}', found {line.strip()[:60]}"
+                )
         rows.append(row)
     if not rows:
         raise DataError(f"{name}: has no questions, expected JSONL rows with 'question' and 'context'")

@@ -68,6 +68,10 @@ def open_source(source: object, split: str | None, max_unpacked_bytes: int) -> S
     if not isinstance(source, str | os.PathLike):
         return _in_memory(source, split)
     text = os.fspath(source)
+    # Before any folder of that name: `./starter` still means the folder.
+    name, _, stated = text.partition(":")
+    if name in _STARTER_NAMES:
+        return _file(_starter(name, _one_split(text, stated, split)), max_unpacked_bytes)
     path = Path(text)
     if text and _exists(path):
         if path.is_dir():
@@ -78,9 +82,6 @@ def open_source(source: object, split: str | None, max_unpacked_bytes: int) -> S
     if folder and _exists(Path(folder)) and Path(folder).is_dir():
         chosen = _one_split(text, folder_split, split)
         return Source("saved-dataset", tables.dataset_records(hub.load_folder(Path(folder), chosen)))
-    name, _, stated = text.partition(":")
-    if name in _STARTER_NAMES:
-        return _file(_starter(name, _one_split(text, stated, split)), max_unpacked_bytes)
     if (named := hub.parse_hub_name(text)) is not None:
         return Source("hub", tables.dataset_records(hub.fetch(named[0], _one_split(text, named[1], split))))
     raise SourceError("no-such-file", f"there is no such file or folder{_similar_name(path)}")
@@ -92,7 +93,9 @@ def _starter(name: str, split: str | None) -> Path:
         raise SourceError("no-such-file", f"the starter set has two parts; name one: {name}:train or {name}:validation")
     part = {"train": "train", "validation": "dev", "dev": "dev"}.get(split)
     if part not in ("train", "dev"):
-        raise SourceError("no-such-file", f"the starter set has no part {quoted(split)}; name {name}:train or {name}:validation")
+        raise SourceError(
+            "no-such-file", f"the starter set has no part {quoted(split)}; name {name}:train or {name}:validation"
+        )
     return starter_file("train" if part == "train" else "dev", version_2=_STARTER_NAMES[name])
 
 

@@ -13,6 +13,7 @@ import torch
 from albertqa.errors import ModelError
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.starter import STARTER, starter_encoder
+from albertqa.rundir import make_readable
 from albertqa.windows.batches import PackedBatch
 
 if TYPE_CHECKING:
@@ -43,10 +44,13 @@ class SpanModel:
     @property
     def max_positions(self) -> int:
         """Longest window the encoder has positions for, in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30)) - self.first_position
+
+    @property
+    def first_position(self) -> int:
+        """Position id of a window's first token: RoBERTa-like encoders number positions from behind the padding id."""
         config = self.model.config
-        # RoBERTa-like encoders number positions from behind the padding id.
-        reserved = config.pad_token_id + 1 if config.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
-        return int(getattr(config, "max_position_embeddings", 1 << 30)) - reserved
+        return config.pad_token_id + 1 if config.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
 
     def logits(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Score every token as start and as end (see `albertqa.model.packed.span_logits`).
@@ -55,12 +59,14 @@ class SpanModel:
             returns: two of (T,) float32
         """
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            return span_logits(self.model, batch, has_segments=self.has_segments)
+            return span_logits(self.model, batch, has_segments=self.has_segments, first_position=self.first_position)
 
     def save(self, folder: Path) -> None:
         """Write config and safetensors that `AutoModelForQuestionAnswering.from_pretrained` opens."""
         with _quiet_transformers():
             self.model.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):
+            make_readable(weights)
         config = copy.deepcopy(self.model.config)
         if self.hidden_act is not None:
             config.hidden_act = self.hidden_act
@@ -151,7 +157,9 @@ def resolve_model(source: str | Path) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "spiece.model", "vocab.txt", "merges.txt"])
+        return snapshot_download(
+            str(source), allow_patterns=["*.json", "*.safetensors", "spiece.model", "vocab.txt", "merges.txt"]
+        )
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{source}: no such folder, and it cannot be fetched from the Hub ({type(error).__name__}). "
@@ -200,7 +208,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
         ModelError: fp16 is asked for where it does not train (anywhere but a GPU).
     """
     if name == "fp16" and device.type != "cuda":
-        raise ModelError(f"mixed_precision is fp16 on {device.type}, expected a CUDA device. Use --mixed-precision auto")
+        raise ModelError(
+            f"mixed_precision is fp16 on {device.type}, expected a CUDA device. Use --mixed-precision auto"
+        )
     if name == "auto":
         return torch.bfloat16 if has_fast_bf16(device) else None
     return {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
@@ -224,9 +234,10 @@ def _load_config(folder: str, source: str) -> "PretrainedConfig":
 
     try:
         json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        return AutoConfig.from_pretrained(folder)
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: config.json cannot be used: {_first_line(error)}") from error
+    return config
 
 
 def _override(config: "PretrainedConfig", values: dict[str, float | None]) -> None:
@@ -250,7 +261,9 @@ def _refuse_missing_weights(info: dict[str, Any], source: str, *, needs_head: bo
             "Give the right model, or train from random weights with --from-scratch"
         )
     if head and needs_head:
-        raise ModelError(f"{source}: has no trained span head (qa_outputs). Train it first: albertqa train --model {source}")
+        raise ModelError(
+            f"{source}: has no trained span head (qa_outputs). Train it first: albertqa train --model {source}"
+        )
 
 
 def _drop_before_head(model: "PreTrainedModel", probability: float) -> None:
@@ -259,7 +272,7 @@ def _drop_before_head(model: "PreTrainedModel", probability: float) -> None:
     def drop(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (torch.nn.functional.dropout(inputs[0], probability, module.training), *inputs[1:])
 
-    model.qa_outputs.register_forward_pre_hook(drop)
+    model.get_submodule("qa_outputs").register_forward_pre_hook(drop)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from albertqa.errors import ModelError
 from albertqa.windows.batches import PackedBatch
 
 if TYPE_CHECKING:
@@ -24,12 +25,20 @@ def use_packed_attention(model: "PreTrainedModel") -> None:
 
     Args:
         model: Any Transformers encoder with the attention interface.
+
+    Raises:
+        ModelError: The encoder has an attention of its own, which would mix the windows of a batch.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION_NAME, packed_attention)
     AttentionMaskInterface.register(ATTENTION_NAME, _no_mask)
     model.set_attn_implementation(ATTENTION_NAME)
+    if model.config._attn_implementation != ATTENTION_NAME:
+        raise ModelError(
+            f"{model.config.model_type}: this encoder cannot keep windows apart without padding (Transformers gives it "
+            "no attention interface). Use an encoder that has one: ALBERT, BERT, RoBERTa, ELECTRA, DistilBERT"
+        )
 
 
 def packed_attention(
@@ -78,7 +87,7 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
 
 
 def span_logits(
-    model: Callable[..., Any], batch: PackedBatch, *, has_segments: bool = True
+    model: Callable[..., Any], batch: PackedBatch, *, has_segments: bool = True, first_position: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score every token of a packed batch as start and as end of the answer.
 
@@ -86,6 +95,7 @@ def span_logits(
         model: A question-answering model with `use_packed_attention`.
         batch: Windows laid end to end, on the model's device.
         has_segments: Whether the encoder knows segment ids.
+        first_position: Position id of a window's first token.
 
     Returns:
         Start and end logits of all tokens, fp32.
@@ -96,7 +106,7 @@ def span_logits(
     segments = {"token_type_ids": batch.token_type_ids[None]} if has_segments else {}
     output = model(
         input_ids=batch.input_ids[None],
-        position_ids=batch.position_ids[None],
+        position_ids=batch.position_ids[None] + first_position,
         window_lengths=batch.lengths,
         **segments,
     )

@@ -11,6 +11,7 @@ import json
 import shutil
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from albertqa.cache import build_once, cache_folder
 from albertqa.errors import ModelError
@@ -96,9 +97,9 @@ def convert_bert(source: Path, target: Path, *, weights_sha256: str | None = Non
     tensors[f"{mapping}.weight"], tensors[f"{mapping}.bias"] = torch.eye(hidden), torch.zeros(hidden)
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(source / TOKENIZER_JSON, target / TOKENIZER_JSON)
-    tokenizer_config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    tokenizer_config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
     tokenizer_config |= {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    tokenizer_config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]  # type: ignore[assignment]
+    tokenizer_config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     (target / TOKENIZER_CONFIG_JSON).write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
     config = {
         "architectures": ["AlbertForQuestionAnswering"],

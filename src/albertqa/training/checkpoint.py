@@ -113,7 +113,7 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
     Returns:
         Its folder, or None where there is none; and one warning for every damaged one that was passed over.
     """
-    warnings = []
+    warnings: list[str] = []
     for folder in sorted((run / rundir.CHECKPOINTS).glob("step-*"), reverse=True):
         damage = next(_damages(folder), None)
         if damage is None:

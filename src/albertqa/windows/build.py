@@ -106,7 +106,9 @@ def _write_files(
             for text in contexts:
                 context_index.setdefault(text, len(context_index))
             if new:
-                contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, [list(column) for column in zip(*new, strict=True)]))
+                contexts_out.write_batch(
+                    _list_batch(CONTEXT_SCHEMA, [list(column) for column in zip(*new, strict=True)])
+                )
             questions = [
                 np.asarray(encoding.ids, dtype=np.int32)
                 for encoding in tokenizer.encode_batch([example.question.lstrip() for example in chunk])

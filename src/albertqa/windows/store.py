@@ -1,8 +1,8 @@
-"""The window store: tokens of every question and context once, windows as slices of them, memory-mapped.
+"""The window store: tokens of every question and context once, windows as slices of them.
 
-A window is ``[CLS] question [SEP] context[first:end] [SEP]``. Questions and contexts are tokenized once each (SQuAD asks
-five questions a context), so the store keeps their tokens in two Arrow files and the windows as seven integers a row.
-Opening maps the files; a batch copies only its own tokens, so memory stays flat as the data grows.
+A window is ``[CLS] question [SEP] context[first:end] [SEP]``. Questions and contexts are tokenized once each (SQuAD
+asks five questions a context), so the store keeps their tokens in two Arrow files and the windows as seven integers a
+row. Opening maps the files; a batch copies only its own tokens, so memory stays flat as the data grows.
 """
 
 import bisect
@@ -151,10 +151,11 @@ class WindowStore:
             The store.
         """
         manifest = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
-        layout = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest["layout"].items()}
+        layout: dict[str, Any] = manifest["layout"]
+        special = {name: tuple(ids) for name, ids in layout.items() if isinstance(ids, list)}
         return cls(
             {name: pa.memory_map(str(folder / name)) for name in DATA_FILES},
-            PairLayout(**layout),
+            PairLayout(**{**layout, **special}),
             max_seq_length=manifest["max_seq_length"],
             doc_stride=manifest["doc_stride"],
         )

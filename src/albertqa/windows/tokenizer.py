@@ -12,7 +12,7 @@ the Hub's ``tokenizer.json`` of ``albert/albert-base-v2`` (10,808 windows on dev
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG_JSON = "tokenizer_config.json"
 SPIECE_MODEL = "spiece.model"
 
-_HUB_FILES = (TOKENIZER_JSON, TOKENIZER_CONFIG_JSON, SPIECE_MODEL, "special_tokens_map.json", "vocab.txt", "vocab.json")
-_HUB_FILES += ("merges.txt", "config.json")
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json")
+_HUB_FILES = (TOKENIZER_JSON, TOKENIZER_CONFIG_JSON, SPIECE_MODEL, "config.json", *_VOCABULARIES)
 
 # A piece that ends in digit + comma would glue "1976," into one token, and the span "1976" could never be labelled.
 _DIGIT_COMMA_PENALTY = 100.0
@@ -35,9 +35,7 @@ _DIGIT_COMMA_PENALTY = 100.0
 # go of the comma, accents and case are folded, two back-quotes are one quotation mark.
 _ALBERT_VOCABULARY_SIZE = 30_000
 _ALBERT_PROBE = 'Countries (OAPEC) cut ``10" - in 1976, 5, é £5.'
-_ALBERT_PROBE_PIECES = (
-    '▁countries ▁ ( oa pec ) ▁cut ▁ " 10 " ▁ - ▁in ▁1976 , ▁5 , ▁ e ▁ £ 5 .'.split()  # fmt: skip
-)
+_ALBERT_PROBE_PIECES = '▁countries ▁ ( oa pec ) ▁cut ▁ " 10 " ▁ - ▁in ▁1976 , ▁5 , ▁ e ▁ £ 5 .'
 _LOSSLESS_PROBE = 'a (b) c "d" - e. 5, 1976, x'
 
 
@@ -76,7 +74,7 @@ class QATokenizer:
         source: Where it came from, for messages.
     """
 
-    backend: "Tokenizer"
+    backend: "Tokenizer" = field(repr=False)
     layout: PairLayout
     config: dict[str, Any]
     source: str
@@ -153,7 +151,7 @@ def _from_folder(folder: Path, source: str) -> QATokenizer:
 
         try:
             backend = Tokenizer.from_file(str(folder / TOKENIZER_JSON))
-        except Exception as error:  # noqa: BLE001 -- tokenizers raises plain Exception for a file it cannot parse
+        except Exception as error:
             raise TokenizerError(f"{folder / TOKENIZER_JSON}: not a tokenizer file ({error})") from error
         return _checked(backend, _saved_config(config, albert), source, albert=albert)
     if (folder / SPIECE_MODEL).is_file():
@@ -172,7 +170,8 @@ def _from_transformers(folder: Path, config: dict[str, Any], source: str) -> QAT
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True)
     except (OSError, ValueError, KeyError) as error:
-        raise TokenizerError(f"{source}: Transformers cannot open this tokenizer ({error})") from error
+        first_line = str(error).partition("\n")[0]
+        raise TokenizerError(f"{source}: Transformers cannot open this tokenizer ({first_line})") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise TokenizerError(f"{source}: has only a slow tokenizer; offsets need a fast one (tokenizer.json)")
@@ -217,7 +216,9 @@ def _from_spiece(path: Path, *, lower_case: bool = True, keep_accents: bool = Fa
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    return tokenizer
+    # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so that
+    # a trained model's folder has the fingerprint, and opens the windows, of the spiece.model it came from.
+    return Tokenizer.from_str(tokenizer.to_str())
 
 
 def _penalty(piece: str) -> float:
@@ -236,10 +237,15 @@ def _checked(backend: "Tokenizer", config: dict[str, Any], source: str, *, alber
 
 def _pair_layout(backend: "Tokenizer", source: str) -> PairLayout:
     """Find the special tokens and segment ids by encoding one pair."""
-    encoding = backend.encode("a", "b")
+    no_tokens = f"{source}: the tokenizer gives no tokens for a plain letter; it is damaged or empty"
+    try:
+        encoding = backend.encode("a", "b")
+    except Exception as error:
+        # tokenizers raises plain Exception where an unknown letter has no token.
+        raise TokenizerError(no_tokens) from error
     sequence_ids, ids, segments = encoding.sequence_ids, encoding.ids, encoding.type_ids
     if 0 not in sequence_ids or 1 not in sequence_ids:
-        raise TokenizerError(f"{source}: the tokenizer gives no tokens for a plain letter; it is damaged or empty")
+        raise TokenizerError(no_tokens)
     question = [index for index, sequence in enumerate(sequence_ids) if sequence == 0]
     context = [index for index, sequence in enumerate(sequence_ids) if sequence == 1]
     layout = PairLayout(
@@ -272,11 +278,12 @@ def _self_check(backend: "Tokenizer", layout: PairLayout, source: str) -> None:
         )
     if backend.get_vocab_size() != _ALBERT_VOCABULARY_SIZE or backend.token_to_id("▁countries") is None:
         return
-    pieces = backend.encode(_ALBERT_PROBE, add_special_tokens=False).tokens
+    pieces = " ".join(backend.encode(_ALBERT_PROBE, add_special_tokens=False).tokens)
     if pieces != _ALBERT_PROBE_PIECES:
-        at = next((i for i, (a, b) in enumerate(zip(pieces, _ALBERT_PROBE_PIECES, strict=False)) if a != b), len(pieces))
-        found, wanted = " ".join(pieces[at : at + 4]), " ".join(_ALBERT_PROBE_PIECES[at : at + 4])
-        raise TokenizerError(f"{source}: not ALBERT's tokenization: found '{found}', expected '{wanted}'. {remedy}")
+        raise TokenizerError(
+            f"{source}: not ALBERT's tokenization: '{_ALBERT_PROBE}' becomes '{pieces}', "
+            f"expected '{_ALBERT_PROBE_PIECES}'. {remedy}"
+        )
 
 
 def _is_albert(folder: Path, tokenizer_config: dict[str, Any]) -> bool:
@@ -286,8 +293,8 @@ def _is_albert(folder: Path, tokenizer_config: dict[str, Any]) -> bool:
     if (folder / SPIECE_MODEL).is_file():
         return True
     model_is_albert = _read_json(folder / "config.json").get("model_type") == "albert"
-    backend = _read_json(folder / TOKENIZER_JSON).get("model", {})
-    return model_is_albert and backend.get("type") == "Unigram"
+    backend = _read_json(folder / TOKENIZER_JSON).get("model")
+    return model_is_albert and isinstance(backend, dict) and backend.get("type") == "Unigram"
 
 
 def _albert_config(lower_case: bool = True, keep_accents: bool = False) -> dict[str, Any]:
