@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test lint types bench clean
+.PHONY: setup quickstart test lint types clean
 
 setup: $(STAMP)
 
@@ -27,9 +27,6 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
-
-bench: setup
-	$(BIN)/python benchmarks/run_all.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -291,3 +291,54 @@ def test_help_answers_at_once() -> None:
     assert not {"torch", "transformers", "datasets", "pyarrow"} & {
         line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()
     }
+
+
+def test_a_threshold_is_tuned_on_one_file_and_applied_to_another(run: Run, trained: Path, tmp_path: Path) -> None:
+    ours, theirs = starter_file("dev", version_2=True), starter_file("train", version_2=True)
+    limit = ("--max-eval-examples", 40)
+    _, out, _ = run("evaluate", trained, ours, *limit, "--tune-threshold", "--json", "--output-dir", tmp_path / "a")
+    tuned = json.loads(out)
+    threshold = tuned["tuned_best_f1_thresh"]
+    assert tuned["tuned_best_f1"] >= tuned["f1"]
+    _, out, _ = run(
+        "evaluate",
+        trained,
+        ours,
+        *limit,
+        "--null-score-diff-threshold",
+        threshold,
+        "--json",
+        "--output-dir",
+        tmp_path / "b",
+    )
+    assert json.loads(out)["f1"] == pytest.approx(tuned["tuned_best_f1"], abs=1e-9)
+    code, out, _ = run(
+        "evaluate",
+        trained,
+        theirs,
+        *limit,
+        "--null-score-diff-threshold",
+        threshold,
+        "--json",
+        "--output-dir",
+        tmp_path / "c",
+    )
+    assert code == 0
+    odds = json.loads((tmp_path / "c/null_odds.json").read_text())
+    predictions = json.loads((tmp_path / "c/predictions.json").read_text())
+    assert all((predictions[one] == "") == (odds[one] > threshold) for one in odds)
+
+
+def test_tuning_where_every_question_has_an_answer_is_refused(run: Run, trained: Path, tmp_path: Path) -> None:
+    code, _, err = run(
+        "evaluate",
+        trained,
+        "starter:validation",
+        "--max-eval-examples",
+        4,
+        "--tune-threshold",
+        "--output-dir",
+        tmp_path,
+    )
+    assert code == 2
+    assert "nothing to tune" in err

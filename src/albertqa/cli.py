@@ -237,15 +237,20 @@ def _print_table(title: str, rows: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
     for name, value in rows.items():
-        table.add_row(
-            name,
-            f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value),
-        )
-    Console(emoji=False).print(table)
+        table.add_row(name, _spelled(value))
+    console = Console(emoji=False)
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def run_quickstart(command: Quickstart) -> int:
