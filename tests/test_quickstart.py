@@ -25,9 +25,18 @@ def test_the_story_is_told_and_ends_with_what_to_try_next(tmp_path: Path, capsys
     assert result["seed"] == 7
     assert result["questions"] == 336
     assert len(result["answers"]) == 3
-    for line in ("1. check", "2. train", "3. evaluate", "4. ask", "next:", "starter:train: 1,358 questions"):
+    for line in (
+        "1. check",
+        "2. train",
+        "3. evaluate",
+        "4. report",
+        "5. ask",
+        "next:",
+        "starter:train: 1,358 questions",
+    ):
         assert line in captured.err
     assert json.loads((folder / "eval.json").read_text())["f1"] == result["f1"]
+    assert (folder / "report.html").stat().st_size > 10_000
     assert "seed = 7\n" in (folder / "config.toml").read_text()
 
 

@@ -156,6 +156,22 @@ class Answer:
     """Print the answer as JSON."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """Write one self-contained HTML page about a run, or several runs side by side."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories; with several, the first is what the others are compared with."""
+    output: Path | None = None
+    """The file to write; unset: report.html in the run, or here for several runs."""
+    push_to_hub: str | None = None
+    """Also upload the run's best/ with its model card as this model (OWNER/NAME) on the Hub."""
+    private: bool = False
+    """Make the model on the Hub private where it is created."""
+    json: bool = False
+    """Print what was written as JSON."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -337,11 +353,21 @@ def run_train(command: Train) -> int:
             f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir {result.run}"
         )
         return 128 + (result.signal_number or signal.SIGINT)
+    page = _describe(result.run)
     if not command.json:
         title = f"{result.run}: {result.status} at step {result.step}, best at step {result.best_step}"
         _print_table(title, _shown_scores(result.scores))
+        display.say(f"look at it: {page}")
         display.say(f"ask it: albertqa answer {result.run} --question '…' --context '…'")
     return 0
+
+
+def _describe(run: Path) -> Path:
+    """Write a finished run's page and the cards of its models."""
+    from albertqa.report import write_model_card, write_report
+
+    write_model_card(run)
+    return write_report([run])
 
 
 def _shown_scores(scores: dict[str, float | int]) -> dict[str, float | int]:
@@ -468,6 +494,29 @@ def _read_text(path: Path | None) -> str:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
 
 
+def run_report(command: Report) -> int:
+    """Run ``albertqa report``."""
+    from albertqa import rundir
+    from albertqa.report import push_to_hub, write_model_card, write_report
+
+    if not command.runs:
+        raise SettingsError("report: expected at least one run directory, found none")
+    if command.push_to_hub is not None and len(command.runs) > 1:
+        raise SettingsError(f"--push-to-hub: uploads one run's model, found {len(command.runs)} runs. Name one")
+    written: dict[str, Any] = {"report": str(write_report(command.runs, command.output))}
+    models = [command.runs[0] / name for name in (rundir.BEST, rundir.FINAL)]
+    if len(command.runs) == 1 and any(model.is_dir() for model in models):
+        written["model_cards"] = [str(card) for card in write_model_card(command.runs[0])]
+    if command.push_to_hub is not None:
+        written["model"] = push_to_hub(models[0], command.push_to_hub, private=command.private)
+    if command.json:
+        _print_json(written)
+    else:
+        for name, value in written.items():
+            print(f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int]]] = {
     "quickstart": (Quickstart, run_quickstart),
     "check": (Check, run_check),
@@ -475,6 +524,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int]]] = {
     "evaluate": (Evaluate, run_evaluate),
     "score": (Score, run_score),
     "answer": (Answer, run_answer),
+    "report": (Report, run_report),
 }
 
 if __name__ == "__main__":

@@ -162,6 +162,8 @@ def check_settings(settings: Settings) -> None:
     for name in ("adam_beta1", "adam_beta2"):
         problems += _require(name, getattr(settings, name), "from 0 to below 1", 0 <= getattr(settings, name) < 1)
     problems += _require("adam_epsilon", settings.adam_epsilon, "above 0", settings.adam_epsilon > 0)
+    threshold = settings.null_score_diff_threshold
+    problems += _require("null_score_diff_threshold", threshold, "a number", not math.isnan(threshold))
     fits = settings.max_seq_length > settings.doc_stride + 4
     problems += _require("max_seq_length", settings.max_seq_length, f"above doc_stride ({settings.doc_stride})", fits)
     if problems:
@@ -247,8 +249,9 @@ def to_toml(settings: Settings) -> str:
             lines += [f"# {field.name} =", ""]
             continue
         value = list(value) if isinstance(value, tuple) else value
-        # JSON's strings, numbers, booleans and arrays are TOML's too.
-        lines += [f"{field.name} = {dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}", ""]
+        # JSON's strings, numbers, booleans and arrays are TOML's too, but for one character.
+        text = dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        lines += [f"{field.name} = {text}", ""]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The whole story on the bundled starter set and encoder, offline: check → train → evaluate → answer."""
+"""The whole story on the bundled starter set and encoder, offline: check → train → evaluate → report → answer."""
 
 import json
 import shutil
@@ -18,6 +18,7 @@ from albertqa.data.read import load_examples
 from albertqa.errors import RunError
 from albertqa.model.starter import STARTER
 from albertqa.recipe import train
+from albertqa.report import write_model_card, write_report
 from albertqa.training.display import TerminalDisplay
 
 TRAIN, VALIDATION = f"{STARTER}:train", f"{STARTER}:validation"
@@ -90,7 +91,12 @@ def quickstart(output_dir: Path, *, seed: int = 42, epochs: float | None = None,
     say(f"   exact {scores['exact']:.1f}   f1 {scores['f1']:.1f}   loss {scores['loss']:.3f}   "
         f"{scores['questions']:,} questions, {scores['windows']:,} windows")  # fmt: skip
 
-    say(f"4. ask: three of them                                 albertqa answer {output_dir} --question … --context …")
+    write_model_card(output_dir)
+    page = write_report([output_dir])
+    say(f"4. report: curves, errors, trust, evidence             albertqa report {output_dir}")
+    say(f"   {page}")
+
+    say(f"5. ask: three of them                                 albertqa answer {output_dir} --question … --context …")
     asked = _three(load_examples(VALIDATION))
     answers = Answerer(output_dir).answer_batch([(example.question, example.context) for example in asked])
     for example, answer in zip(asked, answers, strict=True):

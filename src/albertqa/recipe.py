@@ -7,6 +7,7 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 
 import dataclasses
 import json
+import math
 import platform
 import shutil
 import sys
@@ -81,7 +82,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     check_settings(settings)
     show = display or Silent()
     run = settings.output_dir
-    _claim(run, settings, resume=resume)
+    _check_folder(run, settings, resume=resume)
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
     device = choose_device(settings.device)
@@ -146,10 +147,14 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
         if checkpoint is not None:
             state = load_checkpoint(checkpoint, model, optimizer)
         show.say(f"going on from step {state.step} of {plan.total_steps}")
+    trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
+    if not resume:
+        # The folder is taken only now, so that a mistake in the settings, once mended, does not find it occupied.
+        _refuse_taken(run)
+        rundir.write_text(run / rundir.CONFIG_TOML, to_toml(settings))
     provenance = Provenance(run, settings, model, tokenizer, facts, plan, version_2)
     provenance.write("running", state)
     record = Record(run / rundir.METRICS_JSONL, state.metrics_bytes)
-    trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
 
     def evaluate() -> Evaluation:
         done = 0
@@ -232,6 +237,11 @@ class _RunWatcher:
 
     def evaluate(self, state: TrainState) -> TrainState:
         evaluation = self._evaluate()
+        if not math.isfinite(evaluation.loss):
+            raise RunError(
+                f"step {state.step}: validation loss is {evaluation.loss}; the training broke in the steps before. "
+                "Lower --learning-rate or use --mixed-precision no; the last checkpoint is whole"
+            )
         metric = self._settings.metric_for_best_model
         value = {"f1": evaluation.f1, "exact": evaluation.exact, "loss": -evaluation.loss}[metric]
         is_best = state.best_value is None or value > state.best_value
@@ -266,8 +276,8 @@ class _RunWatcher:
         return self._request.signal_number is not None
 
 
-def _claim(run: Path, settings: Settings, *, resume: bool) -> None:
-    """Make the run directory ours: a new one, or the one to go on with."""
+def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:
+    """Refuse a run directory that holds another run, or none to go on with; make it where it is not there."""
     config = run / rundir.CONFIG_TOML
     if resume:
         if not config.is_file():
@@ -281,12 +291,15 @@ def _claim(run: Path, settings: Settings, *, resume: bool) -> None:
         if changed:
             raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}")
         return
-    if config.exists():
-        raise RunError(f"{run}: already holds a run. Go on with it: --resume, or choose another --output-dir")
+    _refuse_taken(run)
     if run.is_file():
         raise RunError(f"{run}: is a file, expected a folder for the run. Choose another --output-dir")
     run.mkdir(parents=True, exist_ok=True)
-    rundir.write_text(config, to_toml(settings))
+
+
+def _refuse_taken(run: Path) -> None:
+    if (run / rundir.CONFIG_TOML).exists():
+        raise RunError(f"{run}: already holds a run. Go on with it: --resume, or choose another --output-dir")
 
 
 def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:

@@ -64,7 +64,7 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
-    """Write a checkpoint and remove the oldest beyond `keep`.
+    """Write a checkpoint, remove the oldest beyond `keep`, and those of later steps: they were passed over as damaged.
 
     Args:
         run: The run directory.
@@ -99,8 +99,10 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    for old in sorted(checkpoints.glob("step-*"), reverse=True)[keep:]:
-        shutil.rmtree(old)
+    there = sorted(checkpoints.glob("step-*"), reverse=True)
+    newest = there.index(final)
+    for other in there[:newest] + there[newest + keep :]:
+        shutil.rmtree(other)
     return final
 
 

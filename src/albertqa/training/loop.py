@@ -106,11 +106,23 @@ class Record:
     Args:
         path: The file.
         length_bytes: Keep this much of it; what follows belongs to steps that are done again.
+
+    Raises:
+        RunError: The file is shorter than that.
     """
 
     def __init__(self, path: Path, length_bytes: int = 0) -> None:
         self._file: IO[bytes] = path.open("ab")
+        found_bytes = self._file.tell()
+        if found_bytes < length_bytes:
+            self._file.close()
+            raise RunError(
+                f"{path}: has {found_bytes} bytes, the checkpoint was written when it had {length_bytes}; lines are "
+                "lost. Put the file back, or start anew in another --output-dir"
+            )
         self._file.truncate(length_bytes)
+        # Truncating leaves the position where it was, and `sync` tells the position.
+        self._file.seek(length_bytes)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one line."""

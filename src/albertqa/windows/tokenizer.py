@@ -12,7 +12,7 @@ the Hub's ``tokenizer.json`` of ``albert/albert-base-v2`` (10,808 windows on dev
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +74,14 @@ class QATokenizer:
         source: Where it came from, for messages.
     """
 
-    backend: "Tokenizer" = field(repr=False)
+    backend: "Tokenizer"
     layout: PairLayout
     config: dict[str, Any]
     source: str
+
+    def __repr__(self) -> str:
+        # The backend's own is its whole vocabulary: megabytes in every traceback that shows values.
+        return f"QATokenizer({self.source!r})"
 
     @property
     def fingerprint(self) -> str:

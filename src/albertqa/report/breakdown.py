@@ -1,0 +1,274 @@
+"""Which questions a model gets wrong: groups that somebody can act on, with exact and f1 of each."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from albertqa.data.example import Example
+from albertqa.report.outcome import Outcome
+from albertqa.scoring.interval import Interval, mean_interval
+
+NUM_RESAMPLES = 1000
+"""Resamples behind a group's interval; fewer than for the whole, since there are dozens of groups."""
+
+_QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
+_SAME_WORD = {"whom": "who", "what's": "what", "who's": "who", "where's": "where", "when's": "when"}
+_ANSWER_LENGTHS = ("1 word", "2 words", "3 words", "4 to 5 words", "6 to 10 words", "11 words or more", "no answer")
+_CONTEXT_LENGTHS = (75, 125, 175, 250)
+_CONTEXT_GROUPS = ("up to 75 words", "76 to 125", "126 to 175", "176 to 250", "251 or more")
+_WINDOW_COUNTS = ("1 window", "2 windows", "3 windows or more")
+_ANSWER_TYPES = ("number", "date", "name", "phrase", "no answer")
+_OVERLAPS = ("none", "up to 25 %", "26 to 50 %", "51 to 75 %", "above 75 %", "no answer")
+
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday"
+_DATE = re.compile(
+    rf"\b(?:{_MONTHS})\b(?=.*\d)|^(?:{_MONTHS}|{_DAYS})$|\b(?:{_DAYS}),|\b(?:1\d|20)\d\ds?\b|\bcentur(?:y|ies)\b|\d\s*(?:bc|ad|bce|ce)\b",
+    re.IGNORECASE,
+)
+_NUMBER_WORDS = frozenset(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion "
+    "half third quarter dozen once twice first second fourth fifth sixth seventh eighth ninth tenth".split()
+)
+_NUMBER_START = re.compile(
+    r"(?:about|around|over|nearly|almost|roughly|approximately|more than|less than)?\s*[-+$£€¥#]?\.?\d"
+)
+_SMALL_WORDS = frozenset("a an and at by de del der for from in la le of on or the to van von with".split())
+_STOP_WORDS = frozenset(
+    "a an and are as at be been being by can could did do does doing for from had has have having how i if in into is it "
+    "its many may might much must of on one or s shall should such t than that the their them then there these they this "
+    "those to was were what when where which who whom whose why will with would".split()
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[^a-z\s])|\n+")
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One way to put questions into groups.
+
+    Attributes:
+        key: Its name in the page's data.
+        title: Its name for a person.
+        note: How the groups are made.
+        groups: The groups, in the order in which they are shown.
+        of_question: Index of its group for every question; -1 where the question is in none.
+    """
+
+    key: str
+    title: str
+    note: str
+    groups: tuple[str, ...]
+    of_question: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScore:
+    """What a run scores on one group.
+
+    Attributes:
+        questions: Its questions.
+        exact: Exact match in percent.
+        f1: F1 in percent, with its interval.
+    """
+
+    questions: int
+    exact: float
+    f1: Interval
+
+
+def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) -> list[Facet]:
+    """Put questions into groups, in every way that the page shows.
+
+    Args:
+        examples: The questions.
+        num_windows: Windows of each question; None where they are not known.
+
+    Returns:
+        The ways that tell these questions apart: each has at least two groups with questions.
+    """
+
+    def facet(key: str, title: str, note: str, groups: tuple[str, ...], place: Callable[[Example], int]) -> Facet:
+        return Facet(key, title, note, groups, tuple(place(example) for example in examples))
+
+    facets = [
+        facet(
+            "answerable",
+            "Has an answer",
+            "As the data says.",
+            ("HasAns", "NoAns"),
+            lambda example: 0 if example.has_answer else 1,
+        ),
+        facet(
+            "word",
+            "Question word",
+            "The first one anywhere in the question: “In what year …” is a what.",
+            _QUESTION_WORDS,
+            lambda example: _QUESTION_WORDS.index(question_word(example.question)),
+        ),
+        facet("length", "Answer length", "Words of the first gold.", _ANSWER_LENGTHS, _answer_length),
+        facet(
+            "type",
+            "Answer type",
+            "Guessed from the form of the first gold: digits and number words; years, months and days; capitals.",
+            _ANSWER_TYPES,
+            lambda example: _ANSWER_TYPES.index(answer_type(example.golds[0].text) if example.golds else "no answer"),
+        ),
+        facet(
+            "overlap",
+            "Words shared with the sentence",
+            "Share of the question's content words that stand in the sentence of the first gold: the fewer, the more "
+            "the question was put in other words.",
+            _OVERLAPS,
+            _overlap_group,
+        ),
+        facet(
+            "context",
+            "Context length",
+            "Words of the context.",
+            _CONTEXT_GROUPS,
+            lambda example: int(np.searchsorted(_CONTEXT_LENGTHS, len(example.context.split()))),
+        ),
+    ]
+    if num_windows is not None:
+        of_question = tuple(min(max(number, 1), 3) - 1 for number in num_windows)
+        note = "Into how many overlapping windows the context was cut."
+        facets.append(Facet("windows", "Windows", note, _WINDOW_COUNTS, of_question))
+    return [one for one in facets if len(set(one.of_question)) > 1]
+
+
+def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore | None]:
+    """Score each group of a facet.
+
+    Args:
+        facet: The facet.
+        outcomes: What a run said, one for each question of the facet.
+
+    Returns:
+        One score a group; None where no question is in it.
+    """
+    group = np.asarray(facet.of_question)
+    exact = np.asarray([one.exact for one in outcomes]) * 100
+    f1 = np.asarray([one.f1 for one in outcomes]) * 100
+    scores: list[GroupScore | None] = []
+    for index in range(len(facet.groups)):
+        members = np.flatnonzero(group == index)
+        if not len(members):
+            scores.append(None)
+            continue
+        interval = mean_interval(f1[members].tolist(), num_resamples=NUM_RESAMPLES)
+        scores.append(GroupScore(len(members), float(exact[members].mean()), interval))
+    return scores
+
+
+def question_word(question: str) -> str:
+    """Give the class of a question.
+
+    >>> question_word("In what year did it open?"), question_word("How many were there?")
+    ('what', 'how many/much')
+
+    Args:
+        question: The question.
+
+    Returns:
+        Its question word, or "other".
+    """
+    tokens: list[str] = re.findall(r"[a-z]+(?:'s)?", question.lower())
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        word = _SAME_WORD.get(token, token)
+        if word == "how":
+            return "how many/much" if following in ("many", "much") else "how"
+        if word in _QUESTION_WORDS and word != "other":
+            return word
+    return "other"
+
+
+def answer_type(text: str) -> str:
+    """Guess what sort of thing an answer is, from its form.
+
+    >>> [answer_type(text) for text in ("24 million", "24 June 1999", "Levi's Stadium", "because of the heat")]
+    ['number', 'date', 'name', 'phrase']
+
+    Args:
+        text: A gold answer.
+
+    Returns:
+        "number", "date", "name" or "phrase".
+    """
+    words = text.split()
+    first = words[0].lower().strip(",.") if words else ""
+    if _DATE.search(text) and len(words) <= 8:
+        return "date"
+    if _NUMBER_START.match(text.lower()) or (first.split("-")[0] in _NUMBER_WORDS and len(words) <= 4):
+        return "number"
+    content = [word for word in words if word.lower().strip(",.") not in _SMALL_WORDS and word[:1].isalpha()]
+    if content and all(word[0].isupper() for word in content):
+        return "name"
+    return "phrase"
+
+
+def lexical_overlap(example: Example) -> float | None:
+    """Measure how much of the question stands in the sentence that holds the first gold.
+
+    Args:
+        example: The question.
+
+    Returns:
+        Share of its content words, 0 to 1; None where there is no gold or no content word.
+    """
+    if not example.golds:
+        return None
+    asked = _content_words(example.question)
+    if not asked:
+        return None
+    sentence = sentence_at(example.context, example.golds[0].answer_start)
+    return len(asked & _content_words(sentence)) / len(asked)
+
+
+def sentence_at(context: str, position: int) -> str:
+    """Give the sentence of a context that holds a character.
+
+    Args:
+        context: The context.
+        position: Index of the character.
+
+    Returns:
+        The sentence; cut at full stops, question and exclamation marks before a capital, and at line breaks.
+    """
+    first = 0
+    for start, after in _sentence_breaks(context):
+        if start > position:
+            return context[first:start]
+        first = after
+    return context[first:]
+
+
+@functools.lru_cache(maxsize=64)
+def _sentence_breaks(context: str) -> tuple[tuple[int, int], ...]:
+    return tuple(match.span() for match in _SENTENCE_END.finditer(context))
+
+
+def _content_words(text: str) -> frozenset[str]:
+    return frozenset(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS)
+
+
+def _answer_length(example: Example) -> int:
+    if not example.golds:
+        return len(_ANSWER_LENGTHS) - 1
+    num_words = len(example.golds[0].text.split())
+    if num_words <= 3:
+        return max(num_words, 1) - 1
+    return 3 if num_words <= 5 else 4 if num_words <= 10 else 5
+
+
+def _overlap_group(example: Example) -> int:
+    if not example.golds:
+        return len(_OVERLAPS) - 1
+    overlap = lexical_overlap(example)
+    if overlap is None:
+        return -1
+    return 0 if overlap == 0 else min(int(np.ceil(overlap * 4)), 4)

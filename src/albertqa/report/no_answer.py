@@ -1,0 +1,141 @@
+"""SQuAD v2.0: how well a run tells that a question has no answer, and what every other threshold would have given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from albertqa.report.outcome import Outcome
+from albertqa.report.run import Run
+from albertqa.scoring.official import score_each
+from albertqa.scoring.threshold import Threshold, tune_threshold
+
+_MOST_POINTS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """What one threshold would have given.
+
+    Attributes:
+        threshold: Predict "no answer" where the null odds are above it.
+        exact: Exact match in percent.
+        f1: F1 in percent.
+        precision: Share of the "no answer" predictions that are right, percent; None where there are none.
+        recall: Share of the questions without an answer that are found, percent.
+    """
+
+    threshold: float
+    exact: float
+    f1: float
+    precision: float | None
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """How well a run tells that a question has no answer.
+
+    Attributes:
+        threshold: The run's own threshold.
+        found: Questions without an answer, said to have none.
+        missed: Questions without an answer, answered.
+        wrongly_empty: Questions with an answer, said to have none.
+        answered: Questions with an answer, answered.
+        sweep: What other thresholds would have given, from "always no answer" to "always an answer".
+        best: The best thresholds, tuned on these very questions and so too good for new ones.
+    """
+
+    threshold: float
+    found: int
+    missed: int
+    wrongly_empty: int
+    answered: int
+    sweep: tuple[SweepPoint, ...]
+    best: Threshold
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the "no answer" predictions that are right, percent."""
+        said = self.found + self.wrongly_empty
+        return 100 * self.found / said if said else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the questions without an answer that are found, percent."""
+        there = self.found + self.missed
+        return 100 * self.found / there if there else None
+
+
+def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
+    """Judge a run's "no answer".
+
+    Args:
+        run: The run.
+        outcomes: What it said.
+
+    Returns:
+        The judgement; None on v1.1, and where the run kept no null odds or no candidates.
+    """
+    if not run.version_2 or not outcomes:
+        return None
+    if any(one.example.id not in run.null_odds or not one.n_best for one in outcomes):
+        return None
+    examples = [one.example for one in outcomes]
+    best_texts = {
+        one.example.id: next((found.text for found in one.n_best if found.end_char > found.start_char), "")
+        for one in outcomes
+    }
+    is_empty = np.asarray([not one.text for one in outcomes])
+    has_none = np.asarray([not one.example.has_answer for one in outcomes])
+    odds = {one.example.id: run.null_odds[one.example.id] for one in outcomes}
+    answered = score_each(examples, best_texts, version_2=True)
+    unanswered = score_each(examples, dict.fromkeys(best_texts, ""), version_2=True)
+    return NoAnswer(
+        threshold=run.settings.null_score_diff_threshold,
+        found=int((is_empty & has_none).sum()),
+        missed=int((~is_empty & has_none).sum()),
+        wrongly_empty=int((is_empty & ~has_none).sum()),
+        answered=int((~is_empty & ~has_none).sum()),
+        sweep=_sweep(
+            np.asarray([odds[one.id] for one in examples]),
+            np.asarray([[answered[one.id].exact, answered[one.id].f1] for one in examples]),
+            np.asarray([[unanswered[one.id].exact, unanswered[one.id].f1] for one in examples]),
+            has_none,
+        ),
+        best=tune_threshold(examples, best_texts, odds),
+    )
+
+
+def _sweep(
+    odds: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    answered: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+    unanswered: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+    has_none: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+) -> tuple[SweepPoint, ...]:
+    """Try the thresholds at which the predictions change, thinned out evenly.
+
+    Shapes:
+        odds, has_none: (Q,)
+        answered, unanswered: (Q, 2), exact and f1
+    """
+    order = np.argsort(odds, kind="stable")
+    gain = np.vstack([np.zeros(2), np.cumsum((answered - unanswered)[order], axis=0)])
+    scores = 100 * (unanswered.sum(axis=0) + gain) / len(odds)
+    # After the first k questions by null odds are answered, "no answer" is said to the rest.
+    found = int(has_none.sum()) - np.concatenate([[0], np.cumsum(has_none[order])])
+    said = len(odds) - np.arange(len(odds) + 1)
+    last_of_equal = np.append(np.flatnonzero(np.diff(odds[order]) > 0) + 1, len(odds))
+    places = [0, *last_of_equal.tolist()]
+    thinned = sorted({places[round(at)] for at in np.linspace(0, len(places) - 1, min(_MOST_POINTS, len(places)))})
+    below_all = float(odds[order[0]]) - 1.0
+    return tuple(
+        SweepPoint(
+            threshold=below_all if not at else float(odds[order[at - 1]]),
+            exact=float(scores[at, 0]),
+            f1=float(scores[at, 1]),
+            precision=100 * float(found[at]) / int(said[at]) if said[at] else None,
+            recall=100 * float(found[at]) / max(1, int(has_none.sum())),
+        )
+        for at in thinned
+    )

@@ -1,0 +1,1 @@
+"""Tests of answering from a trained model."""

@@ -1,0 +1,1 @@
+"""Tests of decoding, of the pass over the windows, and of loading a trained model."""

@@ -1,0 +1,272 @@
+"""The page in a real browser: it works from the disk, asks nobody for anything, and runs nothing of the data."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from albertqa.report import write_report
+
+from . import cases
+
+
+class Opened:
+    """A page that was opened, with all it said and asked for."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.locator("#browser-status").wait_for(state="detached")
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def texts(self, selector: str) -> list[str]:
+        return [str(text) for text in self.page.locator(selector).all_text_contents()]
+
+
+@pytest.fixture(scope="module")
+def plain_page(tmp_path_factory: pytest.TempPathFactory, plain_run: Path) -> Path:
+    return write_report([plain_run], tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def many_page(tmp_path_factory: pytest.TempPathFactory, plain_run: Path, other_seeds: tuple[Path, Path]) -> Path:
+    return write_report([plain_run, *other_seeds], tmp_path_factory.mktemp("page") / "many.html")
+
+
+def test_page_says_nothing_on_the_console_and_asks_nobody_for_anything(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        assert opened.said == []
+        assert opened.asked == [plain_page.as_uri()]
+
+
+def test_every_chart_is_drawn_with_its_lines(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        keys = [str(key) for key in opened.page.eval_on_selector_all(".chart", "all => all.map(one => one.id)")]
+        assert keys == [f"chart-{key}" for key in ("loss", "scores", "rate", "norm", "speed", "reliability", "coverage")]
+        for key in keys:
+            assert opened.page.locator(f"#{key} path.line").count() >= 1
+
+
+def test_a_finding_is_marked_at_its_step(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        marks = opened.texts("#chart-loss path.finding-warning title")
+        assert marks == ["loss-spike: loss rose <b>fast</b>"]
+        assert "lower it" in opened.texts(".findings")[0]
+
+
+def test_hovering_tells_the_values(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        plot = opened.page.locator("#chart-scores svg.plot")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        opened.page.mouse.move(box["x"] + box["width"] - 14, box["y"] + 80)
+        tip = opened.texts("#chart-scores .tip")[0]
+        assert tip.startswith("step 60")
+        assert re.search(r"F1\d", tip)
+        assert re.search(r"exact\d", tip)
+
+
+def test_arrow_keys_read_a_chart_aloud(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.focus("#chart-loss svg.plot")
+        opened.page.keyboard.press("End")
+        assert opened.texts("#chart-loss [aria-live]")[0].startswith("step 60, training 0.")
+        opened.page.keyboard.press("ArrowLeft")
+        assert opened.texts("#chart-loss [aria-live]")[0].startswith("step 59, training")
+
+
+def test_filtering_by_kind_shows_that_kind_only(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.select_option("#browser [name=kind]", value="wrong")
+        kinds = opened.texts("#browser-list .measures span:first-child")
+        assert kinds
+        assert not any("Right" in kind for kind in kinds)
+        summary = opened.texts("#browser-summary")[0]
+        assert re.match(r"\d+ of 160 questions – exact 0\.00, F1 ", summary)
+
+
+def test_a_row_of_the_tables_shows_its_questions(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        row = opened.page.locator(".facet tr", has=opened.page.locator("th", has_text=re.compile("^when$")))
+        number = row.locator("td").first.text_content()
+        row.get_by_role("button").click()
+        assert opened.texts("#browser-summary")[0].startswith(f"{number} of 160 questions")
+        assert all(text.startswith("When") for text in opened.texts("#browser-list .asked"))
+
+
+def test_search_finds_questions_answers_and_on_demand_contexts(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.fill("#browser [name=text]", "PERSON 3-1")
+        opened.page.locator("#browser-summary", has_text=re.compile(r"^2 of 160")).wait_for()
+        assert opened.texts("#browser-list .asked") == [example.question for example in cases.examples_of(20)[26:28]]
+        opened.page.check("#browser [name=contexts]")
+        assert opened.texts("#browser-summary")[0].startswith("8 of 160 questions")
+
+
+def test_sorting_by_f1_and_by_probability(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+
+        def column(number: int) -> list[float]:
+            return [float(re.findall(r"[\d.]+", text)[number]) for text in opened.texts("#browser-list .measures")]
+
+        opened.page.select_option("#browser [name=order]", "best")
+        assert column(0) == sorted(column(0), reverse=True)
+        opened.page.select_option("#browser [name=order]", "worst")
+        assert column(0) == sorted(column(0))
+        opened.page.select_option("#browser [name=order]", "unsure")
+        assert column(1) == sorted(column(1))
+        opened.page.select_option("#browser [name=order]", "confident")
+        assert column(1) == sorted(column(1), reverse=True)
+
+
+def test_pages_turn_and_show_every_question_once(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.select_option("#browser [name=order]", "file")
+        seen = opened.texts("#browser-list .asked")
+        while opened.page.is_enabled("#page-after"):
+            opened.page.click("#page-after")
+            seen += opened.texts("#browser-list .asked")
+        assert seen == [example.question for example in cases.examples_of(20)]
+
+
+def test_gold_and_answer_are_marked_where_they_stand(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.select_option("#browser [name=order]", "file")
+        example = cases.examples_of(20)[1]
+        opened.page.locator("#browser-list button.question").nth(1).click()
+        before = opened.page.eval_on_selector(
+            "#browser-list .context mark.gold",
+            "mark => { let text = ''; for (let at = mark.previousSibling; at; at = at.previousSibling)"
+            " text = at.textContent + text; return text; }",
+        )
+        assert before == example.context[: example.golds[0].answer_start]
+        assert opened.texts("#browser-list .context mark.gold") == [example.golds[0].text]
+        assert opened.texts("#browser-list .context")[0] == example.context
+        assert len(opened.texts("#browser-list .n-best tr")) == 5
+
+
+def test_hostile_text_is_shown_and_never_run(browser: Any, tmp_path: Path, hostile_run: Path) -> None:
+    with Opened(browser, write_report([hostile_run], tmp_path / "hostile.html")) as opened:
+        opened.page.select_option("#browser [name=order]", "file")
+        for button in opened.page.locator("#browser-list button.question").all():
+            button.click()
+        shown = opened.texts("#browser-list .asked")
+        assert shown[:-1] == [f"What is {text}?" for text in cases.HOSTILE]
+        # The answers lie behind an emoji, which counts as two in the browser: a wrong unit would cut them elsewhere.
+        marked = opened.texts("#browser-list .context mark.gold.answer")
+        assert marked == [*(f"the answer {text}" for text in cases.HOSTILE), "w" * 100_000]
+        assert opened.page.evaluate("window.hacked") is None
+        assert opened.page.locator("main script, main img, #browser-list svg[onload]").count() == 0
+        assert opened.said == []
+        assert len(opened.asked) == 1
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_policy_stops_scripts_that_are_not_the_pages_own(browser: Any, tmp_path: Path, plain_page: Path) -> None:
+    injected = tmp_path / "injected.html"
+    text = plain_page.read_text(encoding="utf-8")
+    injected.write_text(text.replace("<main", "<script>window.hacked = 1</script><main"), encoding="utf-8")
+    with Opened(browser, injected) as opened:
+        assert opened.page.evaluate("window.hacked") is None
+        assert any("Content Security Policy" in line for line in opened.said)
+
+
+def test_theme_follows_the_system_until_it_is_chosen(browser: Any, plain_page: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with Opened(browser, plain_page, color_scheme="dark") as opened:
+        dark = opened.page.evaluate(ground)
+        opened.page.click("#theme")
+        light = opened.page.evaluate(ground)
+        assert (dark, light) == ("rgb(21, 23, 26)", "rgb(252, 252, 250)")
+        opened.page.click("#theme")
+        assert opened.page.evaluate(ground) == dark
+    with Opened(browser, plain_page, color_scheme="light") as opened:
+        assert opened.page.evaluate(ground) == light
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_nothing_is_wider_than_the_window(browser: Any, plain_page: Path, many_page: Path, width: int) -> None:
+    for path in (plain_page, many_page):
+        with Opened(browser, path) as opened:
+            opened.page.set_viewport_size({"width": width, "height": 780})
+            opened.page.locator("#browser-list button.question").first.click()
+            assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_text_has_contrast_in_both_themes(browser: Any, plain_page: Path) -> None:
+    script = """() => {
+      const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+      const light = (colour) => {
+        const [r, g, b] = numbers(colour).map((one) => one / 255).map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+          const colour = getComputedStyle(at).backgroundColor;
+          if (!/, 0\\)$/.test(colour)) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+      };
+      const poor = [];
+      for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || element.closest('script, style, noscript, .hidden, .skip') || !element.getClientRects().length || element.disabled) continue;
+        const style = getComputedStyle(element);
+        const colour = element instanceof SVGElement ? style.fill : style.color;
+        const [a, b] = [light(colour), light(ground(element))].sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) poor.push([element.tagName, element.className, colour, ground(element)].join(' '));
+      }
+      return poor;
+    }"""
+    for scheme in ("light", "dark"):
+        with Opened(browser, plain_page, color_scheme=scheme) as opened:
+            opened.page.locator("#browser-list button.question").first.click()
+            assert opened.page.evaluate(script) == []
+
+
+def test_keyboard_alone_reaches_and_opens_a_question(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page) as opened:
+        opened.page.focus("#browser [name=text]")
+        for _ in range(4):
+            opened.page.keyboard.press("Tab")
+            if opened.page.evaluate("document.activeElement.className") == "question":
+                break
+        opened.page.keyboard.press("Enter")
+        assert opened.page.get_attribute("#browser-list button.question >> nth=0", "aria-expanded") == "true"
+        assert len(opened.texts("#browser-list .detail")) == 1
+
+
+def test_runs_can_be_compared_question_by_question(browser: Any, many_page: Path) -> None:
+    with Opened(browser, many_page) as opened:
+        worse = opened.texts("#comparison tbody tr")[1]
+        assert "worse than run" in worse
+        opened.page.select_option("#browser [name=versus]", label="high-rate: better here")
+        better = int(opened.texts("#browser-summary")[0].split()[0])
+        assert f"{better}" in worse
+        for row in opened.page.locator("#browser-list button.question").all():
+            mine = float(re.findall(r"F1 (\d+)", row.locator(".measures").text_content())[0])
+            theirs = float(re.findall(r"F1 (\d+)\)", row.locator(".said").last.text_content())[0])
+            assert mine > theirs
+
+
+def test_paper_shows_the_charts_in_light_and_leaves_the_browser_out(browser: Any, plain_page: Path) -> None:
+    with Opened(browser, plain_page, color_scheme="dark") as opened:
+        opened.page.click("#theme")
+        opened.page.click("#theme")
+        opened.page.emulate_media(media="print")
+        assert opened.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+        assert not opened.page.is_visible("#questions")
+        assert opened.page.is_visible("#chart-loss svg.plot")

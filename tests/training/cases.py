@@ -1,0 +1,95 @@
+"""A listener for `train_steps`, and the call with a course's settings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from albertqa.model.load import SpanModel, load_model
+from albertqa.training.checkpoint import TrainState
+from albertqa.training.loop import Plan, plan_steps, train_steps
+from albertqa.training.optimizer import build_optimizer
+from albertqa.windows.store import WindowStore
+
+from .reference import Course, Trained
+
+
+@dataclass
+class Listener:
+    """Writes down what the loop calls, and may ask it to stop after a step."""
+
+    stop_after: int | None = None
+    stop_early_after: int | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    evaluated: list[int] = field(default_factory=list)
+    saved: list[TrainState] = field(default_factory=list)
+
+    def stepped(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def evaluate(self, state: TrainState) -> TrainState:
+        self.evaluated.append(state.step)
+        is_enough = self.stop_early_after is not None and state.step >= self.stop_early_after
+        return TrainState(**{**vars(state), "stopped_early": is_enough})
+
+    def save(self, state: TrainState) -> None:
+        self.saved.append(state)
+
+    def should_stop(self) -> bool:
+        return self.stop_after is not None and bool(self.rows) and self.rows[-1]["step"] >= self.stop_after
+
+
+def plan_of(store: WindowStore, course: Course, **changes: Any) -> Plan:
+    """Plan a course's steps."""
+    return plan_steps(
+        len(store),
+        step_windows=course.micro_batch * course.accumulation,
+        epochs=1,
+        max_steps=course.total_steps,
+        warmup_steps=course.warmup_steps,
+        **changes,
+    )
+
+
+def open_model(folder: Path, course: Course, **changes: Any) -> tuple[SpanModel, torch.optim.AdamW]:
+    """Load a model with its optimizer."""
+    model = load_model(folder, device=torch.device("cpu"), **changes)
+    optimizer = build_optimizer(model.model, learning_rate=course.learning_rate, weight_decay=course.weight_decay)
+    return model, optimizer
+
+
+def go_on(
+    model: SpanModel,
+    optimizer: torch.optim.Optimizer,
+    store: WindowStore,
+    course: Course,
+    listener: Listener,
+    state: TrainState | None = None,
+    **plan: Any,
+) -> TrainState:
+    """Train from a state on."""
+    return train_steps(
+        model,
+        store,
+        optimizer,
+        plan_of(store, course, **plan),
+        listener,
+        state=state or TrainState(),
+        learning_rate=course.learning_rate,
+        schedule="linear",
+        micro_batch=course.micro_batch,
+        accumulation=course.accumulation,
+        max_grad_norm=course.max_grad_norm,
+        seed=course.seed,
+    )
+
+
+def train_ours(folder: Path, store: WindowStore, course: Course) -> Trained:
+    """Train a saved ALBERT by the project's own loop."""
+    model, optimizer = open_model(folder, course)
+    listener = Listener()
+    go_on(model, optimizer, store, course, listener)
+    return Trained(
+        [row["train_loss"] for row in listener.rows], [row["grad_norm"] for row in listener.rows], model.model
+    )

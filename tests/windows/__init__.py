@@ -1,0 +1,1 @@
+"""Tests of tokenizer, windows, store, batches and facts."""
