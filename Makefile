@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test lint types clean
+.PHONY: setup quickstart browser test lint types clean
 
 setup: $(STAMP)
 
@@ -18,7 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/albertqa quickstart
 
-test: setup
+# The report's page is tested in a real browser; where it cannot be installed, those tests say so and skip.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
+	  || echo "no chromium here: the browser tests will be skipped"
+
+test: setup browser
 	$(BIN)/python -m pytest
 
 lint: setup

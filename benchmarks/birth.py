@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     Returns:
         The file.
     """
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     commit = _git("rev-parse", "--short=10", "HEAD") or "nocommit"
     certificate = {
         "name": name,
