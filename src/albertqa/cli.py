@@ -286,20 +286,14 @@ def run_check(command: Check) -> int:
     if not command.files:
         raise DataError("check: expected at least one file, found none")
     report = check_files(command.files, write_repaired=command.write_repaired, max_cases=command.max_cases)
-    measured: list[dict[str, Any]] = []
     if command.tokenizer is not None:
-        measured = [_window_facts(command, name) for name in command.files]
+        for facts in report.files:
+            facts.extra.update(_window_facts(command, facts.name))
     if command.json:
-        document = report.to_json()
-        for facts, windows in zip(document["files"], measured, strict=False):
-            facts.update(windows)
-        if measured:
-            document["windows"] = sum(windows["windows"] for windows in measured)
-        _print_json(document)
+        total = {"windows": sum(facts.extra["windows"] for facts in report.files)} if command.tokenizer else {}
+        _print_json({**report.to_json(), **total})
     else:
         render_check(report, Console(emoji=False))
-        for name, windows in zip(command.files, measured, strict=False):
-            _print_table(f"Windows of {name} at {command.max_seq_length}/{command.doc_stride}", _readable(windows))
     return 0 if report.ok else 1
 
 
@@ -317,22 +311,6 @@ def _window_facts(command: Check, name: str) -> dict[str, Any]:
         return {"windows": 0}
     store = build_windows(examples, tokenizer, max_seq_length=command.max_seq_length, doc_stride=command.doc_stride)
     return dataclasses.asdict(window_facts(store, examples, max_answer_length=command.max_answer_length))
-
-
-def _readable(facts: dict[str, Any]) -> dict[str, Any]:
-    """Spell nested facts out for a table."""
-    rows: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            rows[name.replace("_", " ")] = "  ".join(f"{key} {one}" for key, one in value.items()) or "none"
-        elif isinstance(value, tuple | list):
-            for case in value:
-                rows[f"{name.replace('_', ' ')}: {case['id']}"] = "  ".join(
-                    f"{key} {one!r}" for key, one in case.items() if key != "id"
-                )
-        else:
-            rows[name.replace("_", " ")] = value
-    return rows
 
 
 def run_train(command: Train) -> int:

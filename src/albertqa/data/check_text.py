@@ -1,37 +1,41 @@
-"""The check's report for people: tables and a verdict with the next command."""
+"""The check's report for people: facts, problems with their first cases, and a verdict with the next command."""
+
+from collections.abc import Iterator
+from typing import Any
 
 from rich import filesize
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from albertqa.data.check import CheckReport, FileFacts, ProblemGroup
-from albertqa.data.problem import KINDS, Severity
+from albertqa.data.problem import KINDS, Severity, quoted
 from albertqa.data.squad_json import RepairedCopy
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def render_check(report: CheckReport, console: Console) -> None:
-    """Print a report.
+    """Print a report, line by line: nothing is cut or folded, whatever the width.
 
     Args:
         report: What the check found.
-        console: Where to print; its width is respected.
+        console: Where to print.
     """
-    console.print(_facts_table(report.files))
-    if report.groups:
-        console.print(_problems_table(report))
+    # No wrapping of what may be copied: a path, an id or a command must survive the terminal.
+    for facts in report.files:
+        for line in _facts_lines(facts):
+            console.print(line, soft_wrap=True)
     for group in report.groups:
         _print_cases(group, console)
     for copy in report.copies:
-        # No wrapping of what may be copied: a path, an id or a command must survive the terminal.
         console.print(_copy_line(copy), soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
 
 def _print_cases(group: ProblemGroup, console: Console) -> None:
-    console.print(Text.assemble((group.kind, _STYLES[group.severity]), f" ({group.count:,})"))
+    repairable = f", {group.repairable:,} repairable" if group.repairable else ""
+    head = f": {group.kind} ({group.count:,}{repairable}): {KINDS[group.kind].meaning}"
+    console.print(Text.assemble((group.severity, _STYLES[group.severity]), head), soft_wrap=True)
     for case in group.cases:
         console.print(Text(f"  {case}"), soft_wrap=True)
         if case.repair:
@@ -49,43 +53,29 @@ def _copy_line(copy: RepairedCopy) -> Text:
     )
 
 
-def _facts_table(files: tuple[FileFacts, ...]) -> Table:
-    table = Table(title="Files", title_justify="left")
-    table.add_column("file", overflow="fold")
-    for heading in ("format", "version"):
-        table.add_column(heading)
-    for heading in ("questions", "usable", "no answer", "contexts", "golds", "size"):
-        table.add_column(heading, justify="right")
-    extra = list(dict.fromkeys(key for facts in files for key in facts.extra))
-    for key in extra:
-        table.add_column(Text(key), justify="right")
-    for facts in files:
-        counts = (
-            facts.num_questions,
-            facts.num_usable,
-            facts.num_unanswerable,
-            facts.num_contexts,
-            facts.num_golds,
-        )
-        cells = [facts.name, facts.format or "?", facts.version or "-", *(f"{count:,}" for count in counts)]
-        cells.append("-" if facts.size_bytes is None else filesize.decimal(facts.size_bytes))
-        cells.extend(str(facts.extra.get(key, "-")) for key in extra)
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _facts_lines(facts: FileFacts) -> Iterator[Text]:
+    yield Text(facts.name, style="bold")
+    kind = " ".join(part for part in (facts.format or "not readable", facts.version) if part)
+    size = "" if facts.size_bytes is None else f", {filesize.decimal(facts.size_bytes)}"
+    usable = "" if facts.num_usable == facts.num_questions else f", {facts.num_usable:,} of them usable"
+    yield Text(
+        f"  {kind}{size}: {facts.num_questions:,} questions{usable}, {facts.num_unanswerable:,} without an answer, "
+        f"on {facts.num_contexts:,} contexts; {facts.num_golds:,} golds"
+    )
+    for key, value in facts.extra.items():
+        cases = value if isinstance(value, list | tuple) else ()
+        if not isinstance(value, list | tuple):
+            yield Text(f"  {key.replace('_', ' ')}: {_spelled(value)}")
+        elif cases:
+            yield Text(f"  {key.replace('_', ' ')}, the first:")
+        for case in cases:
+            yield Text(f"    {_spelled(case)}")
 
 
-def _problems_table(report: CheckReport) -> Table:
-    table = Table(title="Problems", title_justify="left")
-    table.add_column("severity")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("count", justify="right")
-    table.add_column("repairable", justify="right")
-    table.add_column("meaning")
-    for group in report.groups:
-        style = _STYLES[group.severity]
-        cells = (f"{group.count:,}", f"{group.repairable:,}", KINDS[group.kind].meaning)
-        table.add_row(Text(group.severity, style=style), group.kind, *cells)
-    return table
+def _spelled(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_spelled(one)}" for key, one in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int | float) else quoted(str(value))
 
 
 def _verdict(report: CheckReport) -> Text:
