@@ -23,7 +23,7 @@ HOSTILE = (
     "'\"><svg onload=window.hacked=4>",
     "{{ 7 * 7 }} {% for x in y %}",
     "\u202eright to left\u202c مرحبا بالعالم",
-    "𝔼moji 👩‍👩‍👧 and 🇳🇴",
+    "emoji 👩‍👩‍👧 and 🇳🇴",
     "line\u2028separator and a NUL-like \u0001 control",
 )
 
@@ -141,7 +141,10 @@ def write_run(
             shutil.copytree(tokenizer_folder, folder / name)
         num_windows = len(build_windows(examples, load_tokenizer(folder / "best")))
     loss = 1.5
-    _write(folder / "eval.json", {**scores, "loss": loss, "questions": len(examples), "windows": num_windows, "step": num_steps})
+    _write(
+        folder / "eval.json",
+        {**scores, "loss": loss, "questions": len(examples), "windows": num_windows, "step": num_steps},
+    )
     _write(folder / "predictions.json", dict(answers))
     _write(folder / "nbest_predictions.json", dict(n_best))
     if null_odds is not None:

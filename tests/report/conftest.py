@@ -64,7 +64,8 @@ def _run(
     answers, n_best = {}, {}
     for example in examples:
         gold = example.golds[0].text
-        wrong = generator.choice(["the bridge", f"{gold} the" if f"{gold} the" in example.context else "opened to"])
+        longer = f"In {gold}" if f"In {gold}" in example.context else f"of {gold}"
+        wrong = generator.choice(["the bridge", longer])
         answers[example.id] = gold if generator.random() < share_right else wrong
         n_best[example.id] = cases.made_up_n_best(example, answers[example.id], generator, 8)
     settings = replace(Settings(), seed=seed, learning_rate=learning_rate, train_file=("starter:train",))
@@ -121,7 +122,9 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser() -> Iterator["object"]:
     """Headless Chromium, or a skip with its reason."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install playwright)")
-    executable = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    executable = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
     if executable is None:
         pytest.skip("no Chromium (Debian: apt-get install chromium)")
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

@@ -29,20 +29,24 @@ _DATE = re.compile(
     rf"\b(?:{_MONTHS})\b(?=.*\d)|^(?:{_MONTHS}|{_DAYS})$|\b(?:{_DAYS}),|\b(?:1\d|20)\d\ds?\b|\bcentur(?:y|ies)\b|\d\s*(?:bc|ad|bce|ce)\b",
     re.IGNORECASE,
 )
-_NUMBER_WORDS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion "
-    "half third quarter dozen once twice first second fourth fifth sixth seventh eighth ninth tenth".split()
-)
+# Kept as text, cut once: a list of words would be a page of quotation marks.
+_NUMBERS_TEXT = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion
+    half third quarter dozen once twice first second fourth fifth sixth seventh eighth ninth tenth
+"""
+_STOP_TEXT = """
+    a an and are as at be been being by can could did do does doing for from had has have having how i if in into is it
+    its many may might much must of on one or s shall should such t than that the their them then there these they this
+    those to was were what when where which who whom whose why will with would
+"""
+_SMALL_TEXT = "a an and at by de del der for from in la le of on or the to van von with"
+_NUMBER_WORDS = frozenset(_NUMBERS_TEXT.split())
 _NUMBER_START = re.compile(
     r"(?:about|around|over|nearly|almost|roughly|approximately|more than|less than)?\s*[-+$£€¥#]?\.?\d"
 )
-_SMALL_WORDS = frozenset("a an and at by de del der for from in la le of on or the to van von with".split())
-_STOP_WORDS = frozenset(
-    "a an and are as at be been being by can could did do does doing for from had has have having how i if in into is it "
-    "its many may might much must of on one or s shall should such t than that the their them then there these they this "
-    "those to was were what when where which who whom whose why will with would".split()
-)
+_SMALL_WORDS = frozenset(_SMALL_TEXT.split())
+_STOP_WORDS = frozenset(_STOP_TEXT.split())
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[^a-z\s])|\n+")
 _WORD = re.compile(r"\w+")
 
@@ -178,7 +182,7 @@ def question_word(question: str) -> str:
         Its question word, or "other".
     """
     tokens: list[str] = re.findall(r"[a-z]+(?:'s)?", question.lower())
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in zip(tokens, [*tokens, ""][1:], strict=True):
         word = _SAME_WORD.get(token, token)
         if word == "how":
             return "how many/much" if following in ("many", "much") else "how"

@@ -18,12 +18,12 @@ from albertqa.scoring.interval import Interval
 
 README = "README.md"
 
-_USE = '''```python
+_USE = """```python
 import albertqa
 
-answer = albertqa.Answerer("{folder}").answer("Who …?", "The context …")
+answer = albertqa.Answerer({folder!r}).answer("Who …?", "The context …")
 print(answer.text, answer.probability)
-```'''
+```"""
 
 _LICENSE_LINE = "# license: yours to choose (https://huggingface.co/docs/hub/repositories-licenses), then drop the #"
 
@@ -46,7 +46,9 @@ def write_model_card(run: str | PathLike[str]) -> list[Path]:
     (loaded,) = load_runs([path])
     names = [name for name in (rundir.BEST, rundir.FINAL) if (path / name / "config.json").is_file()]
     if not names:
-        raise RunError(f"{path}: this run has neither {rundir.BEST}/ nor {rundir.FINAL}/ yet, so there is no model to describe")
+        raise RunError(
+            f"{path}: this run has neither {rundir.BEST}/ nor {rundir.FINAL}/ yet, so there is no model to describe"
+        )
     (analysis,) = analyse([loaded])
     written = []
     for name in names:
@@ -64,7 +66,7 @@ def _card(analysis: Analysis, name: str) -> str:
         f"# {_plain(run.path.resolve().name)}",
         f"An extractive question-answering model: {_plain(evidence.title_of(run))}.",
         "## Use",
-        _USE.format(folder=_plain(run.path.resolve().name)) + "\n\nThe weights are Transformers' own "
+        _USE.format(folder=_line(run.path.resolve().name).replace("`", "'")) + "\n\nThe weights are Transformers' own "
         "(`AutoModelForQuestionAnswering`, `AutoTokenizer`).",
         "## Results",
         _results(analysis, figures),
@@ -152,13 +154,12 @@ def _results(analysis: Analysis, figures: dict[str, Any]) -> str:
         ["F1", _number(figures["f1"]), _interval(figures.get("f1_interval"))],
         ["validation loss", f"{figures['loss']:.4f}", ""],
     ]
-    for key in ("HasAns_exact", "HasAns_f1", "NoAns_exact"):
-        if key in figures:
-            rows.append([key, _number(figures[key]), ""])
+    rows += [[key, _number(figures[key]), ""] for key in ("HasAns_exact", "HasAns_f1", "NoAns_exact") if key in figures]
     text = _table(["", "value", "95 % interval"], rows)
     text += (
-        f"\n\nAfter step {figures['step']:,} of {run.facts['plan']['total_steps']:,}, on {run.validation['questions']:,} questions "
-        f"in {run.validation['windows']:,} windows of {_plain(evidence.sources_of(run, 'validation'))}, by the official SQuAD metric."
+        f"\n\nAfter step {figures['step']:,} of {run.facts['plan']['total_steps']:,}, on "
+        f"{run.validation['questions']:,} questions in {run.validation['windows']:,} windows of "
+        f"{_plain(evidence.sources_of(run, 'validation'))}, by the official SQuAD metric."
     )
     if analysis.card:
         text += (
@@ -177,7 +178,8 @@ def _settings(run: Run) -> str:
 
 
 def _command(run: Run) -> str:
-    return f"With the run's `{rundir.CONFIG_TOML}`, the training is done again by\n\n    {_plain(evidence.command_again(run))}"
+    again = _line(evidence.command_again(run))
+    return f"With the run's `{rundir.CONFIG_TOML}`, the training is done again by\n\n    {again}"
 
 
 def _data_rows(run: Run) -> list[list[str]]:
@@ -200,11 +202,15 @@ def _interval(one: Interval | None) -> str:
 
 def _plain(text: Any) -> str:
     """Write a text so that Markdown and HTML take none of it for their own."""
-    line = " ".join(str(text).split())
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "&#96;")
+    return _line(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "&#96;")
 
 
 def _code(text: Any) -> str:
     """Write a value as code, which Markdown leaves as it is."""
-    line = " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
+    line = _line(text).replace("`", "'").replace("|", "\\|")
     return f"`{line}`" if line else ""
+
+
+def _line(text: Any) -> str:
+    """Write a text on one line."""
+    return " ".join(str(text).split())

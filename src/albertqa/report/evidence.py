@@ -68,7 +68,7 @@ def origin_facts(run: Run) -> list[Fact]:
         Fact("arithmetic", machine["precision"]),
         Fact("system", machine["platform"]),
         Fact("versions", ", ".join(f"{name} {version}" for name, version in run.facts["versions"].items())),
-        Fact("started", ", ".join(times) + (f" (resumed {resumed}×)" if resumed > 0 else "")),
+        Fact("started", ", ".join(times) + (f" (resumed: {resumed})" if resumed > 0 else "")),
         Fact("time", time_spent(run)),
     ]
 

@@ -44,7 +44,7 @@ def push_to_hub(
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The HTTP library under the client has changed more than once; its base error is always this one's first base.
-    transport_error = HfHubHTTPError.__bases__[0]
+    transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
 
     hub: HubClient = client if client is not None else HfApi()
     try:
@@ -57,7 +57,9 @@ def push_to_hub(
             f"{name}: the Hub refused the upload ({_line(error)}). Log in with a token that may write: hf auth login"
         ) from error
     except (transport_error, OSError) as error:
-        raise ModelError(f"{name}: the Hub cannot be reached ({_line(error)}). Check the network and try again") from error
+        raise ModelError(
+            f"{name}: the Hub cannot be reached ({_line(error)}). Check the network and try again"
+        ) from error
     return f"https://huggingface.co/{name}"
 
 

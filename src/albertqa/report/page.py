@@ -32,6 +32,8 @@ from albertqa.scoring.interval import Interval
 REPORT_HTML = "report.html"
 
 _SCRIPTS = ("charts.js", "questions.js", "page.js")
+_NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.25)
 
 
@@ -86,13 +88,13 @@ def build_page(runs: Sequence[Run]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent=lambda value: "–" if value is None else f"{value:.2f}",
-        rounded=lambda value: "–" if value is None else f"{value:.4g}",
-        signed=lambda value: f"{value:+.2f}".replace("-", "−"),
+        percent=lambda value: _NOTHING if value is None else f"{value:.2f}",
+        rounded=lambda value: _NOTHING if value is None else f"{value:.4g}",
+        signed=lambda value: f"{value:+.2f}".replace("-", _MINUS),
         thousands=lambda value: f"{value:,}",
         interval=_interval,
         with_code=_with_code,
-        signed_interval=lambda one: f"{one.low:+.2f} to {one.high:+.2f}".replace("-", "−"),
+        signed_interval=lambda one: f"{one.low:+.2f} to {one.high:+.2f}".replace("-", _MINUS),
         duration=evidence.duration,
     )
     html = environment.from_string(_part("page.html.jinja")).render(

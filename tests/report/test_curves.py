@@ -1,0 +1,115 @@
+"""Curves: every step counts, pooled lines keep their extremes, findings stand where they happened."""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from albertqa.report.chart import Chart, Mark, numbers, pooled
+from albertqa.report.curves import MOST_POINTS, curves_of, smoothed_loss
+from albertqa.report.run import Run, load_run, load_runs
+
+
+def _charts(*runs: Run) -> dict[str, Chart]:
+    return {chart.key: chart for chart in curves_of(runs, [])}
+
+
+def _long(run: Run, num_steps: int) -> Run:
+    generator = random.Random(3)
+    rows: list[dict[str, Any]] = [
+        {
+            "step": step,
+            "epoch": step / num_steps,
+            "train_loss": generator.expovariate(1),
+            "learning_rate": 1e-5,
+            "grad_norm": None if step % 5 == 0 else generator.expovariate(1),
+            "tokens": 1,
+            "tokens_per_second": 100.0,
+            "seconds": 1.0,
+        }
+        for step in range(1, num_steps + 1)
+    ]
+    return replace(run, rows=tuple(rows))
+
+
+def test_every_curve_of_the_record_is_there(plain_run: Path) -> None:
+    charts = _charts(load_run(plain_run))
+    assert list(charts) == ["loss", "scores", "rate", "norm", "speed"]
+    assert [line.name for line in charts["loss"].series] == ["training", "validation"]
+    assert [line.name for line in charts["scores"].series] == ["F1", "exact"]
+    assert charts["rate"].series[0].x == tuple(float(step) for step in range(1, 61))
+    assert {chart.x_range for chart in charts.values()} == {(0.0, 60.0)}
+
+
+def test_evaluations_are_drawn_as_they_are(plain_run: Path) -> None:
+    run = load_run(plain_run)
+    validation = _charts(run)["loss"].series[1]
+    assert validation.x == (20.0, 40.0, 60.0)
+    assert validation.y == numbers(row["validation_loss"] for row in run.evaluations)
+    assert validation.points
+
+
+def test_long_records_are_pooled_and_keep_their_extremes(plain_run: Path) -> None:
+    run = _long(load_run(plain_run), 5000)
+    line = _charts(run)["loss"].series[0]
+    losses = [row["train_loss"] for row in run.rows]
+    assert len(line.x) <= MOST_POINTS
+    assert line.x[-1] == 5000
+    lows = [value for value in line.low if value is not None]
+    highs = [value for value in line.high if value is not None]
+    assert min(lows) == pytest.approx(min(losses), rel=1e-5)
+    assert max(highs) == pytest.approx(max(losses), rel=1e-5)
+    assert len(json.dumps(line.y)) < 10_000
+
+
+def test_steps_without_a_norm_leave_the_others_alone(plain_run: Path) -> None:
+    run = _long(load_run(plain_run), 40)
+    line = _charts(run)["norm"].series[0]
+    for step, value in zip(line.x, line.y, strict=True):
+        row = next(one for one in run.rows if one["step"] == step)
+        assert value is None if row["grad_norm"] is None else value == pytest.approx(row["grad_norm"], rel=1e-5)
+
+
+def test_smoothed_loss_is_the_mean_of_the_last_steps(plain_run: Path) -> None:
+    run = _long(load_run(plain_run), 200)
+    losses = [row["train_loss"] for row in run.rows[96:100]]
+    assert smoothed_loss(run, 100) == pytest.approx(sum(losses) / 4)
+    assert smoothed_loss(run, 0) is None
+
+
+def test_findings_are_marked_at_their_steps_and_whole_run_ones_are_not(plain_run: Path) -> None:
+    marks = _charts(load_run(plain_run))["loss"].verticals
+    assert [(mark.at, mark.kind) for mark in marks if mark.kind in ("error", "warning", "info")] == [(30, "warning")]
+    assert [mark.label for mark in marks if mark.kind == "epoch"] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert [mark.at for mark in marks if mark.kind == "best"] == [60]
+
+
+def test_several_runs_share_the_charts_in_colours_of_their_own(plain_run: Path, other_seeds: tuple[Path, Path]) -> None:
+    runs = load_runs([plain_run, *other_seeds])
+    charts = _charts(*runs)
+    lines = charts["loss"].series
+    assert [line.colour for line in lines] == [0, 1, 2, 0, 1, 2]
+    assert all(line.name.startswith(runs[line.colour].name) for line in lines)
+    assert not any(line.low for line in lines)
+    assert {line.dash for line in charts["scores"].series if line.name.endswith("exact")} == {1}
+
+
+def test_a_run_without_a_record_has_no_curves(plain_run: Path) -> None:
+    assert curves_of([replace(load_run(plain_run), rows=())], [Mark(1.0, "x", "reference")]) == []
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True)), st.integers(1, 50))
+def test_numbers_and_pools_hold_every_value(values: list[float], most: int) -> None:
+    rounded = numbers(values)
+    json.dumps(rounded, allow_nan=False)
+    for value, found in zip(values, rounded, strict=True):
+        assert found is None if not math.isfinite(value) else found == pytest.approx(value, rel=1e-5)
+    parts = pooled(values, most)
+    assert len(parts) <= most
+    assert sum(len(values[part]) for part in parts) == len(values)
