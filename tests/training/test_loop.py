@@ -151,6 +151,15 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_row_can_be_read_as_soon_as_it_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    record = Record(path)
+    for step in (1, 2):
+        record.add({"step": step})
+        assert [row["step"] for row in rows_of(path)] == list(range(1, step + 1))
+    record.close()
+
+
 def test_the_record_is_on_the_disk_after_sync(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     record = Record(path)

@@ -112,7 +112,8 @@ class Record:
     """
 
     def __init__(self, path: Path, length_bytes: int = 0) -> None:
-        self._file: IO[bytes] = path.open("ab")
+        # Unbuffered, so that whoever watches the run sees every step at once.
+        self._file: IO[bytes] = path.open("ab", buffering=0)
         found_bytes = self._file.tell()
         if found_bytes < length_bytes:
             self._file.close()
@@ -130,7 +131,6 @@ class Record:
 
     def sync(self) -> int:
         """Bring everything to the disk; give the record's length in bytes."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
