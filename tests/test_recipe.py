@@ -151,6 +151,22 @@ def test_the_last_checkpoint_and_final_are_the_same_model(finished: RunResult) -
     assert all(torch.equal(final[name], last[name]) for name in final)
 
 
+def test_best_and_final_are_on_the_disk_before_they_take_their_place(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    sync_folder = rundir.sync_folder
+
+    def note(folder: Path) -> None:
+        synced.append((folder.name, {path.name for path in folder.iterdir()}))
+        sync_folder(folder)
+
+    monkeypatch.setattr(rundir, "sync_folder", note)
+    train(small(tiny_folder, tmp_path / "run", max_steps=1))
+    assert (".best.building", MODEL_FILES) in synced
+    assert (".final.building", MODEL_FILES) in synced
+
+
 def test_a_run_directory_is_not_overwritten(finished: RunResult, tiny_folder: Path) -> None:
     before = (finished.run / rundir.METRICS_JSONL).read_bytes()
     with pytest.raises(RunError) as caught:

@@ -72,8 +72,15 @@ def test_json_takes_no_number_that_is_none(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == 1
 
 
-def test_a_folder_can_be_brought_to_the_disk(tmp_path: Path) -> None:
+def test_a_folder_is_brought_to_the_disk_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "folder").mkdir()
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     sync_folder(tmp_path)
+    assert sorted(synced[:-1]) == sorted((tmp_path / name).stat().st_ino for name in ("a", "b"))
+    assert synced[-1] == tmp_path.stat().st_ino
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "missing")
 

@@ -325,6 +325,7 @@ def _save_model(folder: Path, model: SpanModel, tokenizer: QATokenizer) -> None:
     try:
         model.save(building)
         tokenizer.save(building)
+        rundir.sync_folder(building)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
     finally:
