@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from albertqa.errors import ModelError
 from albertqa.model.packed import span_logits, use_packed_attention
@@ -121,10 +122,8 @@ def load_model(
                 _refuse_missing_weights(info, str(source), needs_head=needs_head)
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"{source}: cannot be opened as a model: {_first_line(error)}") from error
-        except Exception as error:
-            if type(error).__module__.startswith("safetensors"):
-                raise ModelError(f"{source}: model.safetensors is damaged: {_first_line(error)}") from error
-            raise
+        except SafetensorError as error:
+            raise ModelError(f"{source}: model.safetensors is damaged: {_first_line(error)}") from error
     if head_dropout:
         _drop_before_head(model, head_dropout)
     use_packed_attention(model)
