@@ -201,6 +201,13 @@ def test_a_saved_config_says_nothing_of_how_it_was_computed(tiny_weights: Path, 
     assert model.model.config.hidden_act == "gelu_pytorch_tanh"
 
 
+def test_saved_files_are_as_readable_as_any_other(tiny_weights: Path, tmp_path: Path) -> None:
+    load_model(tiny_weights, device=CPU).save(tmp_path)
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    (tmp_path / "plain").write_text("")
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_saving_and_loading_again_gives_bit_equal_logits(tiny_weights: Path, tmp_path: Path) -> None:
     model = load_model(tiny_weights, device=CPU)
     model.save(tmp_path)

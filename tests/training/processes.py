@@ -15,9 +15,18 @@ from albertqa.config import Settings
 FINISHED, INTERRUPTED = 0, 3
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# pytest is the main module of the tests, which every child imports again.
+# What a run imports as it goes, and pytest, the main module, which every child imports again.
 _CONTEXT.set_forkserver_preload(
-    ["pytest", "albertqa.recipe", "accelerate", "transformers.models.auto.modeling_auto", "transformers.models.albert"]
+    [
+        "pytest",
+        "albertqa.recipe",
+        "accelerate",
+        "pandas",
+        "sentencepiece.sentencepiece_model_pb2",
+        "torch._dynamo",
+        "transformers.models.albert.modeling_albert",
+        "transformers.models.auto.modeling_auto",
+    ]
 )
 
 

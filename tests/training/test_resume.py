@@ -52,7 +52,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Whole:
         train_batch_size=8,
         epochs=2.0,
         save_steps=3.0,
-        max_seq_length=256,
         device="cpu",
         mixed_precision="no",
         num_threads=1,
