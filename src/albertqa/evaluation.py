@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from albertqa.config import Settings, check_settings
 from albertqa.data.example import has_unanswerable
 from albertqa.data.read import load_examples
 from albertqa.decode.reader import load_reader
@@ -46,7 +47,17 @@ def evaluate(
     Raises:
         AlbertQAError: Something the user can act on.
     """
-    reader = load_reader(model, device=device, mixed_precision=mixed_precision)
+    check_settings(
+        Settings(
+            max_seq_length=max_seq_length,
+            doc_stride=doc_stride,
+            max_answer_length=max_answer_length,
+            n_best_size=n_best_size,
+            max_eval_examples=limit,
+            eval_batch_size=batch_size,
+        )
+    )
+    reader = load_reader(model, max_seq_length=max_seq_length, device=device, mixed_precision=mixed_precision)
     examples = load_examples(data, limit=limit)
     store = build_windows(examples, reader.tokenizer, max_seq_length=max_seq_length, doc_stride=doc_stride)
     return evaluate_windows(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from albertqa.config import Settings, check_settings
 from albertqa.data.example import Example
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import load_reader
@@ -63,7 +64,8 @@ class Answerer:
         max_seq_length: int = 384,
         doc_stride: int = 128,
     ) -> None:
-        self._reader = load_reader(model, device=device, mixed_precision=mixed_precision)
+        check_settings(Settings(max_seq_length=max_seq_length, doc_stride=doc_stride))
+        self._reader = load_reader(model, max_seq_length=max_seq_length, device=device, mixed_precision=mixed_precision)
         self._lengths = {"max_seq_length": max_seq_length, "doc_stride": doc_stride}
 
     def answer(
@@ -125,7 +127,9 @@ class Answerer:
 
         Raises:
             DataError: A question or context is empty.
+            SettingsError: A number is out of range.
         """
+        check_settings(Settings(max_answer_length=max_answer_length, n_best_size=n_best, eval_batch_size=batch_size))
         examples = [Example(str(index), question, context) for index, (question, context) in enumerate(pairs)]
         for index, example in enumerate(examples):
             for name, text in (("question", example.question), ("context", example.context)):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from albertqa import rundir
+from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
@@ -24,11 +25,14 @@ class Reader:
     source: str
 
 
-def load_reader(source: str | Path, *, device: str = "auto", mixed_precision: str = "auto") -> Reader:
+def load_reader(
+    source: str | Path, *, max_seq_length: int, device: str = "auto", mixed_precision: str = "auto"
+) -> Reader:
     """Load a trained model.
 
     Args:
         source: Run directory (its ``best/``), Transformers folder, or Hub name.
+        max_seq_length: Most tokens of a window that it shall read.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
 
@@ -36,7 +40,7 @@ def load_reader(source: str | Path, *, device: str = "auto", mixed_precision: st
         The model in evaluation mode, with its tokenizer.
 
     Raises:
-        AlbertQAError: It is not there, damaged, or was never trained to answer questions.
+        AlbertQAError: It is not there, damaged, was never trained to answer questions, or has too few positions.
     """
     folder = resolve_model(rundir.model_folder(source))
     chosen = choose_device(device)
@@ -44,4 +48,9 @@ def load_reader(source: str | Path, *, device: str = "auto", mixed_precision: st
         keep_freed_memory()
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, device=chosen, precision=choose_precision(mixed_precision, chosen), needs_head=True)
+    if max_seq_length > model.max_positions:
+        raise SettingsError(
+            f"max_seq_length is {max_seq_length}, but {source} has positions for only {model.max_positions} tokens. "
+            f"Use --max-seq-length {model.max_positions}"
+        )
     return Reader(model, tokenizer, str(source))
