@@ -10,6 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example
+from albertqa.data.read import load_examples
+from albertqa.data.starter import starter_file
 from albertqa.decode.spans import WindowLogits
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
@@ -40,6 +42,11 @@ def save_reader(folder: Path, config: Path, *, with_head: bool = True, **overrid
     (model if with_head else model.albert).save_pretrained(folder)
     load_tokenizer(config).save(folder)
     return folder
+
+
+def starter_examples(count: int, *, version_2: bool = False) -> list[Example]:
+    """The first examples of the bundled set."""
+    return load_examples(starter_file("dev", version_2=version_2), limit=count)
 
 
 WORDS = ("the", "Normans", "(oapec)", "swam", "in", "1976,", "½", "é.", "xylophone")

@@ -28,7 +28,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 @given(data=st.data(), chosen=SETTINGS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_decoding_equals_plain_loops(tokenizer: QATokenizer, data: st.DataObject, chosen: dict[str, object]) -> None:
     case = data.draw(cases(tokenizer))
     found = decode(case.logits, case.store, case.examples, **chosen)  # type: ignore[arg-type]

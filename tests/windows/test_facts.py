@@ -84,6 +84,7 @@ def test_data_without_golds_have_facts_too(tokenizer: QATokenizer) -> None:
 def test_facts_of_squads_dev_set(dev_v1: list[Example], dev_v1_windows: WindowStore) -> None:
     facts: WindowFacts = window_facts(dev_v1_windows, dev_v1)
     assert (facts.windows, facts.golds) == (10_808, 10_570)
-    assert facts.golds_in_no_window <= 1
-    assert facts.golds_exact_percent > 99
-    assert facts.window_tokens_percentiles["p100"] == 384
+    assert (facts.golds_in_no_window, facts.golds_exact_percent, facts.golds_too_long) == (0, 99.3, 13)
+    assert facts.golds_changed[0] == {"id": "5726487b5951b619008f6ee0", "gold": "Israel", "labelled": "Israeli"}
+    assert facts.gold_tokens_percentiles == {"p5": 1, "p50": 3, "p95": 12, "p99": 21, "p100": 44}
+    assert facts.window_tokens_percentiles == {"p5": 89, "p50": 166, "p95": 312, "p99": 384, "p100": 384}

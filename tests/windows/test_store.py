@@ -138,15 +138,19 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, cut, empty, Path.unlink])
-@pytest.mark.parametrize("name", [*DATA_FILES, MANIFEST_JSON])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, damage) for name in DATA_FILES for damage in (flip_a_byte, cut, empty, Path.unlink)),
+        # One flipped bit of the manifest may be white space; its last byte is the line's end.
+        *((MANIFEST_JSON, damage) for damage in (empty, Path.unlink)),
+    ],
+)
 def test_a_damaged_file_is_built_again(
     tokenizer: QATokenizer, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     build_windows(SOME, tokenizer, cache=tmp_path, **SETTINGS)
     (folder,) = stores_in(tmp_path)
-    if name == MANIFEST_JSON and damage is flip_a_byte:
-        pytest.skip("a flipped bit of the manifest's white space is no damage")
     damage(folder / name)
     again = build_windows(SOME, tokenizer, cache=tmp_path, **SETTINGS)
     assert stores_in(tmp_path) == [folder]

@@ -56,16 +56,16 @@ def killed():
 build.build_windows(load_examples(starter_file("dev")), tokenizer, cache=cache, max_seq_length=96, doc_stride=32)
 """
 MEMORY = """
-import resource
-
 def distinct(count):
     words = "the normans gave their name to a region and swam in its river".split()
     for at in range(count):
-        text = " ".join(f"{words[(at + k) % len(words)]} {at * 131 + k}" for k in range(60))
+        text = " ".join(f"{words[(at + k) % len(words)]} {at * 131 + k}" for k in range(30))
         yield Example(f"{count}-{at}", "Who swam?", text)
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its peak is never below that of the process that started this one.
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 small, large = list(distinct(1024)), list(distinct(8 * 1024))
 peaks = [peak()]
@@ -125,7 +125,7 @@ def test_a_killed_process_leaves_no_store_and_no_lock(
     assert all(path.name.startswith(f"{finished.name}.") for path in left)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs getrusage")
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's record of the peak memory")
 def test_memory_stays_flat_as_the_data_grow(spiece_model: Path, tmp_path: Path) -> None:
     measured = subprocess.run(
         command(MEMORY, spiece_model, tmp_path), timeout=PATIENCE_SECONDS, check=True, stdout=subprocess.PIPE, text=True

@@ -26,19 +26,21 @@ CARD_WINDOWS = 10_808
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("version", ["1.1", "2.0"])
-@pytest.mark.parametrize("form", ["spiece.model", "tokenizer.json"])
 def test_every_context_and_question_is_tokenized_as_by_sentencepiece(
-    real_data: Path, real_spiece: Path, real_saved_folder: Path, version: str, form: str
+    real_data: Path, real_spiece: Path, real_tokenizer: QATokenizer, real_saved_folder: Path, version: str
 ) -> None:
     examples = load_examples(real_data / "squad" / f"dev-v{version}.json")
-    ours = load_tokenizer(real_spiece if form == "spiece.model" else real_saved_folder)
-    theirs = SentencePieceAlbert(real_spiece)
+    saved = load_tokenizer(real_saved_folder)
+    sentencepiece = SentencePieceAlbert(real_spiece)
     contexts = list(dict.fromkeys(example.context for example in examples))
     assert len(contexts) > 1000
     for some in (contexts, [example.question for example in examples]):
-        encodings = ours.encode_batch(some)
-        assert [encoding.tokens for encoding in encodings] == theirs.encode(some, str)
-        assert [encoding.ids for encoding in encodings] == theirs.encode(some, int)
+        encodings = real_tokenizer.encode_batch(some)
+        assert [encoding.tokens for encoding in encodings] == sentencepiece.encode(some, str)
+        ids = sentencepiece.encode(some, int)
+        assert [encoding.ids for encoding in encodings] == ids
+        if some is contexts:
+            assert [encoding.ids for encoding in saved.encode_batch(some)] == ids
 
 
 @given(text=texts(most_words=12))

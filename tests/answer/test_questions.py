@@ -1,0 +1,64 @@
+"""Files of questions are read row by row, and a bad row is named by its line."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from albertqa.answer.questions import read_pairs
+from albertqa.errors import DataError
+
+ROWS = [{"id": 7, "question": "Who?", "context": "Rollo\u2028swam."}, {"question": "Where?", "context": "Here."}]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(DataError) as error:
+        read_pairs(path)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_rows_come_as_written(tmp_path: Path, start: str, end: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes((start + "".join(json.dumps(row, ensure_ascii=False) + end for row in ROWS)).encode())
+    assert read_pairs(path) == ROWS
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ROWS[0]).encode())))
+    assert read_pairs(Path("-")) == ROWS[:1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{")))
+    assert refusal(Path("-")).startswith("standard input: line 1: not JSON (")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "q.jsonl") == f"{tmp_path / 'q.jsonl'}: no such file"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "has no questions, expected JSONL rows with 'question' and 'context'"),
+        (b" \n\n", "has no questions, expected JSONL rows with 'question' and 'context'"),
+        (b'{"question": "\xe9"}', "not UTF-8 text (byte 14). Save it as UTF-8"),
+        (
+            b'\n{"question": "Who?", "context": "Rollo"',
+            "line 2: not JSON (Expecting ',' delimiter: line 1 column 40 (char 39)); expected one object a line",
+        ),
+        (b"[1]", "line 1: expected an object with a text 'question', found [1]"),
+        (b'{"question": " "}', 'line 1: expected an object with a text \'question\', found {"question": " "}'),
+        (b'{"question": "W"}', 'line 1: expected an object with a text \'context\', found {"question": "W"}'),
+        (
+            b'{"question": "W", "context": ["a"]}',
+            'line 1: expected an object with a text \'context\', found {"question": "W", "context": ["a"]}',
+        ),
+    ],
+)
+def test_what_is_no_row_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(content)
+    assert refusal(path) == f"{path}: {expected}"
