@@ -97,3 +97,16 @@ def test_many_at_once_build_one(tmp_path: Path) -> None:
         thread.join()
     assert len(calls) == 1
     assert (folder / DONE).read_text() == calls[0]
+
+
+def test_what_a_killed_process_left_half_built_is_cleared_away(tmp_path: Path) -> None:
+    debris = tmp_path / "store.killed"
+    debris.mkdir()
+    (debris / "half").write_text("built")
+
+    def write(folder: Path) -> None:
+        (folder / "whole").touch()
+
+    build_once(tmp_path / "store", is_complete=lambda folder: (folder / "whole").exists(), write=write)
+    assert not debris.exists()
+    assert (tmp_path / "store" / "whole").exists()

@@ -342,3 +342,9 @@ def test_tuning_where_every_question_has_an_answer_is_refused(run: Run, trained:
     )
     assert code == 2
     assert "nothing to tune" in err
+
+
+def test_check_refuses_lengths_that_make_no_windows(run: Run) -> None:
+    code, _, err = run("check", "starter:train", "--doc-stride", "-1")
+    assert code == 2
+    assert "doc_stride is -1, expected 0 or more" in err

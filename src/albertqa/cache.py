@@ -34,6 +34,9 @@ def build_once(folder: Path, *, is_complete: Callable[[Path], bool], write: Call
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not is_complete(folder):
+            # What a killed process left half-built; nobody else builds while we hold the lock.
+            for debris in folder.parent.glob(f"{folder.name}.*/"):
+                shutil.rmtree(debris, ignore_errors=True)
             building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
             try:
                 write(building)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from albertqa.config import Precision, Settings, load_settings
+from albertqa.config import Precision, Settings, check_settings, load_settings
 from albertqa.errors import AlbertQAError, DataError, SettingsError
 
 
@@ -285,6 +285,13 @@ def run_check(command: Check) -> int:
 
     if not command.files:
         raise DataError("check: expected at least one file, found none")
+    check_settings(
+        Settings(
+            max_seq_length=command.max_seq_length,
+            doc_stride=command.doc_stride,
+            max_answer_length=command.max_answer_length,
+        )
+    )
     report = check_files(command.files, write_repaired=command.write_repaired, max_cases=command.max_cases)
     if command.tokenizer is not None:
         for facts in report.files:

@@ -8,14 +8,10 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 import dataclasses
 import json
 import math
-import platform
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +19,7 @@ import torch
 
 from albertqa import rundir
 from albertqa.config import Settings, check_settings, load_settings, to_toml
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.example import has_unanswerable
 from albertqa.data.read import load_several
 from albertqa.errors import ModelError, RunError, SettingsError
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
@@ -35,9 +30,9 @@ from albertqa.training.display import Display, Silent
 from albertqa.training.interrupt import StopRequest
 from albertqa.training.loop import Plan, Record, plan_steps, train_steps
 from albertqa.training.optimizer import build_optimizer
+from albertqa.training.provenance import Provenance, data_facts
 from albertqa.training.trackers import Trackers
 from albertqa.windows.build import build_windows
-from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 # What may differ when a run goes on: nothing of these changes a result.
@@ -103,8 +98,8 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
              f"{train_store.lengths.mean():.0f} tokens on average; "
              f"validation: {len(eval_examples):,} questions, {len(eval_store):,} windows")  # fmt: skip
     facts = {
-        "train": _data_facts(settings.train_file, train_examples, train_store),
-        "validation": _data_facts(settings.validation_file, eval_examples, eval_store),
+        "train": data_facts(settings.train_file, train_examples, train_store),
+        "validation": data_facts(settings.validation_file, eval_examples, eval_store),
     }
     del train_examples  # the windows are on the disk; memory stays flat
 
@@ -304,11 +299,7 @@ def _refuse_taken(run: Path) -> None:
 
 def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
     """Refuse a tokenizer or window length that the encoder has no embeddings for."""
-    if settings.max_seq_length > model.max_positions:
-        raise SettingsError(
-            f"max_seq_length is {settings.max_seq_length}, but {settings.model} has positions for only "
-            f"{model.max_positions} tokens. Use --max-seq-length {model.max_positions}"
-        )
+    model.require_positions(settings.max_seq_length, settings.model)
     rows = int(model.model.config.vocab_size)
     if tokenizer.vocab_size > rows:
         raise ModelError(
@@ -330,88 +321,3 @@ def _save_model(folder: Path, model: SpanModel, tokenizer: QATokenizer) -> None:
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _data_facts(sources: Sequence[str], examples: Sequence[Example], store: WindowStore) -> dict[str, Any]:
-    return {
-        "sources": list(sources),
-        "questions": len(examples),
-        "without_answer": sum(not example.has_answer for example in examples),
-        "content_sha256": content_sha256(examples),
-        "windows": len(store),
-        "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
-        "tokens": int(store.lengths.sum()),
-    }
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a run's numbers come from: the content of ``run.json``.
-
-    Attributes:
-        run: The run directory.
-        settings: Its settings.
-        model: The model.
-        tokenizer: Its tokenizer.
-        data: Facts of the training and validation data.
-        plan: The steps.
-        version_2: Whether questions may have no answer.
-    """
-
-    run: Path
-    settings: Settings
-    model: SpanModel
-    tokenizer: QATokenizer
-    data: dict[str, dict[str, Any]]
-    plan: Plan
-    version_2: bool
-
-    def write(self, status: str, state: TrainState) -> None:
-        """Write the file with the run's present status."""
-        path = self.run / rundir.RUN_JSON
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        started = before.get("started", []) + ([now] if status == "running" else [])
-        model = self.model.model
-        facts = {
-            "status": status,
-            "started": started,
-            "updated": now,
-            "step": state.step,
-            "best_step": state.best_step,
-            "train_seconds": round(state.seconds, 3),
-            "command": sys.argv,
-            "seed": self.settings.seed,
-            "plan": dataclasses.asdict(self.plan),
-            "version_2": self.version_2,
-            "data": self.data,
-            "model": {
-                "source": self.settings.model,
-                "type": model.config.model_type,
-                "parameters": model.num_parameters(),
-                "trainable_parameters": model.num_parameters(only_trainable=True),
-                "tokenizer_sha256": self.tokenizer.fingerprint,
-            },
-            "machine": {
-                "device": str(self.model.device),
-                "device_name": _device_name(self.model.device),
-                "precision": str(self.model.autocast_dtype or torch.float32).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
-                "platform": platform.platform(),
-            },
-            "versions": {
-                "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("albertqa", "torch", "transformers", "tokenizers")},
-            },
-        }
-        rundir.write_json(path, facts)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -121,7 +121,7 @@ def test_figures_at_the_top_are_those_of_the_run_with_intervals(plain_run: Path,
     assert re.search(rf"F1 {scores['f1']:.2f} 95 % interval", text)
     assert "160 questions in 160 windows" in text
     assert "Test Processor" in text
-    assert "albert/albert-base-v2 fine-tuned on starter:train" in text
+    assert "albert/albert-base-v2 trained on starter:train" in text
 
 
 def test_evidence_is_there(plain_run: Path, tmp_path: Path) -> None:

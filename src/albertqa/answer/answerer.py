@@ -159,6 +159,8 @@ def _answer(prediction: Prediction, n_best: int) -> Answer:
     chosen = next((one for one in distinct if one.text == prediction.text), None)
     if chosen is None:
         return Answer("", 0, 0, 0.0, 0.0, prediction.null_score, ())
+    # First what is answered, which a threshold may have chosen below the best score.
+    distinct = [chosen, *(one for one in distinct if one is not chosen)]
     return Answer(
         text=chosen.text,
         start_char=chosen.start_char,

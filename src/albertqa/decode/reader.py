@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from albertqa import rundir
-from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
@@ -48,9 +47,5 @@ def load_reader(
         keep_freed_memory()
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, device=chosen, precision=choose_precision(mixed_precision, chosen), needs_head=True)
-    if max_seq_length > model.max_positions:
-        raise SettingsError(
-            f"max_seq_length is {max_seq_length}, but {source} has positions for only {model.max_positions} tokens. "
-            f"Use --max-seq-length {model.max_positions}"
-        )
+    model.require_positions(max_seq_length, str(source))
     return Reader(model, tokenizer, str(source))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from albertqa.errors import ModelError
+from albertqa.errors import ModelError, SettingsError
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.starter import STARTER, starter_encoder
 from albertqa.rundir import make_readable
@@ -52,6 +52,22 @@ class SpanModel:
         """Position id of a window's first token: RoBERTa-like encoders number positions from behind the padding id."""
         config = self.model.config
         return config.pad_token_id + 1 if config.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
+
+    def require_positions(self, max_seq_length: int, source: str) -> None:
+        """Refuse windows that the encoder has no positions for.
+
+        Args:
+            max_seq_length: Most tokens of a window.
+            source: What the user called the model.
+
+        Raises:
+            SettingsError: There are too few.
+        """
+        if max_seq_length > self.max_positions:
+            raise SettingsError(
+                f"max_seq_length is {max_seq_length}, but {source} has positions for only {self.max_positions} tokens. "
+                f"Use --max-seq-length {self.max_positions}"
+            )
 
     def logits(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Score every token as start and as end (see `albertqa.model.packed.span_logits`).

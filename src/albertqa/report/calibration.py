@@ -29,6 +29,7 @@ LEAST_QUESTIONS = 100
 
 _LEAST, _MOST = 0.05, 20.0
 _NEARLY = 1e-6
+_LEAST_GAIN = 1e-3
 _Z_95 = 1.959964
 
 
@@ -77,8 +78,8 @@ class Temperature:
 
     @property
     def helps(self) -> bool:
-        """Whether it makes the probabilities of the tested questions better."""
-        return self.nll_after < self.nll_before
+        """Whether it makes the probabilities of the tested questions better, by more than a thousandth of a nat."""
+        return self.nll_after < self.nll_before - _LEAST_GAIN
 
 
 @dataclass(frozen=True, slots=True)

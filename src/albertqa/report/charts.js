@@ -270,7 +270,7 @@ class ChartView {
     for (const mark of this.chart.horizontals.filter((one) => inside(one.at, this.y))) {
       const y = this.down(mark.at);
       this.svg.append(draw("line", { class: "reference", x1: this.left, x2: this.right, y1: y, y2: y }));
-      this.svg.append(draw("text", { x: this.right, y: y - 5, "text-anchor": "end" }, mark.label));
+      this.svg.append(draw("text", { x: this.left + 4, y: y - 5 }, mark.label));
     }
     let written = -Infinity;
     for (const mark of this.chart.verticals.filter((one) => inside(one.at, this.x))) {
@@ -282,11 +282,14 @@ class ChartView {
         const shape = draw("path", { class: `finding-${mark.kind}`, d: `M${x - 5} ${this.top - 9}h10l-5 9z` });
         shape.append(draw("title", {}, mark.label));
         this.svg.append(shape);
-      } else if (mark.kind === "best" || x - written > 56) {
-        // The best step's label stands low, so that an epoch's label at the same place stays legible.
-        const low = mark.kind === "best";
-        if (!low) written = x;
-        const anchor = x > (this.left + this.right) / 2 ? "end" : "start";
+        continue;
+      }
+      // The best step's label stands low, so that an epoch's label at the same place stays legible.
+      const low = mark.kind === "best";
+      const anchor = x > (this.left + this.right) / 2 ? "end" : "start";
+      const [first, last] = anchor === "end" ? [x - 7 * mark.label.length, x] : [x, x + 7 * mark.label.length];
+      if (low || first > written) {
+        if (!low) written = last;
         this.svg.append(draw("text", { x: x + (anchor === "end" ? -4 : 4), y: low ? this.bottom - 6 : this.top - 6, "text-anchor": anchor }, mark.label));
       }
     }

@@ -27,7 +27,7 @@ class Fact:
 
 def title_of(run: Run) -> str:
     """Say what was trained on what."""
-    return f"{run.settings.model} fine-tuned on {sources_of(run, 'train')}"
+    return f"{run.settings.model} trained on {sources_of(run, 'train')}"
 
 
 def sources_of(run: Run, part: str) -> str:

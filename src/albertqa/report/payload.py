@@ -18,6 +18,8 @@ from albertqa.report.outcome import Outcome
 N_BEST_SHOWN = 5
 """Candidates of a question that the page shows."""
 
+_LAST_NARROW = "\uffff"
+
 
 def script_json(value: Any) -> str:
     """Write JSON that is safe inside a script element: no `<` can open or close anything there."""
@@ -105,21 +107,20 @@ def _short(value: float, digits: int) -> float | int:
 
 
 class _Units:
-    """Counts characters as browsers do; remembers the last context, since questions on one follow each other."""
+    """Counts characters as browsers do."""
 
     def __init__(self) -> None:
-        self._context = ""
-        self._before: list[int] | None = None
+        self._before: dict[str, list[int] | None] = {}
 
     def span(self, context: str, start: int, end: int) -> list[int]:
         """Give a span's start and length in UTF-16 code units."""
-        if context is not self._context:
-            self._context = context
-            is_wide = any(ord(character) > 0xFFFF for character in context)
-            wide = (1 + (ord(character) > 0xFFFF) for character in context)
-            self._before = [0, *itertools.accumulate(wide)] if is_wide else None
-        if self._before is None:
+        if context not in self._before:
+            wide = (1 + (character > _LAST_NARROW) for character in context)
+            is_wide = max(context, default="") > _LAST_NARROW
+            self._before[context] = [0, *itertools.accumulate(wide)] if is_wide else None
+        before = self._before[context]
+        if before is None:
             return [start, end - start]
-        last = len(self._before) - 1
-        first = self._before[min(start, last)]
-        return [first, self._before[min(end, last)] - first]
+        last = len(before) - 1
+        first = before[min(start, last)]
+        return [first, before[min(end, last)] - first]
