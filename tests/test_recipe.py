@@ -328,6 +328,7 @@ def test_a_rate_that_breaks_the_model_is_told_and_the_checkpoints_stay_whole(tin
     checkpoint, warnings = newest_checkpoint(run)
     assert warnings == []
     assert checkpoint == run / rundir.CHECKPOINTS / f"step-{failed - 1:08d}"
+    assert read_json(run / rundir.RUN_JSON)["status"] == "failed"
 
 
 def test_weights_that_overflow_are_told_by_the_evaluation_too(tiny_folder: Path, tmp_path: Path) -> None:

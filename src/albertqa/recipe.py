@@ -21,7 +21,7 @@ from albertqa import rundir
 from albertqa.config import Settings, check_settings, load_settings, to_toml
 from albertqa.data.example import has_unanswerable
 from albertqa.data.read import load_several
-from albertqa.errors import ModelError, RunError, SettingsError
+from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.scoring.evaluate import Evaluation, evaluate_windows, write_predictions
@@ -190,6 +190,9 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
                 max_grad_norm=settings.max_grad_norm,
                 seed=settings.seed,
             )
+        except AlbertQAError:
+            provenance.write("failed", state)
+            raise
         finally:
             show.stop()
             record.sync()
