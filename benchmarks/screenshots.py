@@ -1,0 +1,130 @@
+"""Train two small runs on the bundled starter set, and take the pictures of their report for the documents.
+
+    python benchmarks/screenshots.py                      # trains into runs/screenshots/ first, some minutes on 2 cores
+    python benchmarks/screenshots.py --runs RUN OTHER_RUN # from runs that are there
+
+The pictures go to docs/screenshots/. Offline; needs Chromium and the `dev` extra (playwright).
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from albertqa.config import Settings
+from albertqa.report import write_report
+
+PICTURES = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
+RUNS = Path("runs/screenshots")
+
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def train_runs(folder: Path) -> list[Path]:
+    """Train the runs of the pictures, or take them where they are there: two learning rates, all else the same."""
+    from rich.console import Console
+
+    from albertqa.recipe import train
+    from albertqa.training.display import TerminalDisplay
+
+    runs = []
+    for rate in (2e-4, 5e-5):
+        run = folder / f"rate-{rate:g}"
+        runs.append(run)
+        if (run / "final" / "config.json").is_file():
+            continue
+        settings = Settings(
+            model="starter",
+            train_file=("starter:train",),
+            validation_file=("starter:validation",),
+            output_dir=run,
+            learning_rate=rate,
+            train_batch_size=4,
+            warmup_ratio=0.1,
+            epochs=1.0,
+            eval_steps=0.2,
+            save_steps=1000.0,
+        )
+        train(settings, resume=(run / "config.toml").is_file(), display=TerminalDisplay(Console(), 50))
+    return runs
+
+
+def take_pictures(pages: dict[str, Path], folder: Path) -> list[Path]:
+    """Take every picture of the pages ``one`` and ``many``."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    taken: list[Path] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
+
+        def take(name: str, page: str, width: int, height: int, theme: str, prepare: Callable[[Any], None]) -> None:
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+            opened = context.new_page()
+            opened.goto(pages[page].resolve().as_uri())
+            opened.locator("#browser-status").wait_for(state="detached")
+            prepare(opened)
+            opened.screenshot(path=folder / name)
+            context.close()
+            taken.append(folder / name)
+
+        take("report-light.png", "one", 1280, 960, "light", lambda _: None)
+        take("report-dark.png", "one", 1280, 960, "dark", _at("curves"))
+        take("report-errors.png", "one", 1280, 960, "light", _at("errors"))
+        take("report-questions.png", "one", 1280, 960, "light", _open_question)
+        take("report-trust.png", "one", 1280, 960, "dark", _at("trust"))
+        take("report-compare.png", "many", 1280, 960, "light", _at("comparison"))
+        take("report-phone.png", "one", 360, 780, "light", lambda _: None)
+        take("report-phone-questions.png", "one", 360, 780, "dark", _open_question)
+        browser.close()
+    return taken
+
+
+def _at(part: str) -> Callable[[Any], None]:
+    """Scroll to a part of the page, at once."""
+
+    def scroll(opened: Any) -> None:
+        opened.evaluate("part => document.getElementById(part).scrollIntoView({behavior: 'instant'})", part)
+        opened.wait_for_timeout(200)
+
+    return scroll
+
+
+def _open_question(opened: Any) -> None:
+    opened.select_option("#browser [name=kind]", label=_wrong_place(opened))
+    opened.locator("#browser-list button.question").first.click()
+    _at("questions")(opened)
+
+
+def _wrong_place(opened: Any) -> str:
+    labels: list[str] = opened.locator("#browser [name=kind] option").all_text_contents()
+    return next(label for label in labels if label.startswith("Wrong place"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train where needed, write the pages, take the pictures."""
+    parser = argparse.ArgumentParser(description="Pictures of the report for the documents.")
+    parser.add_argument("--runs", nargs="+", type=Path, metavar="RUN", help="runs to show, the first by itself too")
+    runs = parser.parse_args(arguments).runs or train_runs(RUNS)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        pages = {
+            "one": write_report(runs[:1], Path(folder) / "one.html"),
+            "many": write_report(runs, Path(folder) / "many.html"),
+        }
+        for path in take_pictures(pages, PICTURES):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
