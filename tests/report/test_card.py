@@ -69,8 +69,6 @@ def test_card_carries_the_evidence(plain_run: Path, tmp_path: Path) -> None:
 
 def test_final_has_the_figures_of_the_last_evaluation_not_of_the_best(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    (run / "run.json").write_text(json.dumps({**facts, "best_step": 40}), encoding="utf-8")
     scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
     (run / "eval.json").write_text(json.dumps({**scores, "step": 40}), encoding="utf-8")
     rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -85,8 +83,10 @@ def test_final_has_the_figures_of_the_last_evaluation_not_of_the_best(plain_run:
 
 def test_final_without_an_evaluation_of_its_own_claims_nothing(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    (run / "run.json").write_text(json.dumps({**facts, "best_step": 40, "step": 50}), encoding="utf-8")
+    scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
+    (run / "eval.json").write_text(json.dumps({**scores, "step": 40}), encoding="utf-8")
+    rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    (run / "metrics.jsonl").write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
     _, final = write_model_card(run)
     assert "model-index" not in _metadata(final)
     assert "Not evaluated yet." in final.read_text(encoding="utf-8")

@@ -125,6 +125,19 @@ def test_a_run_json_of_something_else_is_named(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
+def test_a_part_of_a_run_that_is_missing_is_named(plain_run: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "run"
+    damaged.mkdir()
+    for path in plain_run.iterdir():
+        if path.is_file():
+            (damaged / path.name).write_bytes(path.read_bytes())
+    facts = json.loads((damaged / "run.json").read_text(encoding="utf-8"))
+    del facts["data"]["train"]["sources"]
+    (damaged / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(RunError, match=r"run\.json: expected 'data\.train\.sources', found none"):
+        load_run(damaged)
+
+
 def test_damaged_candidates_are_named(plain_run: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "run"
     damaged.mkdir()

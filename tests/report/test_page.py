@@ -181,6 +181,16 @@ def test_run_that_was_never_evaluated_has_its_curves_all_the_same(plain_run: Pat
     assert "chart-loss" in page.read_text(encoding="utf-8")
 
 
+def test_run_that_still_goes_on_is_shown_as_far_as_its_record(plain_run: Path, tmp_path: Path) -> None:
+    run = _copy(plain_run, tmp_path)
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    begun = {**facts, "status": "running", "step": 0, "best_step": 0, "train_seconds": 0.0}
+    (run / "run.json").write_text(json.dumps(begun), encoding="utf-8")
+    text = _text(write_report([run]))
+    assert "step 60 of 60, best by f1. Status of the run: running" in text
+    assert "Training 3 min 0 s" in text
+
+
 def test_several_runs_are_compared(plain_run: Path, other_seeds: tuple[Path, Path], tmp_path: Path) -> None:
     text = _text(write_report([plain_run, *other_seeds], tmp_path / "many.html"))
     assert "3 runs compared" in text

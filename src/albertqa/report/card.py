@@ -84,12 +84,12 @@ def _card(analysis: Analysis, name: str) -> str:
 def _figures(analysis: Analysis, name: str) -> dict[str, Any]:
     """Give the figures of one of the run's models: its step, loss, exact and f1, with intervals where known."""
     run = analysis.run
-    if name == rundir.BEST or run.facts["best_step"] == run.facts["step"]:
+    if name == rundir.BEST or run.best_step == run.step:
         if not run.scores:
             return {}
         intervals = {"exact_interval": analysis.exact, "f1_interval": analysis.f1}
-        return {"step": run.facts["best_step"], **run.scores, **intervals}
-    row = next((one for one in reversed(run.evaluations) if one["step"] == run.facts["step"]), None)
+        return {**run.scores, "step": run.best_step, **intervals}
+    row = next((one for one in reversed(run.evaluations) if one["step"] == run.step), None)
     return {} if row is None else {**row, "loss": row["validation_loss"]}
 
 

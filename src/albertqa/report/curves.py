@@ -164,7 +164,7 @@ def _marks(runs: Sequence[Run]) -> tuple[Mark, ...]:
         marks += [Mark(step, f"epoch {number}", "epoch") for number, step in enumerate(ends, 1) if len(ends) <= 12]
     for run in runs:
         if run.scores and len(runs) == 1:
-            marks.append(Mark(run.facts["best_step"], "best", "best"))
+            marks.append(Mark(run.best_step, "best", "best"))
         for finding in run.findings:
             if finding.step is not None:
                 label = f"{finding.name}: {finding.message}"

@@ -63,7 +63,7 @@ def origin_facts(run: Run) -> list[Fact]:
         Fact("model", f"{model['source']} ({model['type']}, {model['parameters']:,} parameters)"),
         Fact("SHA-256 of the tokenizer", model["tokenizer_sha256"], is_code=True),
         Fact("seed", str(run.facts["seed"])),
-        Fact("steps", f"{run.facts['step']:,} of {plan['total_steps']:,}; {plan['steps_per_epoch']:,} an epoch"),
+        Fact("steps", f"{run.step:,} of {plan['total_steps']:,}; {plan['steps_per_epoch']:,} an epoch"),
         Fact("machine", f"{machine['device_name']} ({machine['device']}){threads}"),
         Fact("arithmetic", machine["precision"]),
         Fact("system", machine["platform"]),
@@ -75,7 +75,7 @@ def origin_facts(run: Run) -> list[Fact]:
 
 def time_spent(run: Run) -> str:
     """Say how long training and evaluations took."""
-    training = duration(run.facts["train_seconds"])
+    training = duration(run.train_seconds)
     evaluations = run.evaluations
     if not evaluations:
         return f"{training} of training"

@@ -15,6 +15,20 @@ from albertqa.scoring.predictions import read_null_odds, read_predictions
 
 HEALTH_JSON = "health.json"
 
+_FACTS = (
+    *("status", "step", "best_step", "train_seconds", "command", "seed", "plan", "version_2"),
+    *("data", "model", "machine", "versions"),
+)
+_DATA_FACTS = (
+    "sources",
+    "questions",
+    "without_answer",
+    "content_sha256",
+    "windows",
+    "windows_without_answer",
+    "tokens",
+)
+_SCORES = ("exact", "f1", "loss", "questions", "windows")
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -76,6 +90,21 @@ class Run:
         return [row for row in self.rows if "train_loss" in row]
 
     @property
+    def step(self) -> int:
+        """Steps done, as the record has them: ``run.json`` of a run that still goes on, or was killed, lags behind."""
+        return max((int(row["step"]) for row in self.rows), default=int(self.facts["step"]))
+
+    @property
+    def best_step(self) -> int:
+        """Step of the best model; 0 where nothing was evaluated yet."""
+        return int(self.scores.get("step", self.facts["best_step"]))
+
+    @property
+    def train_seconds(self) -> float:
+        """Time of the steps, in seconds."""
+        return float(next((row["seconds"] for row in reversed(self.steps)), self.facts["train_seconds"]))
+
+    @property
     def version_2(self) -> bool:
         """Whether questions may have no answer."""
         return bool(self.facts["version_2"])
@@ -121,12 +150,9 @@ def load_run(path: Path, name: str = "") -> Run:
     Raises:
         AlbertQAError: The directory is no run, or is damaged.
     """
-    facts = _read_object(path / rundir.RUN_JSON)
-    for key in ("status", "data", "model", "machine", "versions", "version_2", "plan", "command", "seed"):
-        if key not in facts:
-            raise RunError(
-                f"{path / rundir.RUN_JSON}: expected '{key}', found none; was it written by 'albertqa train'?"
-            )
+    facts = _read_object(path / rundir.RUN_JSON, _FACTS)
+    for part in ("train", "validation"):
+        _require(path / rundir.RUN_JSON, facts["data"].get(part, {}), _DATA_FACTS, f"data.{part}.")
     has_scores = (path / rundir.EVAL_JSON).is_file()
     has_odds = (path / rundir.NULL_ODDS_JSON).is_file()
     return Run(
@@ -135,7 +161,7 @@ def load_run(path: Path, name: str = "") -> Run:
         settings=load_settings(path / rundir.CONFIG_TOML),
         facts=facts,
         rows=tuple(rundir.read_metrics(path)),
-        scores=_read_object(path / rundir.EVAL_JSON) if has_scores else {},
+        scores=_read_object(path / rundir.EVAL_JSON, _SCORES) if has_scores else {},
         findings=_read_findings(path / HEALTH_JSON),
         predictions=read_predictions(path / rundir.PREDICTIONS_JSON) if has_scores else {},
         n_best=_read_n_best(path / rundir.NBEST_JSON) if has_scores else {},
@@ -153,7 +179,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.resolve()) for path in paths]
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON object that has at least these keys."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -162,7 +189,16 @@ def _read_object(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: cannot be read ({error}); is the run still being written?") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected an object, found {type(content).__name__}")
+    _require(path, content, keys)
     return content
+
+
+def _require(path: Path, content: dict[str, Any], keys: Sequence[str], prefix: str = "") -> None:
+    missing = [prefix + key for key in keys if key not in content]
+    if missing:
+        raise RunError(
+            f"{path}: expected '{missing[0]}', found none; was it written by this version of 'albertqa train'?"
+        )
 
 
 def _read_n_best(path: Path) -> dict[str, tuple[Candidate, ...]]:
