@@ -23,7 +23,7 @@ from albertqa.training.display import TerminalDisplay
 
 TRAIN, VALIDATION = f"{STARTER}:train", f"{STARTER}:validation"
 
-# Chosen on six held-out topics of the train part (docs/experiments.md); the recipe's own values are for ALBERT on
+# Chosen on nine held-out topics of the train part (docs/experiments.md); the recipe's own values are for ALBERT on
 # 88,000 windows and would not leave the ground here.
 EPOCHS, LEARNING_RATE, BATCH_SIZE, WARMUP_RATIO = 1.0, 2e-4, 4, 0.1
 # What 2 cores without bf16 train on in three minutes.
