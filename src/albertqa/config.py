@@ -18,6 +18,7 @@ from albertqa.errors import SettingsError
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Metric = Literal["f1", "exact", "loss"]
 Schedule = Literal["linear", "cosine", "constant"]
+Augmentation = Literal["crop", "distractor", "typo", "word-dropout", "token-substitution"]
 
 
 def _also(*names: str) -> Any:
@@ -94,6 +95,16 @@ class Settings:
     """Dropout of attention probabilities; unset: as the model has it (0 in ALBERT v2)."""
     head_dropout: float | None = None
     """Dropout before the span head; unset: none, as in Transformers."""
+    label_smoothing_factor: Annotated[float, _also("label-smoothing")] = 0.0
+    """Share of the target taken from the gold start and end and spread evenly over the window's tokens."""
+    r_drop_alpha: Annotated[float, _also("r-drop")] = 0.0
+    """Weight of R-Drop: two forward passes with different dropout, drawn to each other; needs dropout above 0."""
+    ema_decay: float = 0.0
+    """Decay a step of the moving average of weights that is evaluated and saved; 0: none."""
+    augment: tuple[Augmentation, ...] = ()
+    """Ways in which training windows are changed at random, anew in every epoch; the answer stays exact."""
+    augment_rate: float = 0.5
+    """Share of the training windows that each way changes."""
     from_scratch: bool = False
     """Train from random weights; without it, a model whose encoder weights were not loaded is refused."""
 
@@ -118,6 +129,10 @@ class Settings:
     """Arithmetic of the matrix products; auto: bf16 where the processor or GPU is fast at it, else fp32 (`no`)."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
+    fit: bool = True
+    """Measure before training how many windows fit into one forward, and accumulate up to the same step."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, more time; unset: only where nothing else fits."""
     num_threads: int | None = None
     """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
 
@@ -144,6 +159,9 @@ def check_settings(settings: Settings) -> None:
     for name in ("max_train_examples", "max_eval_examples", "max_steps", "num_threads"):
         value = getattr(settings, name)
         problems += _require(name, value, "at least 1", value is None or value >= 1)
+    for name in ("label_smoothing_factor", "ema_decay"):
+        problems += _require(name, getattr(settings, name), "from 0 to below 1", 0 <= getattr(settings, name) < 1)
+    problems += _require("augment_rate", settings.augment_rate, "from 0 to 1", 0 <= settings.augment_rate <= 1)
     for name in ("hidden_dropout", "attention_dropout", "head_dropout"):
         value = getattr(settings, name)
         problems += _require(name, value, "from 0 to below 1", value is None or 0 <= value < 1)
@@ -151,7 +169,15 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         whole = value is None or 0 < value < 1 or (value >= 1 and float(value).is_integer())
         problems += _require(name, value, "whole steps or a fraction of an epoch between 0 and 1", whole)
-    for name in ("weight_decay", "warmup_steps", "max_grad_norm", "early_stopping_patience", "doc_stride", "seed"):
+    for name in (
+        "weight_decay",
+        "warmup_steps",
+        "max_grad_norm",
+        "early_stopping_patience",
+        "doc_stride",
+        "seed",
+        "r_drop_alpha",
+    ):
         problems += _require(name, getattr(settings, name), "0 or more", getattr(settings, name) >= 0)
     for name in ("train_file", "validation_file"):
         problems += _require(name, "empty", "at least one file", bool(getattr(settings, name)))

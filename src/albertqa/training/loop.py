@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
-from albertqa.model.packed import span_losses
 from albertqa.training.checkpoint import TrainState
+from albertqa.training.objective import Objective, span_objective
 from albertqa.training.optimizer import rate_factor
-from albertqa.windows.batches import epoch_order, pack
+from albertqa.windows.batches import WindowSource, epoch_order, pack
 from albertqa.windows.store import WindowStore
 
 
@@ -153,6 +154,8 @@ def train_steps(
     accumulation: int,
     max_grad_norm: float,
     seed: int,
+    objective: Objective = span_objective,
+    view_of_epoch: Callable[[int], WindowSource] | None = None,
 ) -> TrainState:
     """Train until the plan is done, the run stops early, or somebody stops it.
 
@@ -169,6 +172,8 @@ def train_steps(
         accumulation: Micro-batches of one step.
         max_grad_norm: Clip the gradient to this norm; 0: never.
         seed: Seed of the data order.
+        objective: What the steps minimize.
+        view_of_epoch: How an epoch sees the windows (augmented, say), by its number from 0; None: as they are.
 
     Returns:
         Where the run stands now.
@@ -180,18 +185,20 @@ def train_steps(
     scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     order_epoch = -1
+    view: WindowSource = store
     while state.step < plan.total_steps and not state.stopped_early and not watcher.should_stop():
         begun = time.perf_counter()
         epoch, at = divmod(state.step, plan.steps_per_epoch)
         if epoch != order_epoch:
             order, order_epoch = epoch_order(len(store), seed=seed, epoch=epoch), epoch
+            view = view_of_epoch(epoch) if view_of_epoch is not None else store
         rate = learning_rate * rate_factor(
             state.step, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps, schedule=schedule
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
         indices = order[at * step_windows : (at + 1) * step_windows]
-        loss, norm, tokens = _step(model, store, indices, optimizer, scaler, micro_batch, max_grad_norm)
+        loss, norm, tokens = _step(model, view, objective, indices, optimizer, scaler, micro_batch, max_grad_norm)
         if not (math.isfinite(loss) and (math.isfinite(norm) or scaler.is_enabled())):
             raise RunError(
                 f"step {state.step + 1}: loss is {loss}, gradient norm {norm}; the step was not applied. "
@@ -221,7 +228,8 @@ def train_steps(
 
 def _step(
     model: SpanModel,
-    store: WindowStore,
+    windows: WindowSource,
+    objective: Objective,
     indices: NDArray[np.int64],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
@@ -233,10 +241,9 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     loss, tokens = torch.zeros((), device=model.device), 0
     for first in range(0, len(indices), micro_batch):
-        batch = pack(store, indices[first : first + micro_batch]).to(model.device)
-        start_logits, end_logits = model.logits(batch)
+        batch = pack(windows, indices[first : first + micro_batch]).to(model.device)
         # The sum over the step's windows divided by their number: the mean, however it is cut into micro-batches.
-        share = span_losses(start_logits, end_logits, batch).sum() / len(indices)
+        share = objective(model, batch).sum() / len(indices)
         scaler.scale(share).backward()
         loss, tokens = loss + share.detach(), tokens + batch.num_tokens
     scaler.unscale_(optimizer)

@@ -5,15 +5,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from albertqa.windows.store import WindowStore
+from albertqa.windows.store import Window
 
 if TYPE_CHECKING:
     import torch
+
+
+class WindowSource(Protocol):
+    """Windows by position: a `WindowStore`, or a view of one."""
+
+    def __getitem__(self, index: int) -> Window:
+        """Give one window."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,11 @@ class PackedBatch:
         )
 
 
-def pack(store: WindowStore, indices: Sequence[int] | NDArray[np.int64]) -> PackedBatch:
+def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> PackedBatch:
     """Lay windows end to end.
 
     Args:
-        store: The windows.
+        source: The windows.
         indices: Which ones, in this order; at least one.
 
     Returns:
@@ -69,7 +77,7 @@ def pack(store: WindowStore, indices: Sequence[int] | NDArray[np.int64]) -> Pack
     """
     import torch
 
-    windows = [store[int(index)] for index in indices]
+    windows = [source[int(index)] for index in indices]
     lengths = tuple(len(window.input_ids) for window in windows)
     return PackedBatch(
         input_ids=torch.from_numpy(np.concatenate([window.input_ids for window in windows])),
