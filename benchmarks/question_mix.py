@@ -8,17 +8,14 @@ that of the first gold, in words. Questions without an answer count under their 
 
 import argparse
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
-ANSWER_LENGTHS = ("1", "2", "3", "4-5", "6-10", "11+")
+from albertqa.report.breakdown import QUESTION_WORDS, question_word
 
-_ONE_WORD_CLASSES = frozenset(QUESTION_WORDS) - {"how many/much", "how", "other"}
-_SAME_WORD = {"whom": "who", "what's": "what"}
+ANSWER_LENGTHS = ("1", "2", "3", "4-5", "6-10", "11+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +38,6 @@ class Mix:
     num_unanswerable: int
     words: Counter[str]
     lengths: Counter[str]
-
-
-def question_word(question: str) -> str:
-    """Give the class of a question: one of `QUESTION_WORDS`."""
-    tokens: list[str] = re.findall(r"[a-z']+", question.lower())
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
-        word = _SAME_WORD.get(token, token)
-        if word == "how":
-            return "how many/much" if following in ("many", "much") else "how"
-        if word in _ONE_WORD_CLASSES:
-            return word
-    return "other"
 
 
 def answer_length(answer: str) -> str:

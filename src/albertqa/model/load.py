@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
 from albertqa.model.packed import span_logits, use_packed_attention
+from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
 from albertqa.rundir import make_readable
 from albertqa.windows.batches import PackedBatch
@@ -235,13 +236,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bf16 in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        try:
-            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return False
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
+    return device.type == "cpu" and read_processor().has_bf16
 
 
 def _load_config(folder: str, source: str) -> "PretrainedConfig":

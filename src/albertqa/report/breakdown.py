@@ -14,7 +14,7 @@ from albertqa.scoring.interval import Interval, mean_interval
 NUM_RESAMPLES = 1000
 """Resamples behind a group's interval; fewer than for the whole, since there are dozens of groups."""
 
-_QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
+QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
 _SAME_WORD = {"whom": "who", "what's": "what", "who's": "who", "where's": "where", "when's": "when"}
 _ANSWER_LENGTHS = ("1 word", "2 words", "3 words", "4 to 5 words", "6 to 10 words", "11 words or more", "no answer")
 _CONTEXT_LENGTHS = (75, 125, 175, 250)
@@ -111,8 +111,8 @@ def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) ->
             "word",
             "Question word",
             "The first one anywhere in the question: “In what year …” is a what.",
-            _QUESTION_WORDS,
-            lambda example: _QUESTION_WORDS.index(question_word(example.question)),
+            QUESTION_WORDS,
+            lambda example: QUESTION_WORDS.index(question_word(example.question)),
         ),
         facet("length", "Answer length", "Words of the first gold.", _ANSWER_LENGTHS, _answer_length),
         facet(
@@ -186,7 +186,7 @@ def question_word(question: str) -> str:
         word = _SAME_WORD.get(token, token)
         if word == "how":
             return "how many/much" if following in ("many", "much") else "how"
-        if word in _QUESTION_WORDS and word != "other":
+        if word in QUESTION_WORDS and word != "other":
             return word
     return "other"
 

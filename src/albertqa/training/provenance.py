@@ -18,6 +18,7 @@ from albertqa.config import Settings
 from albertqa.data.content import content_sha256
 from albertqa.data.example import Example
 from albertqa.model.load import SpanModel
+from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import Plan
 from albertqa.windows.store import WindowStore
@@ -96,7 +97,7 @@ class Provenance:
             },
             "machine": {
                 "device": str(self.model.device),
-                "device_name": _device_name(self.model.device),
+                "device_name": device_name(self.model.device),
                 "precision": str(self.model.autocast_dtype or torch.float32).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
                 "platform": platform.platform(),
@@ -109,11 +110,6 @@ class Provenance:
         rundir.write_json(path, facts)
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+def device_name(device: torch.device) -> str:
+    """Give the name of the GPU or processor that a device stands for."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else read_processor().name
