@@ -325,6 +325,7 @@ def run_train(command: Train) -> int:
     from rich.console import Console
 
     from albertqa.recipe import train
+    from albertqa.report import describe_run
     from albertqa.training.display import TerminalDisplay
 
     settings = command.settings
@@ -338,21 +339,13 @@ def run_train(command: Train) -> int:
             f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir {result.run}"
         )
         return 128 + (result.signal_number or signal.SIGINT)
-    page = _describe(result.run)
+    page = describe_run(result.run).page
     if not command.json:
         title = f"{result.run}: {result.status} at step {result.step}, best at step {result.best_step}"
         _print_table(title, _shown_scores(result.scores))
         display.say(f"look at it: {page}")
         display.say(f"ask it: albertqa answer {result.run} --question '…' --context '…'")
     return 0
-
-
-def _describe(run: Path) -> Path:
-    """Write a finished run's page and the cards of its models."""
-    from albertqa.report import write_model_card, write_report
-
-    write_model_card(run)
-    return write_report([run])
 
 
 def _shown_scores(scores: dict[str, float | int]) -> dict[str, float | int]:
@@ -482,18 +475,22 @@ def _read_text(path: Path | None) -> str:
 def run_report(command: Report) -> int:
     """Run ``albertqa report``."""
     from albertqa import rundir
-    from albertqa.report import push_to_hub, write_model_card, write_report
+    from albertqa.report import describe_run, push_to_hub, write_report
 
     if not command.runs:
         raise SettingsError("report: expected at least one run directory, found none")
     if command.push_to_hub is not None and len(command.runs) > 1:
         raise SettingsError(f"--push-to-hub: uploads one run's model, found {len(command.runs)} runs. Name one")
-    written: dict[str, Any] = {"report": str(write_report(command.runs, command.output))}
-    models = [command.runs[0] / name for name in (rundir.BEST, rundir.FINAL)]
-    if len(command.runs) == 1 and any(model.is_dir() for model in models):
-        written["model_cards"] = [str(card) for card in write_model_card(command.runs[0])]
+    written: dict[str, Any]
+    if len(command.runs) == 1:
+        description = describe_run(command.runs[0], command.output)
+        written = {"report": str(description.page)}
+        if description.model_cards:
+            written["model_cards"] = [str(card) for card in description.model_cards]
+    else:
+        written = {"report": str(write_report(command.runs, command.output))}
     if command.push_to_hub is not None:
-        written["model"] = push_to_hub(models[0], command.push_to_hub, private=command.private)
+        written["model"] = push_to_hub(command.runs[0] / rundir.BEST, command.push_to_hub, private=command.private)
     if command.json:
         _print_json(written)
     else:

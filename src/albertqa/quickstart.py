@@ -18,7 +18,7 @@ from albertqa.data.read import load_examples
 from albertqa.errors import RunError
 from albertqa.model.starter import STARTER
 from albertqa.recipe import train
-from albertqa.report import write_model_card, write_report
+from albertqa.report import describe_run
 from albertqa.training.display import TerminalDisplay
 
 TRAIN, VALIDATION = f"{STARTER}:train", f"{STARTER}:validation"
@@ -91,8 +91,7 @@ def quickstart(output_dir: Path, *, seed: int = 42, epochs: float | None = None,
     say(f"   exact {scores['exact']:.1f}   f1 {scores['f1']:.1f}   loss {scores['loss']:.3f}   "
         f"{scores['questions']:,} questions, {scores['windows']:,} windows")  # fmt: skip
 
-    write_model_card(output_dir)
-    page = write_report([output_dir])
+    page = describe_run(output_dir).page
     say(f"4. report: curves, errors, trust, evidence             albertqa report {output_dir}")
     say(f"   {page}")
 

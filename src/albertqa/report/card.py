@@ -44,15 +44,31 @@ def write_model_card(run: str | PathLike[str]) -> list[Path]:
     """
     path = Path(run)
     (loaded,) = load_runs([path])
-    names = [name for name in (rundir.BEST, rundir.FINAL) if (path / name / "config.json").is_file()]
-    if not names:
+    if not models_of(path):
         raise RunError(
             f"{path}: this run has neither {rundir.BEST}/ nor {rundir.FINAL}/ yet, so there is no model to describe"
         )
     (analysis,) = analyse([loaded])
+    return write_cards(analysis)
+
+
+def models_of(run: Path) -> list[str]:
+    """Give the names of the models that a run directory holds, best first."""
+    return [name for name in (rundir.BEST, rundir.FINAL) if (run / name / "config.json").is_file()]
+
+
+def write_cards(analysis: Analysis) -> list[Path]:
+    """Write the model cards of a run that is analysed already.
+
+    Args:
+        analysis: The run.
+
+    Returns:
+        The README files written, best first.
+    """
     written = []
-    for name in names:
-        target = path / name / README
+    for name in models_of(analysis.run.path):
+        target = analysis.run.path / name / README
         rundir.write_text(target, _card(analysis, name))
         written.append(target)
     return written

@@ -53,12 +53,44 @@ def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str
         AlbertQAError: A directory is no run or is damaged, or the file cannot be written.
     """
     loaded = load_runs([Path(run) for run in runs])
-    target = (
-        Path(output) if output is not None else loaded[0].path / REPORT_HTML if len(loaded) == 1 else Path(REPORT_HTML)
-    )
+    target = page_target(loaded, output)
+    return write_page(analyse(loaded), target)
+
+
+def page_target(runs: Sequence[Run], output: str | PathLike[str] | None) -> Path:
+    """Choose the page's file, before anything is computed for it.
+
+    Args:
+        runs: The runs.
+        output: What the user asked for; None: see `write_report`.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: It is a folder.
+    """
+    beside = runs[0].path / REPORT_HTML if len(runs) == 1 else Path(REPORT_HTML)
+    target = beside if output is None else Path(output)
     if target.is_dir():
         raise RunError(f"{target}: is a folder, expected a file for the report. Choose {target / REPORT_HTML}")
-    html = build_page(loaded)
+    return target
+
+
+def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
+    """Write the page about runs that are analysed already.
+
+    Args:
+        analyses: The runs.
+        target: The file.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    html = build_page(analyses)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         rundir.write_text(target, html)
@@ -67,11 +99,11 @@ def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str
     return target
 
 
-def build_page(runs: Sequence[Run]) -> str:
+def build_page(analyses: Sequence[Analysis]) -> str:
     """Build the page.
 
     Args:
-        runs: The runs.
+        analyses: The runs.
 
     Returns:
         The HTML.
@@ -79,7 +111,7 @@ def build_page(runs: Sequence[Run]) -> str:
     import jinja2
     import markupsafe
 
-    analyses = analyse(runs)
+    runs = [one.run for one in analyses]
     shared = share_data(analyses)
     docs = field_docs()
     charts = _charts(analyses)
