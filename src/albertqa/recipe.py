@@ -29,6 +29,7 @@ from albertqa.training.checkpoint import TrainState, load_checkpoint, newest_che
 from albertqa.training.display import Display, Silent
 from albertqa.training.interrupt import StopRequest
 from albertqa.training.loop import Plan, Record, plan_steps, train_steps
+from albertqa.training.objective import build_objective
 from albertqa.training.optimizer import build_optimizer
 from albertqa.training.provenance import Provenance, data_facts
 from albertqa.training.trackers import Trackers
@@ -189,6 +190,9 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
                 accumulation=settings.gradient_accumulation_steps,
                 max_grad_norm=settings.max_grad_norm,
                 seed=settings.seed,
+                objective=build_objective(
+                    label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
+                ),
             )
         except AlbertQAError:
             provenance.write("failed", state)
@@ -301,13 +305,19 @@ def _refuse_taken(run: Path) -> None:
 
 
 def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
-    """Refuse a tokenizer or window length that the encoder has no embeddings for."""
+    """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
     model.require_positions(settings.max_seq_length, settings.model)
     rows = int(model.model.config.vocab_size)
     if tokenizer.vocab_size > rows:
         raise ModelError(
             f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
             "they do not belong together"
+        )
+    rates = [module.p for module in model.model.modules() if isinstance(module, torch.nn.Dropout)]
+    if settings.r_drop_alpha and not settings.head_dropout and not any(rates):
+        raise SettingsError(
+            f"r_drop_alpha is {settings.r_drop_alpha:g}, but {settings.model} has no dropout, so both passes of R-Drop "
+            "would be the same. Give it some: --hidden-dropout 0.1"
         )
 
 

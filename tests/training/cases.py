@@ -1,11 +1,12 @@
 """A listener for `train_steps`, and the call with a course's settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from albertqa.config import Settings
 from albertqa.model.load import SpanModel, load_model
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import Plan, plan_steps, train_steps
@@ -93,3 +94,24 @@ def train_ours(folder: Path, store: WindowStore, course: Course) -> Trained:
     return Trained(
         [row["train_loss"] for row in listener.rows], [row["grad_norm"] for row in listener.rows], model.model
     )
+
+
+def small_run(model: Path, output_dir: Path, **changes: Any) -> Settings:
+    """Give settings of a whole run of seconds: a saved tiny ALBERT on a few questions of the starter set."""
+    settings = Settings(
+        model=str(model),
+        train_file=("starter:train",),
+        validation_file=("starter:validation",),
+        output_dir=output_dir,
+        max_train_examples=12,
+        max_eval_examples=6,
+        max_seq_length=96,
+        doc_stride=32,
+        train_batch_size=8,
+        epochs=2.0,
+        learning_rate=1e-3,
+        device="cpu",
+        mixed_precision="no",
+        num_threads=1,
+    )
+    return replace(settings, **changes)

@@ -136,6 +136,25 @@ def span_losses(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Pac
     return (start + end) / 2
 
 
+def log_probabilities(logits: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+    """Give the log-softmax of every window over its real tokens.
+
+    Args:
+        logits: Start or end logits of all tokens.
+        lengths: Tokens of each window.
+
+    Returns:
+        One row a window, 0 where it has no token: sums over a row then leave nothing to mask, and no gradient is NaN.
+
+    Shapes:
+        logits: (T,) float32
+        returns: (W, longest) float32
+    """
+    rows = _rows(logits, lengths).log_softmax(dim=1)
+    ends = torch.tensor(lengths, device=rows.device)
+    return rows.masked_fill(torch.arange(rows.shape[1], device=rows.device) >= ends[:, None], 0.0)
+
+
 def _rows(logits: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
     """Lay packed logits out as (W, longest), with -inf where a window has no token."""
     return torch.nn.utils.rnn.pad_sequence(list(logits.split(lengths)), batch_first=True, padding_value=float("-inf"))
