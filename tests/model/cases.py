@@ -46,7 +46,9 @@ def random_batch(lengths: Sequence[int], vocab_size: int, *, seed: int = 0) -> P
         input_ids=draw(5, vocab_size, sum(lengths)),
         token_type_ids=torch.cat([(torch.arange(length) > length // 3).long() for length in lengths]),
         position_ids=torch.cat([torch.arange(length) for length in lengths]),
+        first_token=torch.tensor([0, *lengths]).cumsum(0),
         lengths=tuple(lengths),
+        longest=max(lengths),
         start_positions=torch.tensor([start for start, _ in spans]),
         end_positions=torch.tensor([end for _, end in spans]),
     )

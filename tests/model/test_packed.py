@@ -1,6 +1,7 @@
 """The padding-free forward equals Transformers' own, window by window."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,9 +137,7 @@ def test_changing_one_window_leaves_the_others_bit_equal(
     inside = slice(sum(lengths[:changed]), sum(lengths[: changed + 1]))
     input_ids = batch.input_ids.clone()
     input_ids[inside] = other.input_ids[inside]
-    mixed = PackedBatch(
-        input_ids, batch.token_type_ids, batch.position_ids, batch.lengths, batch.start_positions, batch.end_positions
-    )
+    mixed = replace(batch, input_ids=input_ids)
     with torch.no_grad():
         before, after = packed_model.logits(batch), packed_model.logits(mixed)
     for one, two in zip(before, after, strict=True):
@@ -157,12 +156,14 @@ def test_the_order_of_windows_changes_no_windows_loss(packed_model: SpanModel) -
         return torch.cat([parts[window] for window in order])
 
     moved = PackedBatch(
-        reorder(batch.input_ids),
-        reorder(batch.token_type_ids),
-        reorder(batch.position_ids),
-        tuple(lengths[window] for window in order),
-        batch.start_positions[order],
-        batch.end_positions[order],
+        input_ids=reorder(batch.input_ids),
+        token_type_ids=reorder(batch.token_type_ids),
+        position_ids=reorder(batch.position_ids),
+        first_token=torch.tensor([0, *(lengths[window] for window in order)]).cumsum(0),
+        lengths=tuple(lengths[window] for window in order),
+        longest=batch.longest,
+        start_positions=batch.start_positions[order],
+        end_positions=batch.end_positions[order],
     )
     with torch.no_grad():
         losses = span_losses(*packed_model.logits(batch), batch)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.windows.batches import by_length, epoch_order, pack
+from albertqa.windows.batches import PackedBatch, by_length, epoch_order, pack, with_tail
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -27,6 +27,8 @@ def test_a_packed_batch_is_its_windows_end_to_end(store: WindowStore, data: st.D
     windows = [store[index] for index in indices]
     assert batch.lengths == tuple(len(window.input_ids) for window in windows)
     assert batch.num_tokens == sum(batch.lengths) == len(batch.input_ids)
+    assert batch.first_token.tolist() == [sum(batch.lengths[:at]) for at in range(len(indices) + 1)]
+    assert batch.longest == max(batch.lengths)
     parts = [tensor.split(batch.lengths) for tensor in (batch.input_ids, batch.token_type_ids, batch.position_ids)]
     for at, window in enumerate(windows):
         assert parts[0][at].tolist() == window.input_ids.tolist()
@@ -34,17 +36,52 @@ def test_a_packed_batch_is_its_windows_end_to_end(store: WindowStore, data: st.D
         assert parts[2][at].tolist() == list(range(len(window.input_ids)))
     assert batch.start_positions.tolist() == [window.start_position for window in windows]
     assert batch.end_positions.tolist() == [window.end_position for window in windows]
-    tensors = (batch.input_ids, batch.token_type_ids, batch.position_ids, batch.start_positions, batch.end_positions)
-    assert {tensor.dtype for tensor in tensors} == {torch.int64}
+    assert {tensor.dtype for tensor in tensors_of(batch).values()} == {torch.int64}
+
+
+def tensors_of(batch: PackedBatch) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
 
 
 def test_a_batch_moves_whole(store: WindowStore) -> None:
     batch = pack(store, [1, 0])
     moved = batch.to(torch.device("meta"))
-    for name in ("input_ids", "token_type_ids", "position_ids", "start_positions", "end_positions"):
+    assert len(tensors_of(batch)) == 6
+    for name, tensor in tensors_of(batch).items():
         assert getattr(moved, name).device.type == "meta"
-        assert getattr(moved, name).shape == getattr(batch, name).shape
-    assert moved.lengths == batch.lengths
+        assert getattr(moved, name).shape == tensor.shape
+    assert (moved.lengths, moved.longest) == (batch.lengths, batch.longest)
+
+
+def test_a_flattened_batch_comes_back_to_the_same_as_views(store: WindowStore) -> None:
+    batch, other = with_tail(pack(store, [1, 0]), 16), with_tail(pack(store, [0, 1]), 16)
+    flat = batch.flattened()
+    again = batch.unflattened(flat)
+    for name, tensor in tensors_of(batch).items():
+        assert torch.equal(getattr(again, name), tensor)
+    flat.copy_(other.flattened())
+    for name, tensor in tensors_of(other).items():
+        assert torch.equal(getattr(again, name), tensor)
+
+
+@given(data=st.data(), multiple=st.sampled_from([1, 2, 64, 100]))
+@settings(max_examples=30, deadline=None)
+def test_a_tail_brings_the_tokens_to_a_multiple_and_changes_nothing_else(
+    store: WindowStore, data: st.DataObject, multiple: int
+) -> None:
+    batch = pack(store, data.draw(st.lists(st.integers(0, len(store) - 1), min_size=1, max_size=4)))
+    longer = with_tail(batch, multiple)
+    tail = len(longer.input_ids) - batch.num_tokens
+    assert len(longer.input_ids) % multiple == 0
+    assert 1 <= tail <= multiple
+    assert longer.first_token.tolist() == [*batch.first_token.tolist(), batch.num_tokens + tail]
+    assert longer.longest == max(*batch.lengths, tail)
+    assert (longer.num_tokens, longer.lengths) == (batch.num_tokens, batch.lengths)
+    for name in ("input_ids", "token_type_ids", "position_ids"):
+        assert torch.equal(getattr(longer, name)[: batch.num_tokens], getattr(batch, name))
+        assert not getattr(longer, name)[batch.num_tokens :].any()
+    for name in ("start_positions", "end_positions"):
+        assert torch.equal(getattr(longer, name), getattr(batch, name))
 
 
 @given(lengths=st.lists(st.integers(1, 512), max_size=80), max_tokens=st.integers(1, 4096))

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,25 +26,30 @@ class WindowSource(Protocol):
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Windows laid end to end, with what keeps them apart.
+    """Windows laid end to end, with what keeps them apart; behind them there may be a tail (see `with_tail`).
 
     Attributes:
         input_ids: Token ids of all windows.
         token_type_ids: Segment ids.
         position_ids: Positions, from 0 in each window.
-        lengths: Tokens of each window, in order.
+        first_token: Index of each window's first token, and of the tail's if there is one; T at the end.
+        lengths: Tokens of each window, in order; the same as `first_token` has, known without asking the device.
+        longest: Tokens of the longest window, tail included, or more.
         start_positions: Labels: index of the first answer token within its window (0 is CLS).
         end_positions: Labels: index of the last answer token, inclusive.
 
     Shapes:
-        input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths
+        input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths and the tail
+        first_token: (W + 1,) int64, with a tail (W + 2,)
         start_positions, end_positions: (W,) int64
     """
 
     input_ids: "torch.Tensor"
     token_type_ids: "torch.Tensor"
     position_ids: "torch.Tensor"
+    first_token: "torch.Tensor"
     lengths: tuple[int, ...]
+    longest: int
     start_positions: "torch.Tensor"
     end_positions: "torch.Tensor"
 
@@ -55,14 +60,24 @@ class PackedBatch:
 
     def to(self, device: "torch.device") -> "PackedBatch":
         """Give the same batch on a device."""
-        return PackedBatch(
-            self.input_ids.to(device, non_blocking=True),
-            self.token_type_ids.to(device, non_blocking=True),
-            self.position_ids.to(device, non_blocking=True),
-            self.lengths,
-            self.start_positions.to(device, non_blocking=True),
-            self.end_positions.to(device, non_blocking=True),
-        )
+        if device.type == "cuda":
+            # One copy, out of pinned memory: the host goes on without waiting for it.
+            return self.unflattened(self.flattened().pin_memory().to(device, non_blocking=True))
+        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
+
+    def flattened(self) -> "torch.Tensor":
+        """Give all tensors end to end as one."""
+        import torch
+
+        return torch.cat([getattr(self, name) for name in _TENSORS])
+
+    def unflattened(self, flat: "torch.Tensor") -> "PackedBatch":
+        """Give a batch of the same sizes whose tensors are views of one made by `flattened`."""
+        parts = flat.split([len(getattr(self, name)) for name in _TENSORS])
+        return replace(self, **dict(zip(_TENSORS, parts, strict=True)))
+
+
+_TENSORS = ("input_ids", "token_type_ids", "position_ids", "first_token", "start_positions", "end_positions")
 
 
 def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> PackedBatch:
@@ -83,9 +98,37 @@ def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> Pa
         input_ids=torch.from_numpy(np.concatenate([window.input_ids for window in windows])),
         token_type_ids=torch.from_numpy(np.concatenate([window.token_type_ids for window in windows])),
         position_ids=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+        first_token=torch.from_numpy(np.cumsum((0, *lengths), dtype=np.int64)),
         lengths=lengths,
+        longest=max(lengths),
         start_positions=torch.tensor([window.start_position for window in windows]),
         end_positions=torch.tensor([window.end_position for window in windows]),
+    )
+
+
+def with_tail(batch: PackedBatch, multiple: int) -> PackedBatch:
+    """Bring a batch's tokens to a multiple of a number, so that few shapes occur and what is made for one serves again.
+
+    What is added is the tail: one more window, without a label and so without a loss or a gradient, to which no real
+    token attends.
+
+    Args:
+        batch: The batch, on the CPU, without a tail.
+        multiple: Tokens; the tail has from 1 to so many.
+
+    Returns:
+        The batch with its tail.
+    """
+    from torch.nn import functional
+
+    tail = multiple - batch.num_tokens % multiple
+    return replace(
+        batch,
+        input_ids=functional.pad(batch.input_ids, (0, tail)),
+        token_type_ids=functional.pad(batch.token_type_ids, (0, tail)),
+        position_ids=functional.pad(batch.position_ids, (0, tail)),
+        first_token=functional.pad(batch.first_token, (0, 1), value=batch.num_tokens + tail),
+        longest=max(batch.longest, tail),
     )
 
 
