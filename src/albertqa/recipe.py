@@ -79,11 +79,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     show = display or Silent()
     run = settings.output_dir
     _check_folder(run, settings, resume=resume)
-    if settings.num_threads is not None:
-        torch.set_num_threads(settings.num_threads)
-    device = choose_device(settings.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = open_device(settings)
 
     # Data and windows.
     folder = resolve_model(settings.model)
@@ -105,24 +101,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     del train_examples  # the windows are on the disk; memory stays flat
 
     # Model, optimizer, schedule.
-    torch.manual_seed(settings.seed)
-    model = load_model(
-        folder,
-        device=device,
-        precision=choose_precision(settings.mixed_precision, device),
-        from_scratch=settings.from_scratch,
-        hidden_dropout=settings.hidden_dropout,
-        attention_dropout=settings.attention_dropout,
-        head_dropout=settings.head_dropout,
-    )
-    _check_fit(model, tokenizer, settings)
-    optimizer = build_optimizer(
-        model.model,
-        learning_rate=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        epsilon=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-    )
+    model, optimizer = open_model(settings, folder, tokenizer, device)
     plan = plan_steps(
         len(train_store),
         step_windows=settings.step_windows,
@@ -210,6 +189,64 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     provenance.write(status, state)
     scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if state.best_value is not None else {}
     return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
+
+
+def open_device(settings: Settings) -> torch.device:
+    """Choose the device and set the process up for it: CPU threads, and memory that is kept.
+
+    Args:
+        settings: The settings.
+
+    Returns:
+        The device.
+
+    Raises:
+        ModelError: This machine has no such device.
+    """
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def open_model(
+    settings: Settings, folder: str, tokenizer: QATokenizer, device: torch.device
+) -> tuple[SpanModel, torch.optim.Optimizer]:
+    """Load the model as a run begins with it, and build its optimizer.
+
+    Args:
+        settings: The settings.
+        folder: The model's folder (see `resolve_model`).
+        tokenizer: Its tokenizer.
+        device: Where it shall compute.
+
+    Returns:
+        Model and optimizer; a head that the folder lacks is drawn from the seed.
+
+    Raises:
+        AlbertQAError: Model, tokenizer and settings do not fit together.
+    """
+    torch.manual_seed(settings.seed)
+    model = load_model(
+        folder,
+        device=device,
+        precision=choose_precision(settings.mixed_precision, device),
+        from_scratch=settings.from_scratch,
+        hidden_dropout=settings.hidden_dropout,
+        attention_dropout=settings.attention_dropout,
+        head_dropout=settings.head_dropout,
+    )
+    _check_fit(model, tokenizer, settings)
+    optimizer = build_optimizer(
+        model.model,
+        learning_rate=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        epsilon=settings.adam_epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    return model, optimizer
 
 
 class _RunWatcher:
