@@ -149,7 +149,7 @@ def train_steps(
     *,
     state: TrainState,
     learning_rate: float,
-    schedule: str,
+    schedule: str | Callable[[int], float],
     micro_batch: int,
     accumulation: int,
     max_grad_norm: float,
@@ -167,7 +167,7 @@ def train_steps(
         watcher: Called with every step, and when the plan says to evaluate or save.
         state: Where the run stands.
         learning_rate: Peak learning rate.
-        schedule: See `rate_factor`.
+        schedule: Name (see `rate_factor`), or the factor on the peak learning rate by the number of the step from 0.
         micro_batch: Windows of one forward and backward.
         accumulation: Micro-batches of one step.
         max_grad_norm: Clip the gradient to this norm; 0: never.
@@ -192,9 +192,12 @@ def train_steps(
         if epoch != order_epoch:
             order, order_epoch = epoch_order(len(store), seed=seed, epoch=epoch), epoch
             view = view_of_epoch(epoch) if view_of_epoch is not None else store
-        rate = learning_rate * rate_factor(
-            state.step, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps, schedule=schedule
+        factor = (
+            rate_factor(state.step, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps, schedule=schedule)
+            if isinstance(schedule, str)
+            else schedule(state.step)
         )
+        rate = learning_rate * factor
         for group in optimizer.param_groups:
             group["lr"] = rate
         indices = order[at * step_windows : (at + 1) * step_windows]
