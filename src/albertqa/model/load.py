@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
+from albertqa.model.attention import choose_attention
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
@@ -143,7 +144,7 @@ def load_model(
             raise ModelError(f"{source}: model.safetensors is damaged: {_first_line(error)}") from error
     if head_dropout:
         _drop_before_head(model, head_dropout)
-    use_packed_attention(model)
+    use_packed_attention(model, choose_attention(model, device, precision))
     model.to(device).eval()
     has_segments = getattr(config, "type_vocab_size", 0) >= 2
     return SpanModel(model, device, precision, has_segments, hidden_act)

@@ -1,85 +1,56 @@
 """Padding-free forward: linear layers, LayerNorm and GELU see real tokens only; attention stays inside each window.
 
-Enters through Transformers' documented `AttentionInterface` and `AttentionMaskInterface`. Both are registered: without
-a mask function, Transformers builds none and says nothing; with `position_ids` alone its own attention would mix the
-windows of a batch.
+How it stays there is in `albertqa.model.attention`. It enters through Transformers' documented `AttentionInterface` and
+`AttentionMaskInterface`. Both are registered: without a mask function, Transformers builds none and says nothing; with
+`position_ids` alone its own attention would mix the windows of a batch.
+
+Nothing here asks the device for a value, so the host never waits for a GPU.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from albertqa.errors import ModelError
+from albertqa.model.attention import (
+    IN_ROWS,
+    PER_WINDOW,
+    VARLEN,
+    attend_in_rows,
+    attend_per_window,
+    attend_varlen,
+    attention_inputs,
+    token_slots,
+)
 from albertqa.windows.batches import PackedBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ATTENTION_NAME = "albertqa_packed"
+_WAYS = {PER_WINDOW: attend_per_window, VARLEN: attend_varlen, IN_ROWS: attend_in_rows}
 
 
-def use_packed_attention(model: "PreTrainedModel") -> None:
+def use_packed_attention(model: "PreTrainedModel", name: str = PER_WINDOW) -> None:
     """Let a model's attention work on windows laid end to end (see `span_logits`).
 
     Args:
         model: Any Transformers encoder with the attention interface.
+        name: How it attends (see `choose_attention`).
 
     Raises:
         ModelError: The encoder has an attention of its own, which would mix the windows of a batch.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(ATTENTION_NAME, packed_attention)
-    AttentionMaskInterface.register(ATTENTION_NAME, _no_mask)
-    model.set_attn_implementation(ATTENTION_NAME)
-    if model.config._attn_implementation != ATTENTION_NAME:
+    AttentionInterface.register(name, _WAYS[name])
+    AttentionMaskInterface.register(name, _no_mask)
+    model.set_attn_implementation(name)
+    if model.config._attn_implementation != name:
         raise ModelError(
             f"{model.config.model_type}: this encoder cannot keep windows apart without padding (Transformers gives it "
             "no attention interface). Use an encoder that has one: ALBERT, BERT, RoBERTa, ELECTRA, DistilBERT"
         )
-
-
-def packed_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    window_lengths: tuple[int, ...],
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **_kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attend within each window of a packed batch.
-
-    Args:
-        module: The attention module (unused; the interface gives it).
-        query: Queries of all windows.
-        key: Keys.
-        value: Values.
-        attention_mask: Always None here.
-        window_lengths: Tokens of each window, in order.
-        dropout: Dropout of the attention probabilities.
-        scaling: Factor on the scores; None is one over the root of the head size.
-
-    Returns:
-        The attended values, and no probabilities.
-
-    Shapes:
-        query, key, value: (1, heads, T, head size)
-        returns: (1, T, heads, head size)
-    """
-    del module, attention_mask
-    # split, not slices: its backward is one concatenation instead of a zero-filled gradient for every window.
-    parts = zip(*(tensor.split(window_lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    attended = [
-        functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling).transpose(1, 2)
-        for q, k, v in parts
-    ]
-    return torch.cat(attended, dim=1), None
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
@@ -87,7 +58,7 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
 
 
 def span_logits(
-    model: Callable[..., Any], batch: PackedBatch, *, has_segments: bool = True, first_position: int = 0
+    model: "PreTrainedModel", batch: PackedBatch, *, has_segments: bool = True, first_position: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score every token of a packed batch as start and as end of the answer.
 
@@ -107,7 +78,7 @@ def span_logits(
     output = model(
         input_ids=batch.input_ids[None],
         position_ids=batch.position_ids[None] + first_position,
-        window_lengths=batch.lengths,
+        **attention_inputs(model.config._attn_implementation, batch),
         **segments,
     )
     return output.start_logits[0].float(), output.end_logits[0].float()
@@ -131,17 +102,17 @@ def span_losses(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Pac
     Source:
         `AlbertForQuestionAnswering` (Transformers); there the softmax runs over padding too.
     """
-    start = functional.cross_entropy(_rows(start_logits, batch.lengths), batch.start_positions, reduction="none")
-    end = functional.cross_entropy(_rows(end_logits, batch.lengths), batch.end_positions, reduction="none")
+    start = functional.cross_entropy(_rows(start_logits, batch), batch.start_positions, reduction="none")
+    end = functional.cross_entropy(_rows(end_logits, batch), batch.end_positions, reduction="none")
     return (start + end) / 2
 
 
-def log_probabilities(logits: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+def log_probabilities(logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Give the log-softmax of every window over its real tokens.
 
     Args:
         logits: Start or end logits of all tokens.
-        lengths: Tokens of each window.
+        batch: The windows.
 
     Returns:
         One row a window, 0 where it has no token: sums over a row then leave nothing to mask, and no gradient is NaN.
@@ -150,11 +121,18 @@ def log_probabilities(logits: torch.Tensor, lengths: tuple[int, ...]) -> torch.T
         logits: (T,) float32
         returns: (W, longest) float32
     """
-    rows = _rows(logits, lengths).log_softmax(dim=1)
-    ends = torch.tensor(lengths, device=rows.device)
-    return rows.masked_fill(torch.arange(rows.shape[1], device=rows.device) >= ends[:, None], 0.0)
+    rows = _rows(logits, batch).log_softmax(dim=1)
+    return rows.masked_fill(torch.arange(batch.longest, device=rows.device) >= tokens_of(batch)[:, None], 0.0)
 
 
-def _rows(logits: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
-    """Lay packed logits out as (W, longest), with -inf where a window has no token."""
-    return torch.nn.utils.rnn.pad_sequence(list(logits.split(lengths)), batch_first=True, padding_value=float("-inf"))
+def tokens_of(batch: PackedBatch) -> torch.Tensor:
+    """Give the number of tokens of each window, (W,) int64, on the batch's device."""
+    return batch.first_token.diff()[: len(batch.start_positions)]
+
+
+def _rows(logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """Lay packed logits out as (W, longest), with -inf where a window has no token; the tail is left out."""
+    num_rows = len(batch.first_token) - 1
+    empty = logits.new_full((num_rows * batch.longest,), float("-inf"))
+    rows = empty.index_copy(0, token_slots(batch), logits).unflatten(0, (num_rows, batch.longest))
+    return rows[: len(batch.start_positions)]

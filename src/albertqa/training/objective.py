@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 
 from albertqa.model.load import SpanModel
-from albertqa.model.packed import log_probabilities, span_losses
+from albertqa.model.packed import log_probabilities, span_losses, tokens_of
 from albertqa.windows.batches import PackedBatch
 
 # Shapes: returns (W,) float32, with its gradient.
@@ -55,7 +55,7 @@ def build_objective(*, label_smoothing: float = 0.0, r_drop_alpha: float = 0.0) 
             return losses
         second = model.logits(batch)
         both = (losses + smoothed_span_losses(*second, batch, label_smoothing=label_smoothing)) / 2
-        start, end = (symmetric_divergences(*pair, batch.lengths) for pair in zip(first, second, strict=True))
+        start, end = (symmetric_divergences(*pair, batch) for pair in zip(first, second, strict=True))
         return both + r_drop_alpha * (start + end) / 2
 
     return objective
@@ -90,18 +90,17 @@ def smoothed_span_losses(
     losses = span_losses(start_logits, end_logits, batch)
     if not label_smoothing:
         return losses
-    num_tokens = torch.tensor(batch.lengths, device=losses.device)
-    evenly = [-log_probabilities(one, batch.lengths).sum(dim=1) / num_tokens for one in (start_logits, end_logits)]
+    evenly = [-log_probabilities(one, batch).sum(dim=1) / tokens_of(batch) for one in (start_logits, end_logits)]
     return (1 - label_smoothing) * losses + label_smoothing * (evenly[0] + evenly[1]) / 2
 
 
-def symmetric_divergences(first: torch.Tensor, second: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+def symmetric_divergences(first: torch.Tensor, second: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Give (KL(P‖Q) + KL(Q‖P)) / 2 for every window; P and Q are softmaxes over its real tokens.
 
     Args:
         first: Logits of P for all tokens; gradients flow to both.
         second: Logits of Q.
-        lengths: Tokens of each window.
+        batch: The windows.
 
     Returns:
         One divergence a window, 0 or more.
@@ -110,6 +109,6 @@ def symmetric_divergences(first: torch.Tensor, second: torch.Tensor, lengths: tu
         first, second: (T,) float32
         returns: (W,) float32
     """
-    p, q = (log_probabilities(one, lengths) for one in (first, second))
+    p, q = (log_probabilities(one, batch) for one in (first, second))
     # The two divergences share their terms: p (log p - log q) + q (log q - log p); 0 where a window has no token.
     return ((p.exp() - q.exp()) * (p - q)).sum(dim=1) / 2
