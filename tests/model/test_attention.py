@@ -3,6 +3,8 @@
 FlashAttention's kernel is replaced here by plain arithmetic (`flash_reference`); the real one runs in `test_cuda`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AlbertConfig, AlbertForQuestionAnswering, DistilBertConfig, DistilBertForQuestionAnswering
 
-from albertqa.errors import ModelError
+from albertqa.model import attention, packed
 from albertqa.model.attention import (
-    IN_ROWS,
-    PER_WINDOW,
-    VARLEN,
+    Attend,
     attend_in_rows,
     attend_per_window,
     attend_varlen,
@@ -25,11 +25,11 @@ from albertqa.model.attention import (
     token_slots,
 )
 from albertqa.model.load import SpanModel, load_model
-from albertqa.model.packed import span_losses, use_packed_attention
+from albertqa.model.packed import span_losses
 from albertqa.training.objective import build_objective
 from albertqa.windows.batches import PackedBatch, with_tail
 
-from . import flash_reference  # noqa: F401 -- gives the kernel of VARLEN its stand-in
+from . import flash_reference  # noqa: F401 -- FlashAttention's stand-in
 from .cases import WIDE, random_batch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -43,11 +43,24 @@ def model(tiny_weights: Path) -> SpanModel:
     return load_model(tiny_weights, device=CPU)
 
 
-def run(model: SpanModel, way: str, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+WAYS = [attend_per_window, attend_varlen, attend_in_rows]
+
+
+@contextmanager
+def attending(way: Attend) -> Iterator[None]:
+    """Let models attend in a way that is not their device's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "choose_attention", lambda *_: way)
+        yield
+
+
+def run(
+    model: SpanModel, way: Attend, batch: PackedBatch
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Give logits of the real tokens, losses, and the gradients of their mean."""
-    use_packed_attention(model.model, way)
     model.model.zero_grad()
-    start, end = model.logits(batch)
+    with attending(way):
+        start, end = model.logits(batch)
     losses = span_losses(start, end, batch)
     losses.mean().backward()
     gradients = {name: one.grad.clone() for name, one in model.model.named_parameters()}
@@ -62,24 +75,24 @@ def assert_same(found: tuple, expected: tuple) -> None:
         torch.testing.assert_close(found[2][name], gradient, rtol=1e-4, atol=1e-6 * largest)
 
 
-@pytest.mark.parametrize("way", [VARLEN, IN_ROWS])
+@pytest.mark.parametrize("way", [attend_varlen, attend_in_rows])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_every_way_attends_alike(model: SpanModel, way: str, lengths: tuple[int, ...]) -> None:
+def test_every_way_attends_alike(model: SpanModel, way: Attend, lengths: tuple[int, ...]) -> None:
     batch = random_batch(lengths, VOCAB_SIZE)
-    assert_same(run(model, way, batch), run(model, PER_WINDOW, batch))
+    assert_same(run(model, way, batch), run(model, attend_per_window, batch))
 
 
-@pytest.mark.parametrize("way", [PER_WINDOW, VARLEN, IN_ROWS])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_a_tail_changes_no_logit_loss_or_gradient(model: SpanModel, way: str, lengths: tuple[int, ...]) -> None:
+def test_a_tail_changes_no_logit_loss_or_gradient(model: SpanModel, way: Attend, lengths: tuple[int, ...]) -> None:
     batch = random_batch(lengths, VOCAB_SIZE)
     longer = with_tail(batch, 256)
     assert len(longer.input_ids) % 256 == 0
     assert_same(run(model, way, longer), run(model, way, batch))
 
 
-@pytest.mark.parametrize("way", [PER_WINDOW, VARLEN, IN_ROWS])
-def test_what_the_tail_holds_reaches_nothing(model: SpanModel, way: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_tail_holds_reaches_nothing(model: SpanModel, way: Attend) -> None:
     batch = with_tail(random_batch((30, 9, 51), VOCAB_SIZE), 64)
     filled = replace(batch, input_ids=batch.input_ids.clone(), position_ids=batch.position_ids.clone())
     filled.input_ids[batch.num_tokens :] = 7
@@ -102,13 +115,13 @@ def test_the_logits_of_the_tail_have_a_gradient_of_zero() -> None:
 
 
 @pytest.mark.parametrize("regularizer", [{"label_smoothing": 0.1}, {"r_drop_alpha": 1.0}], ids=str)
-@pytest.mark.parametrize("way", [PER_WINDOW, VARLEN, IN_ROWS])
-def test_the_regularizers_see_no_tail(model: SpanModel, way: str, regularizer: dict[str, float]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_the_regularizers_see_no_tail(model: SpanModel, way: Attend, regularizer: dict[str, float]) -> None:
     batch = random_batch((30, 9, 51), VOCAB_SIZE)
-    use_packed_attention(model.model, way)
     objective = build_objective(**regularizer)
-    longer = with_tail(batch, 256)
-    torch.testing.assert_close(objective(model, longer), objective(model, batch), rtol=1e-5, atol=1e-6)
+    with attending(way):
+        found, expected = objective(model, with_tail(batch, 256)), objective(model, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -121,40 +134,41 @@ def test_tokens_lie_in_their_windows_row(lengths: list[int], multiple: int, spar
     assert token_slots(batch).tolist() == expected
 
 
-@pytest.mark.parametrize("way", [VARLEN, IN_ROWS])
-def test_a_longest_window_that_is_more_than_the_longest_changes_nothing(model: SpanModel, way: str) -> None:
+@pytest.mark.parametrize("way", [attend_varlen, attend_in_rows])
+def test_a_longest_window_that_is_more_than_the_longest_changes_nothing(model: SpanModel, way: Attend) -> None:
     batch = random_batch((30, 9, 51), VOCAB_SIZE)
     assert_same(run(model, way, replace(batch, longest=128)), run(model, way, batch))
 
 
+def draw(batch: PackedBatch) -> list[torch.Tensor]:
+    return [torch.randn(1, 2, batch.num_tokens, 16) for _ in range(3)]
+
+
 def test_rows_drop_attention_where_there_is_dropout_and_nothing_where_there_is_none() -> None:
-    query, key, value = (torch.randn(1, 2, 40, 16) for _ in range(3))
     batch = random_batch((30, 10), VOCAB_SIZE)
-    inputs = attention_inputs(IN_ROWS, batch)
-    module = torch.nn.Identity()
-    plain = attend_in_rows(module, query, key, value, None, **inputs)[0]
-    dropped = attend_in_rows(module, query, key, value, None, dropout=0.5, **inputs)[0]
-    expected = attend_per_window(module, query, key, value, None, **attention_inputs(PER_WINDOW, batch))[0]
+    tensors, inputs = draw(batch), attention_inputs(attend_in_rows, batch)
+    plain, dropped = (attend_in_rows(*tensors, dropout=share, scaling=None, **inputs) for share in (0.0, 0.5))
+    lengths = attention_inputs(attend_per_window, batch)
+    expected = attend_per_window(*tensors, dropout=0.0, scaling=None, **lengths)
     torch.testing.assert_close(plain, expected)
     assert not torch.allclose(dropped, expected)
 
 
 @pytest.mark.parametrize("scaling", [None, 16**-0.5, 0.1])
-def test_flash_attention_scales_the_scores_as_asked(scaling: float | None) -> None:
-    query, key, value = (torch.randn(1, 2, 40, 16) for _ in range(3))
+@pytest.mark.parametrize("way", [attend_varlen, attend_in_rows])
+def test_scores_are_scaled_as_asked(way: Attend, scaling: float | None) -> None:
     batch = random_batch((30, 10), VOCAB_SIZE)
+    tensors = draw(batch)
     found, expected = (
-        attend(torch.nn.Identity(), query, key, value, None, scaling=scaling, **attention_inputs(way, batch))[0]
-        for attend, way in ((attend_varlen, VARLEN), (attend_per_window, PER_WINDOW))
+        one(*tensors, dropout=0.0, scaling=scaling, **attention_inputs(one, batch)) for one in (way, attend_per_window)
     )
     torch.testing.assert_close(found, expected)
 
 
 def test_flash_attention_refuses_dropout() -> None:
-    tensors = [torch.randn(1, 2, 40, 16) for _ in range(3)]
-    inputs = attention_inputs(VARLEN, random_batch((30, 10), VOCAB_SIZE))
-    with pytest.raises(ModelError, match=r"attention dropout is 0\.1 where the model's config has none"):
-        attend_varlen(torch.nn.Identity(), *tensors, None, dropout=0.1, **inputs)
+    batch = random_batch((30, 10), VOCAB_SIZE)
+    with pytest.raises(NotImplementedError, match=r"attention dropout 0\.1, where the encoder's config has none"):
+        attend_varlen(*draw(batch), dropout=0.1, scaling=None, **attention_inputs(attend_varlen, batch))
 
 
 def albert(**changes: object) -> AlbertForQuestionAnswering:
@@ -166,14 +180,13 @@ def albert(**changes: object) -> AlbertForQuestionAnswering:
 @pytest.fixture
 def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
     """An NVIDIA A100, as far as the choice of a way asks for it."""
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
-    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    monkeypatch.setattr(attention, "_has_flash_attention", lambda _device: True)
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 @pytest.mark.usefixtures("ampere")
 def test_half_precision_on_a_new_gpu_uses_flash_attention(precision: torch.dtype) -> None:
-    assert choose_attention(albert(), CUDA, precision) == VARLEN
+    assert choose_attention(albert().train(), CUDA, precision) is attend_varlen
 
 
 @pytest.mark.parametrize(
@@ -189,19 +202,35 @@ def test_half_precision_on_a_new_gpu_uses_flash_attention(precision: torch.dtype
 @pytest.mark.usefixtures("ampere")
 def test_what_flash_attention_cannot_do_goes_in_rows(changes: dict[str, object], precision: torch.dtype | None) -> None:
     changes = {"attention_probs_dropout_prob": 0.0, **changes}
-    assert choose_attention(albert(**changes), CUDA, precision) == IN_ROWS
+    assert choose_attention(albert(**changes).train(), CUDA, precision) is attend_in_rows
+
+
+@pytest.mark.usefixtures("ampere")
+def test_dropout_counts_in_training_only() -> None:
+    model = albert(attention_probs_dropout_prob=0.1)
+    assert choose_attention(model.train(), CUDA, torch.bfloat16) is attend_in_rows
+    assert choose_attention(model.eval(), CUDA, torch.bfloat16) is attend_varlen
 
 
 @pytest.mark.usefixtures("ampere")
 def test_distilberts_dropout_is_seen_under_its_own_name() -> None:
     sizes = {"vocab_size": 50, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    for dropout, way in ((0.1, IN_ROWS), (0.0, VARLEN)):
+    for dropout, way in ((0.1, attend_in_rows), (0.0, attend_varlen)):
         model = DistilBertForQuestionAnswering(DistilBertConfig(**sizes, attention_dropout=dropout))
-        assert choose_attention(model, CUDA, torch.bfloat16) == way
+        assert choose_attention(model.train(), CUDA, torch.bfloat16) is way
 
 
-def test_an_old_gpu_goes_in_rows_and_a_cpu_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (7, 5))
-    assert choose_attention(albert(), CUDA, torch.float16) == IN_ROWS
-    assert choose_attention(albert(), CPU, torch.bfloat16) == PER_WINDOW
-    assert choose_attention(albert(), torch.device("mps"), None) == PER_WINDOW
+@pytest.mark.parametrize(("capability", "way"), [((7, 5), attend_in_rows), ((8, 0), attend_varlen)], ids=str)
+def test_flash_attention_needs_an_ampere_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], way: Attend
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    attention._has_flash_attention.cache_clear()
+    assert choose_attention(albert(), CUDA, torch.float16) is way
+    attention._has_flash_attention.cache_clear()
+
+
+@pytest.mark.parametrize("device", [CPU, torch.device("mps")], ids=str)
+def test_other_devices_go_window_by_window(device: torch.device) -> None:
+    assert choose_attention(albert(), device, torch.bfloat16) is attend_per_window

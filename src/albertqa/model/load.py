@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
-from albertqa.model.attention import choose_attention
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
@@ -78,7 +77,13 @@ class SpanModel:
             returns: two of (T,) float32
         """
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            return span_logits(self.model, batch, has_segments=self.has_segments, first_position=self.first_position)
+            return span_logits(
+                self.model,
+                batch,
+                precision=self.autocast_dtype,
+                has_segments=self.has_segments,
+                first_position=self.first_position,
+            )
 
     def save(self, folder: Path) -> None:
         """Write config and safetensors that `AutoModelForQuestionAnswering.from_pretrained` opens."""
@@ -144,7 +149,7 @@ def load_model(
             raise ModelError(f"{source}: model.safetensors is damaged: {_first_line(error)}") from error
     if head_dropout:
         _drop_before_head(model, head_dropout)
-    use_packed_attention(model, choose_attention(model, device, precision))
+    use_packed_attention(model)
     model.to(device).eval()
     has_segments = getattr(config, "type_vocab_size", 0) >= 2
     return SpanModel(model, device, precision, has_segments, hidden_act)

@@ -13,44 +13,71 @@ import torch
 from torch.nn import functional
 
 from albertqa.errors import ModelError
-from albertqa.model.attention import (
-    IN_ROWS,
-    PER_WINDOW,
-    VARLEN,
-    attend_in_rows,
-    attend_per_window,
-    attend_varlen,
-    attention_inputs,
-    token_slots,
-)
+from albertqa.model.attention import Attend, attention_inputs, choose_attention, token_slots
 from albertqa.windows.batches import PackedBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_WAYS = {PER_WINDOW: attend_per_window, VARLEN: attend_varlen, IN_ROWS: attend_in_rows}
+ATTENTION_NAME = "albertqa_packed"
 
 
-def use_packed_attention(model: "PreTrainedModel", name: str = PER_WINDOW) -> None:
+def use_packed_attention(model: "PreTrainedModel") -> None:
     """Let a model's attention work on windows laid end to end (see `span_logits`).
 
     Args:
         model: Any Transformers encoder with the attention interface.
-        name: How it attends (see `choose_attention`).
 
     Raises:
         ModelError: The encoder has an attention of its own, which would mix the windows of a batch.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(name, _WAYS[name])
-    AttentionMaskInterface.register(name, _no_mask)
-    model.set_attn_implementation(name)
-    if model.config._attn_implementation != name:
+    AttentionInterface.register(ATTENTION_NAME, packed_attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, _no_mask)
+    model.set_attn_implementation(ATTENTION_NAME)
+    if model.config._attn_implementation != ATTENTION_NAME:
         raise ModelError(
             f"{model.config.model_type}: this encoder cannot keep windows apart without padding (Transformers gives it "
             "no attention interface). Use an encoder that has one: ALBERT, BERT, RoBERTa, ELECTRA, DistilBERT"
         )
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    attend: Attend,
+    windows: dict[str, Any],
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each window of a packed batch.
+
+    Args:
+        module: The attention module (unused; the interface gives it).
+        query: Queries of all windows.
+        key: Keys.
+        value: Values.
+        attention_mask: Always None here.
+        attend: How (see `albertqa.model.attention.choose_attention`).
+        windows: What it needs to know of the batch.
+        dropout: Dropout of the attention probabilities.
+        scaling: Factor on the scores; None is one over the root of the head size.
+
+    Returns:
+        The attended values, and no probabilities.
+
+    Shapes:
+        query, key, value: (1, heads, T, head size)
+        returns: (1, T, heads, head size)
+    """
+    del module, attention_mask
+    return attend(query, key, value, dropout=dropout, scaling=scaling, **windows), None
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
@@ -58,13 +85,19 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
 
 
 def span_logits(
-    model: "PreTrainedModel", batch: PackedBatch, *, has_segments: bool = True, first_position: int = 0
+    model: "PreTrainedModel",
+    batch: PackedBatch,
+    *,
+    precision: torch.dtype | None = None,
+    has_segments: bool = True,
+    first_position: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score every token of a packed batch as start and as end of the answer.
 
     Args:
         model: A question-answering model with `use_packed_attention`.
         batch: Windows laid end to end, on the model's device.
+        precision: Type of the matrix products, as autocast has it; None for fp32.
         has_segments: Whether the encoder knows segment ids.
         first_position: Position id of a window's first token.
 
@@ -74,11 +107,13 @@ def span_logits(
     Shapes:
         returns: two of (T,) float32
     """
+    attend = choose_attention(model, batch.input_ids.device, precision)
     segments = {"token_type_ids": batch.token_type_ids[None]} if has_segments else {}
     output = model(
         input_ids=batch.input_ids[None],
         position_ids=batch.position_ids[None] + first_position,
-        **attention_inputs(model.config._attn_implementation, batch),
+        attend=attend,
+        windows=attention_inputs(attend, batch),
         **segments,
     )
     return output.start_logits[0].float(), output.end_logits[0].float()
