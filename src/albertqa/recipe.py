@@ -25,6 +25,7 @@ from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.scoring.evaluate import Evaluation, evaluate_windows, write_predictions
+from albertqa.training.average import WeightAverage, judged_weights
 from albertqa.training.checkpoint import TrainState, load_checkpoint, newest_checkpoint, save_checkpoint
 from albertqa.training.display import Display, Silent
 from albertqa.training.interrupt import StopRequest
@@ -112,6 +113,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
         eval_steps=settings.eval_steps,
         save_steps=settings.save_steps,
     )
+    average = WeightAverage(model.model, settings.ema_decay) if settings.ema_decay else None
 
     # Where the run stands.
     state = TrainState()
@@ -120,7 +122,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
         for warning in warnings:
             show.say(f"warning: {warning}")
         if checkpoint is not None:
-            state = load_checkpoint(checkpoint, model, optimizer)
+            state = load_checkpoint(checkpoint, model, optimizer, average)
         show.say(f"going on from step {state.step} of {plan.total_steps}")
     trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
     if not resume:
@@ -153,7 +155,9 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
 
     # The steps.
     with StopRequest() as request:
-        watcher = _RunWatcher(settings, model, tokenizer, optimizer, plan, record, trackers, show, request, evaluate)
+        watcher = _RunWatcher(
+            settings, model, tokenizer, optimizer, plan, record, trackers, show, request, evaluate, average
+        )
         show.start(state.step, plan.total_steps)
         try:
             state = train_steps(
@@ -172,6 +176,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
                 objective=build_objective(
                     label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
                 ),
+                average=average,
             )
         except AlbertQAError:
             provenance.write("failed", state)
@@ -185,7 +190,8 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     # The end.
     status = "finished" if state.step == plan.total_steps else "stopped early" if state.stopped_early else "interrupted"
     if status != "interrupted":
-        _save_model(run / rundir.FINAL, model, tokenizer)
+        with judged_weights(average):
+            _save_model(run / rundir.FINAL, model, tokenizer)
     provenance.write(status, state)
     scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if state.best_value is not None else {}
     return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
@@ -264,10 +270,11 @@ class _RunWatcher:
         show: Display,
         request: StopRequest,
         evaluate: Callable[[], Evaluation],
+        average: WeightAverage | None,
     ) -> None:
         self._settings, self._model, self._tokenizer, self._optimizer = settings, model, tokenizer, optimizer
         self._plan, self._record, self._trackers, self._show = plan, record, trackers, show
-        self._request, self._evaluate = request, evaluate
+        self._request, self._evaluate, self._average = request, evaluate, average
 
     def stepped(self, row: dict[str, Any]) -> None:
         self._record.add(row)
@@ -309,7 +316,15 @@ class _RunWatcher:
     def save(self, state: TrainState) -> None:
         state = replace(state, metrics_bytes=self._record.sync())
         keep = self._settings.save_total_limit
-        save_checkpoint(self._settings.output_dir, state, self._model, self._tokenizer, self._optimizer, keep=keep)
+        save_checkpoint(
+            self._settings.output_dir,
+            state,
+            self._model,
+            self._tokenizer,
+            self._optimizer,
+            keep=keep,
+            average=self._average,
+        )
 
     def should_stop(self) -> bool:
         return self._request.signal_number is not None

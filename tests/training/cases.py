@@ -8,6 +8,7 @@ import torch
 
 from albertqa.config import Settings
 from albertqa.model.load import SpanModel, load_model
+from albertqa.training.average import WeightAverage
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import Plan, plan_steps, train_steps
 from albertqa.training.optimizer import build_optimizer
@@ -25,6 +26,7 @@ class Listener:
     rows: list[dict[str, Any]] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)
     saved: list[TrainState] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def stepped(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -36,6 +38,9 @@ class Listener:
 
     def save(self, state: TrainState) -> None:
         self.saved.append(state)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
     def should_stop(self) -> bool:
         return self.stop_after is not None and bool(self.rows) and self.rows[-1]["step"] >= self.stop_after
@@ -67,6 +72,7 @@ def go_on(
     course: Course,
     listener: Listener,
     state: TrainState | None = None,
+    average: WeightAverage | None = None,
     **plan: Any,
 ) -> TrainState:
     """Train from a state on."""
@@ -83,6 +89,7 @@ def go_on(
         accumulation=course.accumulation,
         max_grad_norm=course.max_grad_norm,
         seed=course.seed,
+        average=average,
     )
 
 

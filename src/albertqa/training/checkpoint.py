@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from albertqa import rundir
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
+from albertqa.training.average import WeightAverage
 
 if TYPE_CHECKING:
     from albertqa.windows.tokenizer import QATokenizer
@@ -63,6 +64,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     *,
     keep: int,
+    average: WeightAverage | None = None,
 ) -> Path:
     """Write a checkpoint, remove the oldest beyond `keep`, and those of later steps: they were passed over as damaged.
 
@@ -73,6 +75,7 @@ def save_checkpoint(
         tokenizer: Saved beside it.
         optimizer: Its state goes along.
         keep: Checkpoints kept, newest first.
+        average: Moving average of the weights, saved beside the optimizer's state; the model is saved as it is.
 
     Returns:
         Its folder, ``checkpoints/step-00001000``.
@@ -86,7 +89,10 @@ def save_checkpoint(
     try:
         model.save(building)
         tokenizer.save(building)
-        save_file(_optimizer_tensors(model.model, optimizer), building / OPTIMIZER)
+        tensors = _optimizer_tensors(model.model, optimizer)
+        if average is not None:
+            tensors |= {f"average/{name}": one.cpu().contiguous() for name, one in average.tensors().items()}
+        save_file(tensors, building / OPTIMIZER)
         (building / STATE_JSON).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
         files = {}
         for path in sorted(building.iterdir()):
@@ -124,13 +130,16 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
     return None, warnings
 
 
-def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optimizer) -> TrainState:
+def load_checkpoint(
+    folder: Path, model: SpanModel, optimizer: torch.optim.Optimizer, average: WeightAverage | None = None
+) -> TrainState:
     """Put model, optimizer and random generators back to a checkpoint.
 
     Args:
         folder: A whole checkpoint (see `newest_checkpoint`).
         model: The model, of the same kind.
         optimizer: Its optimizer, freshly built.
+        average: Moving average of its weights, freshly built.
 
     Returns:
         Where the run stood.
@@ -149,6 +158,8 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
                 moment: value if moment == "step" and model.device.type == "cpu" else value.to(model.device)
                 for moment, value in state.items()
             }
+        if average is not None:
+            average.load({name: tensors[f"average/{name}"] for name in average.tensors()})
         torch.set_rng_state(tensors["rng/cpu"])
         if model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng/cuda"], model.device)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
+from albertqa.training.average import WeightAverage, judged_weights
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.objective import Objective, span_objective
 from albertqa.training.optimizer import rate_factor
@@ -156,6 +157,7 @@ def train_steps(
     seed: int,
     objective: Objective = span_objective,
     view_of_epoch: Callable[[int], WindowSource] | None = None,
+    average: WeightAverage | None = None,
 ) -> TrainState:
     """Train until the plan is done, the run stops early, or somebody stops it.
 
@@ -174,6 +176,7 @@ def train_steps(
         seed: Seed of the data order.
         objective: What the steps minimize.
         view_of_epoch: How an epoch sees the windows (augmented, say), by its number from 0; None: as they are.
+        average: Moving average of the weights, which evaluations see in their place; None: they see the weights.
 
     Returns:
         Where the run stands now.
@@ -207,6 +210,8 @@ def train_steps(
                 f"step {state.step + 1}: loss is {loss}, gradient norm {norm}; the step was not applied. "
                 f"Lower --learning-rate (now {rate:g}) or use --mixed-precision no; the last checkpoint is whole"
             )
+        if average is not None and math.isfinite(norm):  # with fp16, a step whose gradient overflowed is left out
+            average.update(state.step + 1)
         seconds = time.perf_counter() - begun
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds)
         watcher.stepped(
@@ -223,7 +228,8 @@ def train_steps(
         )
         last = state.step == plan.total_steps
         if last or state.step % plan.eval_every_steps == 0:
-            state = watcher.evaluate(state)
+            with judged_weights(average):
+                state = watcher.evaluate(state)
         if last or state.stopped_early or state.step % plan.save_every_steps == 0 or watcher.should_stop():
             watcher.save(state)
     return state
