@@ -22,19 +22,25 @@ PREDICTIONS_JSON = "predictions.json"
 NBEST_JSON = "nbest_predictions.json"
 NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
+HEALTH_JSON = "health.json"
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all (UTF-8)."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 
     Args:
         path: Its place; the folder exists.
-        text: Its content, written as UTF-8.
+        content: Its content.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         make_readable(Path(temporary))

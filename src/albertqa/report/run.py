@@ -13,8 +13,6 @@ from albertqa.decode.spans import Candidate
 from albertqa.errors import RunError
 from albertqa.scoring.predictions import read_null_odds, read_predictions
 
-HEALTH_JSON = "health.json"
-
 _FACTS = (
     *("status", "step", "best_step", "train_seconds", "command", "seed", "plan", "version_2"),
     *("data", "model", "machine", "versions"),
@@ -162,7 +160,7 @@ def load_run(path: Path, name: str = "") -> Run:
         facts=facts,
         rows=tuple(rundir.read_metrics(path)),
         scores=_read_object(path / rundir.EVAL_JSON, _SCORES) if has_scores else {},
-        findings=_read_findings(path / HEALTH_JSON),
+        findings=_read_findings(path / rundir.HEALTH_JSON),
         predictions=read_predictions(path / rundir.PREDICTIONS_JSON) if has_scores else {},
         n_best=_read_n_best(path / rundir.NBEST_JSON) if has_scores else {},
         null_odds=read_null_odds(path / rundir.NULL_ODDS_JSON) if has_odds else {},
@@ -221,7 +219,10 @@ def _read_findings(path: Path) -> tuple[Finding, ...]:
         return ()
     rows = _read_object(path).get("findings")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
-        raise RunError(f"{path}: expected a list of findings with names, found something else. Run: albertqa doctor")
+        raise RunError(
+            f"{path}: expected a list of findings with names, found something else. "
+            f"Write it anew: albertqa doctor {path.parent} --write"
+        )
     found = []
     for row in rows:
         severity, step = str(row.get("severity", "warning")), row.get("step")

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from albertqa import rundir
 from albertqa.data.example import Example
 from albertqa.decode.predict import run_windows
-from albertqa.decode.spans import Prediction, decode
+from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.model.load import SpanModel
 from albertqa.scoring.official import score
 from albertqa.windows.store import WindowStore
@@ -24,6 +26,7 @@ class Evaluation:
         num_windows: Windows, the card's "samples".
         seconds: Time of the forward passes.
         predictions: One an example, in order.
+        habits: See `answering_habits`.
     """
 
     scores: dict[str, float | int]
@@ -31,6 +34,7 @@ class Evaluation:
     num_windows: int
     seconds: float
     predictions: tuple[Prediction, ...]
+    habits: dict[str, float | int]
 
     @property
     def exact(self) -> float:
@@ -94,7 +98,34 @@ def evaluate_windows(
     )
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
-    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions))
+    habits = answering_habits(passed.logits, predictions)
+    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions), habits)
+
+
+def answering_habits(logits: WindowLogits, predictions: Sequence[Prediction]) -> dict[str, float | int]:
+    """Tell how a model answers, whether right or wrong: one that has learned nothing has habits instead.
+
+    Args:
+        logits: Logits of all windows.
+        predictions: What was made of them.
+
+    Returns:
+        ``predicted_empty_percent`` and ``predicted_words_mean`` of the answers; ``same_start``, the position in the
+        window that most often has the highest start logit, and ``same_start_percent``, the share of those windows.
+    """
+    first_token = logits.first_token[:-1]
+    highest = np.repeat(np.maximum.reduceat(logits.start, first_token), np.diff(logits.first_token))
+    # Of equal logits the earlier token counts, so the first of each window; a window of NaN has none.
+    tokens = np.flatnonzero(logits.start == highest)
+    windows, first = np.unique(np.searchsorted(first_token, tokens, side="right") - 1, return_index=True)
+    starts = np.bincount(tokens[first] - first_token[windows], minlength=1)
+    words = [len(one.text.split()) for one in predictions]
+    return {
+        "predicted_empty_percent": round(100 * words.count(0) / len(words), 3),
+        "predicted_words_mean": round(sum(words) / len(words), 3),
+        "same_start": int(starts.argmax()),
+        "same_start_percent": round(100 * int(starts.max()) / len(first_token), 3),
+    }
 
 
 def null_odds(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -1,0 +1,59 @@
+"""Remedies: commands that can be run as they stand."""
+
+import shlex
+from pathlib import Path
+
+from albertqa import rundir
+from albertqa.health.record import RunRecord
+
+
+def train_again(record: RunRecord, suffix: str, **changes: float | int | str | bool | tuple[str, ...]) -> str:
+    """Give the command that repeats a run with other settings, beside it.
+
+    Args:
+        record: The run.
+        suffix: What to add to its directory's name.
+        changes: Settings by name.
+
+    Returns:
+        ``albertqa train --config RUN/config.toml --… --output-dir RUN-SUFFIX``.
+    """
+    words = ["albertqa", "train", "--config", str(record.run / rundir.CONFIG_TOML)]
+    for name, value in changes.items():
+        words += _flag(name, value)
+    return shlex.join([*words, "--output-dir", str(_free(record.run, suffix))])
+
+
+def check_data(record: RunRecord) -> str:
+    """Give the command that shows what is wrong with the run's data."""
+    return shlex.join(["albertqa", "check", *record.settings.train_file, *record.settings.validation_file])
+
+
+def short(value: float) -> str:
+    """Spell a learning rate or the like with two digits at most: 3e-5, 0.01.
+
+    >>> short(0.0000312), short(0.01), short(2.0), short(0.0002)
+    ('3.1e-5', '0.01', '2', '2e-4')
+    """
+    if value != 0 and not 1e-3 <= abs(value) < 1e4:
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[str]:
+    flag = "lr" if name == "learning_rate" else name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, tuple):
+        return [f"--{flag}", *value]
+    return [f"--{flag}", short(value) if isinstance(value, float) else str(value)]
+
+
+def _free(run: Path, suffix: str) -> Path:
+    """Give the first directory of that name that is not taken."""
+    run = run if run.name else run.resolve()
+    beside, number = run.with_name(f"{run.name}-{suffix}"), 2
+    while beside.exists():
+        beside, number = run.with_name(f"{run.name}-{suffix}-{number}"), number + 1
+    return beside

@@ -1,0 +1,103 @@
+"""The rules in their order, and what a run's record comes to.
+
+A rule is a function that takes a `RunRecord` and yields `Finding`s. To add one: write it in `albertqa.health.rules`,
+name it below at its place, and add a planted fault and a test to ``tests/health``.
+"""
+
+from collections.abc import Iterator
+
+from albertqa.health.finding import SEVERITIES, Finding, Rule
+from albertqa.health.record import RunRecord
+from albertqa.health.rules import answers, labels, learning, machine, overfitting, settings, text
+
+# Faults of their own, each told: first what training cannot mend, then what settings spoil.
+CAUSES: tuple[Rule, ...] = (
+    labels.swapped_fields,
+    labels.labels_contradict,
+    labels.labels_unrelated,
+    labels.labels_off,
+    labels.answers_in_one_place,
+    labels.leaking_validation,
+    labels.no_answers,
+    labels.short_windows,
+    labels.cut_answers,
+    text.case_mismatch,
+    text.other_vocabulary,
+    text.unknown_tokens,
+    text.other_language,
+    text.missing_segments,
+    settings.strong_decay,
+    settings.damped_steps,
+    settings.strong_noise,
+    settings.swapped_betas,
+    settings.long_warmup,
+    settings.no_warmup,
+    settings.answers_not_allowed,
+)
+# Why a model does not learn, by direct signs; they explain one symptom, so the first that fits is told.
+STUCK: tuple[Rule, ...] = (
+    learning.nothing_trainable,
+    learning.rate_at_zero,
+    learning.high_rate,
+    learning.low_rate,
+)
+# The symptom itself: told only where nothing before explains it.
+SYMPTOMS: tuple[Rule, ...] = (
+    machine.no_numbers,
+    learning.vanishing_gradients,
+    learning.too_few_steps,
+    learning.random_weights,
+    answers.mostly_empty,
+    answers.one_position,
+    learning.learned_by_heart_only,
+    learning.not_learning,
+)
+# What may be said of any run, sound or not.
+OTHERS: tuple[Rule, ...] = (
+    overfitting.overfitting,
+    overfitting.too_many_epochs,
+    overfitting.stopped_too_soon,
+    overfitting.best_long_past,
+    answers.threshold_off,
+    answers.long_answers,
+    answers.small_validation,
+    machine.fp16_overflow,
+    machine.out_of_memory,
+    machine.small_micro_batch,
+    machine.slow_data,
+    machine.swapping,
+    machine.emulated_bf16,
+    machine.full_disk,
+)
+
+
+def diagnose(record: RunRecord) -> list[Finding]:
+    """Judge a run.
+
+    Args:
+        record: The run, over or still going on.
+
+    Returns:
+        What is wrong with it, the root first: errors before warnings, causes before symptoms. Empty where it is sound.
+    """
+    findings = [finding for rule in CAUSES for finding in rule(record)]
+    findings += _first(STUCK, record)
+    if not any(finding.severity == "error" for finding in findings):
+        findings += _first(SYMPTOMS, record)
+    findings += _others(record)
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def _first(rules: tuple[Rule, ...], record: RunRecord) -> list[Finding]:
+    return next((found for rule in rules if (found := list(rule(record)))), [])
+
+
+def _others(record: RunRecord) -> Iterator[Finding]:
+    told = set()
+    for rule in OTHERS:
+        for finding in rule(record):
+            # Three ways to say that training went too far; one is enough.
+            family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
+            if family not in told:
+                told.add(family)
+                yield finding

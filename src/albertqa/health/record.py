@@ -1,0 +1,221 @@
+"""A run's record, parsed once: what every rule sees."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albertqa import rundir
+from albertqa.config import Settings, load_settings
+from albertqa.errors import RunError
+from albertqa.health.curve import Level, tail
+
+Part = Literal["train", "validation"]
+Row = dict[str, Any]
+
+# A model that reads is well below what can be had without reading; see `RunRecord.has_learned`.
+_LEARNED, _NOT_LEARNED = 0.75, 0.78
+_HIDDEN_SIZES = {"base": 768, "large": 1024, "xlarge": 2048, "xxlarge": 4096, "starter": 384}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run directory says of a run, now.
+
+    Attributes:
+        run: The directory, as the user named it.
+        settings: The run's settings.
+        facts: Content of ``run.json``; runs of earlier versions lack some of it.
+        steps: Lines of training, in order.
+        evaluations: Lines of evaluation, in order.
+        scores: Content of ``eval.json``; empty where nothing was evaluated yet.
+    """
+
+    run: Path
+    settings: Settings
+    facts: dict[str, Any]
+    steps: Sequence[Row]
+    evaluations: Sequence[Row]
+    scores: dict[str, Any]
+
+    def data(self, part: Part, name: str) -> Any:
+        """Give a fact of the training or validation data; None where the run does not have it."""
+        return self.facts.get("data", {}).get(part, {}).get(name)
+
+    def model(self, name: str) -> Any:
+        """Give a fact of the model; None where the run does not have it."""
+        return self.facts.get("model", {}).get(name)
+
+    def machine(self, name: str) -> Any:
+        """Give a fact of the machine; None where the run does not have it."""
+        return self.facts.get("machine", {}).get(name)
+
+    def plan(self, name: str) -> int:
+        """Give a number of the plan of steps."""
+        return int(self.facts["plan"][name])
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``stopped early``, ``interrupted`` or ``failed``."""
+        return str(self.facts["status"])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run came to its end, or to one of its own making."""
+        return self.status in {"finished", "stopped early", "failed"}
+
+    @property
+    def step(self) -> int:
+        """Steps done, as the record has them."""
+        return int(self.steps[-1]["step"]) if self.steps else 0
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the run was to do."""
+        return self.plan("total_steps")
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """Training losses of the steps that have one."""
+        return np.asarray([row["train_loss"] for row in self.steps if row["train_loss"] is not None], dtype=np.float64)
+
+    @cached_property
+    def norms(self) -> NDArray[np.float64]:
+        """Gradient norms before clipping, of the steps that have one."""
+        found = [row["grad_norm"] for row in self.steps if row.get("grad_norm") is not None]
+        return np.asarray(found, dtype=np.float64)
+
+    @cached_property
+    def rates(self) -> NDArray[np.float64]:
+        """Learning rate of every step."""
+        return np.asarray([row["learning_rate"] for row in self.steps], dtype=np.float64)
+
+    @cached_property
+    def loss(self) -> Level | None:
+        """Where the training loss stands now; None before ten steps, which say nothing."""
+        return tail(self.losses) if len(self.losses) >= min(10, self.total_steps) else None
+
+    def uniform_loss(self, part: Part = "train") -> float:
+        """Give the loss of a guess that takes every token of a window for equally likely: mean of ln(tokens)."""
+        known = self.data(part, "uniform_loss")
+        if known is not None:
+            return float(known)
+        return math.log(self.data(part, "tokens") / self.data(part, "windows"))
+
+    def blind_loss(self, part: Part = "train") -> float:
+        """Give the loss of a guess that knows only how many windows hold no answer."""
+        empty = self.data(part, "windows_without_answer") / self.data(part, "windows")
+        entropy = -sum(share * math.log(share) for share in (empty, 1 - empty) if share > 0)
+        return entropy + (1 - empty) * self.uniform_loss(part)
+
+    @cached_property
+    def has_learned(self) -> bool:
+        """Whether the model reads: training or validation loss is far below what can be had without reading.
+
+        A model that has learned where answers tend to stand and what they look like, but not to read the question, is
+        at about 0.83 of the blind loss (SQuAD, SQuADShifts and the starter set); one that reads is soon below 0.7.
+        """
+        if self.evaluations and self.evaluations[-1]["validation_loss"] < _LEARNED * self.blind_loss("validation"):
+            return True
+        return self.loss is not None and self.loss.high < _LEARNED * self.blind_loss()
+
+    @cached_property
+    def has_not_learned(self) -> bool:
+        """Whether the training loss is, beyond its noise, where it can be had without reading (see `has_learned`)."""
+        return self.loss is not None and not self.has_learned and self.loss.low > _NOT_LEARNED * self.blind_loss()
+
+    @cached_property
+    def path(self) -> float:
+        """Sum of all learning rates so far: about the farthest that AdamW can have moved any one weight.
+
+        Weights of encoders are some hundredths large, and so is the way that fine-tuning moves them.
+        """
+        return float(self.rates.sum())
+
+    @cached_property
+    def planned_path(self) -> float:
+        """What `path` will be at the end of the plan."""
+        warmup = min(self.plan("warmup_steps"), self.total_steps)
+        after = self.total_steps - warmup
+        mean = 1.0 if self.settings.lr_scheduler_type == "constant" else 0.5
+        risen = warmup / max(1, self.plan("warmup_steps"))
+        return self.settings.learning_rate * (0.5 * warmup * risen + mean * after)
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """Width of the encoder; for runs that do not have it, what the model's name says, else a base model's."""
+        known = self.model("hidden_size")
+        if known is not None:
+            return int(known)
+        words = str(self.model("source") or "").replace("/", "-").split("-")
+        return next((size for word, size in _HIDDEN_SIZES.items() if word in words), _HIDDEN_SIZES["base"])
+
+    @cached_property
+    def usual_rate(self) -> float:
+        """A learning rate that is usual for an encoder of this width: narrow ones want more, wide ones less.
+
+        The recipe's 3e-5 is for 768; the starter encoder of 384 does best around 2e-4 (docs/experiments.md), and
+        ALBERT's larger models want less.
+        """
+        ratio = 768 / self.hidden_size
+        return min(1e-3, 3e-5 * (ratio**2 if ratio > 1 else ratio))
+
+    @property
+    def rate_ratio(self) -> float:
+        """The run's peak learning rate as a multiple of the usual one."""
+        return self.settings.learning_rate / self.usual_rate
+
+
+def load_record(run: Path) -> RunRecord:
+    """Read a run directory.
+
+    Args:
+        run: The directory; the run may still be going on.
+
+    Returns:
+        Its record.
+
+    Raises:
+        AlbertQAError: It is no run, or is damaged.
+    """
+    facts = read_object(run / rundir.RUN_JSON)
+    plan, data = facts.get("plan"), facts.get("data")
+    whole = isinstance(plan, dict) and {"total_steps", "steps_per_epoch", "warmup_steps"} <= plan.keys()
+    if not whole or "status" not in facts or not isinstance(data, dict) or not {"train", "validation"} <= data.keys():
+        raise RunError(
+            f"{run / rundir.RUN_JSON}: expected status, plan and data of a run, found others; "
+            "was it written by 'albertqa train'?"
+        )
+    rows = list(rundir.read_metrics(run))
+    has_scores = (run / rundir.EVAL_JSON).is_file()
+    return RunRecord(
+        run=run,
+        settings=load_settings(run / rundir.CONFIG_TOML),
+        facts=facts,
+        steps=[row for row in rows if "train_loss" in row],
+        evaluations=[row for row in rows if "validation_loss" in row],
+        scores=read_object(run / rundir.EVAL_JSON) if has_scores else {},
+    )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read one of a run's JSON files.
+
+    Raises:
+        RunError: It is not there, or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent}: no {path.name} there, expected a run directory of 'albertqa train'") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); is the run still being written?") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected an object, found {type(content).__name__}")
+    return content

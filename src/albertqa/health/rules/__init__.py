@@ -1,0 +1,1 @@
+"""The rules, by what they are about; `albertqa.health.diagnose` has their order."""

@@ -1,0 +1,185 @@
+"""Rules about the machine: memory, arithmetic, data, disk.
+
+There is no rule about padding: windows are laid end to end, and no arithmetic is done on padding.
+"""
+
+import shlex
+from collections.abc import Iterator
+
+import numpy as np
+
+from albertqa.health.advice import train_again
+from albertqa.health.finding import Finding
+from albertqa.health.record import RunRecord
+
+_GIBIBYTE = 1 << 30
+# Weights, and AdamW's two moments, in fp32.
+_BYTES_PER_WEIGHT = 12
+
+
+def no_numbers(record: RunRecord) -> Iterator[Finding]:
+    """Steps left out because loss or gradient was not a number."""
+    faults = [row for row in record.steps if row.get("skipped")]
+    failed = record.status == "failed" and "loss is" in str(record.facts.get("failure", ""))
+    if not faults and not failed:
+        return
+    windows = sorted({index for row in faults for index in row.get("non_finite_windows", ())})
+    precision = record.machine("precision")
+    settings = record.settings
+    half = precision in {"float16", "bfloat16"}
+    change = (
+        train_again(record, "fp32", mixed_precision="no")
+        if half
+        else train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
+    )
+    yield Finding(
+        "no-numbers",
+        "error" if failed or len(faults) > 0.05 * len(record.steps) else "warning",
+        int(faults[0]["step"]) if faults else record.step,
+        f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
+        "left out"
+        + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})" if windows else "")
+        + (f". The arithmetic is {precision}: try full precision." if half else
+           ". In full precision that comes from too large steps: lower the learning rate.")
+        + (f" The run failed: {record.facts.get('failure')}" if failed else ""),
+        change,
+        {"skipped_steps": len(faults), "steps": len(record.steps), "precision": str(precision)},
+    )  # fmt: skip
+
+
+def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
+    """fp16 gradients that overflow again and again; now and then is how the loss scale is found."""
+    lost = sum(row.get("grad_norm") is None and not row.get("skipped") for row in record.steps)
+    if record.machine("precision") != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
+        return
+    yield Finding(
+        "fp16-overflow",
+        "warning",
+        record.step,
+        f"In {lost:,} of {len(record.steps):,} steps the gradient was too large for fp16 and the step was left out. "
+        "bf16 has the range of fp32; where the GPU does not have it, train in fp32.",
+        train_again(record, "bf16", mixed_precision="auto"),
+        {"overflowed_steps": lost, "steps": len(record.steps)},
+    )
+
+
+def out_of_memory(record: RunRecord) -> Iterator[Finding]:
+    """A micro-batch that had to be halved in the middle of the run."""
+    sizes = [(int(row["step"]), int(row["micro_batch"])) for row in record.steps if "micro_batch" in row]
+    at = next((index for index in range(1, len(sizes)) if sizes[index][1] < sizes[index - 1][1]), None)
+    if at is None:
+        return
+    step, size = sizes[at]
+    settings, smallest = record.settings, sizes[-1][1]
+    accumulation = -(-settings.step_windows // smallest)
+    yield Finding(
+        "out-of-memory",
+        "warning",
+        step,
+        f"At step {step:,} the memory did not hold {sizes[at - 1][1]} windows at a time, and the run went on with "
+        f"{size} (now {smallest}) and more passes a step. Results stay the same but for rounding; the time of the "
+        "failed tries is lost. Ask for what fits from the start.",
+        train_again(record, "fits", train_batch_size=smallest, gradient_accumulation_steps=accumulation),
+        {"micro_batch_before": sizes[at - 1][1], "micro_batch": smallest},
+    )
+
+
+def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
+    """A GPU that gets a few windows at a time although a step has many."""
+    settings = record.settings
+    if not str(record.machine("device") or "").startswith("cuda") or len(record.steps) < 10:
+        return
+    found = [int(row.get("micro_batch", settings.train_batch_size)) for row in record.steps]
+    passes = settings.step_windows / found[-1]
+    tokens = float(np.median([row["tokens"] for row in record.steps])) / passes
+    halved = found[-1] < found[0]
+    if halved or found[-1] < settings.train_batch_size or passes < 4 or tokens > 2000:
+        return
+    yield Finding(
+        "small-micro-batch",
+        "warning",
+        record.step,
+        f"A step is done in {passes:.0f} passes of {found[-1]} windows ({tokens:,.0f} tokens): too little at a time "
+        "to keep a GPU busy. Take larger batches and accumulate less; the steps stay the same, and what does not fit "
+        "is cut by itself.",
+        train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
+        {"micro_batch": found[-1], "passes": passes, "tokens_per_pass": round(tokens, 1)},
+    )
+
+
+def slow_data(record: RunRecord) -> Iterator[Finding]:
+    """A device that waits for its windows."""
+    timed = [row for row in record.steps if "data_seconds" in row][-200:]
+    if len(timed) < 20:
+        return
+    seconds = [row["tokens"] / row["tokens_per_second"] for row in timed]
+    share = sum(row["data_seconds"] for row in timed) / sum(seconds)
+    if share < 0.3:
+        return
+    yield Finding(
+        "slow-data",
+        "warning",
+        record.step,
+        f"{100 * share:.0f} % of a step's time goes into fetching its windows "
+        f"({1000 * sum(seconds) / len(timed):.0f} ms a step): the device waits. The windows are read from the disk "
+        "as they are needed: is the cache folder on a network drive, or the memory full? Put ALBERTQA_CACHE on a "
+        "local disk; augmentation, too, takes time.",
+        f"ALBERTQA_CACHE=/tmp/albertqa-cache {train_again(record, 'local-cache')}",
+        {"data_share": round(share, 4)},
+    )
+
+
+def swapping(record: RunRecord) -> Iterator[Finding]:
+    """A machine that has begun to swap."""
+    used = [row["swap_used_bytes"] for row in record.evaluations if "swap_used_bytes" in row]
+    before = record.machine("swap_used_bytes")
+    if not used or before is None or used[-1] - before < _GIBIBYTE // 2:
+        return
+    settings = record.settings
+    smaller = max(1, settings.train_batch_size // 2)
+    yield Finding(
+        "swapping",
+        "warning",
+        record.step,
+        f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory went to the swap: the machine has "
+        "too little, and everything gets many times slower. Close other programs, or take fewer windows at a time.",
+        train_again(record, "less-memory", train_batch_size=smaller,
+                    gradient_accumulation_steps=-(-settings.step_windows // smaller), eval_batch_size=8),
+        {"swap_used_bytes": used[-1], "swap_used_bytes_before": before},
+    )  # fmt: skip
+
+
+def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
+    """bf16 asked for on a device that only imitates it."""
+    if record.machine("precision") != "bfloat16" or record.machine("fast_bf16") is not False:
+        return
+    yield Finding(
+        "emulated-bf16",
+        "warning",
+        0,
+        f"This device ({record.machine('device_name')}) has no bf16 in hardware and imitates it, several times "
+        "slower than fp32. Let the precision be chosen by itself.",
+        train_again(record, "auto-precision", mixed_precision="auto"),
+        {"precision": "bfloat16", "device": str(record.machine("device"))},
+    )
+
+
+def full_disk(record: RunRecord) -> Iterator[Finding]:
+    """A disk that will not hold the next checkpoints."""
+    free = [row["disk_free_bytes"] for row in record.evaluations if "disk_free_bytes" in row]
+    known = [size for size in (record.machine("disk_free_bytes"), *free) if size is not None]
+    weights = record.model("parameters")
+    if not known or not weights or record.status != "running":
+        return
+    checkpoint = _BYTES_PER_WEIGHT * weights
+    if known[-1] > max(2 * checkpoint, _GIBIBYTE // 4):
+        return
+    yield Finding(
+        "full-disk",
+        "warning",
+        record.step,
+        f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
+        "(twice that while it is being written). Make room; if the run stops, it goes on from its last checkpoint.",
+        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run)]),
+        {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
+    )

@@ -1,0 +1,123 @@
+"""Rules about a training that goes too far, or stops too soon.
+
+Validation loss alone is no judge: with ALBERT on SQuAD it rises in the third epoch (.90 to .99) while f1 still rises,
+because a surer model pays more for each error. So every rule here weighs f1, with the noise of so many questions.
+"""
+
+from collections.abc import Iterator
+
+from albertqa.health.advice import train_again
+from albertqa.health.curve import proportion_error
+from albertqa.health.finding import Finding
+from albertqa.health.record import Row, RunRecord
+
+
+def overfitting(record: RunRecord) -> Iterator[Finding]:
+    """Validation loss up, f1 down, training loss far below: the training questions are being learned by heart."""
+    if len(record.evaluations) < 2 or record.loss is None:
+        return
+    best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
+    drop, noise = best["f1"] - last["f1"], _noise(record, best["f1"])
+    rise = last["validation_loss"] / lowest["validation_loss"]
+    if rise < 1.08 or drop < max(1.0, 2 * noise) or record.loss.mean > 0.7 * last["validation_loss"]:
+        return
+    epochs = best["epoch"]
+    yield Finding(
+        "overfitting",
+        "warning",
+        int(last["step"]),
+        f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
+        f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
+        f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
+        "to read others. best/ holds the better model. Train for fewer epochs, or on more questions.",
+        train_again(record, "fewer-epochs", epochs=_epochs(epochs)),
+        {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
+         "lowest_validation_loss": round(lowest["validation_loss"], 4),
+         "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
+         "best_step": best["step"]},
+    )  # fmt: skip
+
+
+def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
+    """Nothing left to learn from the training questions, and nothing gained since long."""
+    if len(record.evaluations) < 2 or record.loss is None:
+        return
+    last, lowest = record.evaluations[-1], _lowest(record)
+    passes = record.step / record.plan("steps_per_epoch")
+    rise = last["validation_loss"] / lowest["validation_loss"]
+    gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
+    noise = _noise(record, lowest["f1"])
+    if passes < 5 or rise < 1.4 or gain > 2 * noise or record.loss.mean > 0.25 * last["validation_loss"]:
+        return
+    yield Finding(
+        "too-many-epochs",
+        "warning",
+        int(last["step"]),
+        f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
+        f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} times its lowest "
+        f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
+        "now). The questions are known by heart; more passes only make wrong answers surer. Train for fewer epochs, "
+        "or on more questions.",
+        train_again(record, "fewer-epochs", epochs=_epochs(lowest["epoch"])),
+        {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
+         "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
+         "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
+    )  # fmt: skip
+
+
+def best_long_past(record: RunRecord) -> Iterator[Finding]:
+    """Many evaluations since the best, all of them clearly worse."""
+    best = _best(record) if record.evaluations else None
+    if best is None:
+        return
+    after = [row["f1"] for row in record.evaluations if row["step"] > best["step"]]
+    noise = _noise(record, best["f1"])
+    if len(after) < 3 or best["step"] > 0.6 * record.step or best["f1"] - sum(after) / len(after) < max(1.0, 2 * noise):
+        return
+    yield Finding(
+        "best-long-past",
+        "warning",
+        int(best["step"]),
+        f"The best evaluation (f1 {best['f1']:.1f}) was at step {best['step']:,}; the {len(after)} since were "
+        f"{sum(after) / len(after):.1f} on average (noise: ±{noise:.1f}). The steps since then only cost time. Let "
+        "the run stop by itself.",
+        train_again(record, "early-stopping", early_stopping_patience=3),
+        {"best_step": best["step"], "best_f1": round(best["f1"], 3), "f1_since": round(sum(after) / len(after), 3)},
+    )
+
+
+def stopped_too_soon(record: RunRecord) -> Iterator[Finding]:
+    """A run that stopped early while the validation loss was still going down."""
+    if record.status != "stopped early" or len(record.evaluations) < 2:
+        return
+    before, last = record.evaluations[-2]["validation_loss"], record.evaluations[-1]["validation_loss"]
+    if last > 0.99 * before or last > _lowest(record)["validation_loss"]:
+        return
+    patience = record.settings.early_stopping_patience
+    yield Finding(
+        "stopped-too-soon",
+        "warning",
+        record.step,
+        f"Early stopping ended the run at step {record.step:,} of {record.total_steps:,}, but the validation loss "
+        f"was still going down ({before:.2f}, then {last:.2f}). f1 moves in jumps at first. Wait for more "
+        "evaluations.",
+        train_again(record, "more-patience", early_stopping_patience=max(5, 3 * patience)),
+        {"validation_loss_before": round(before, 4), "validation_loss": round(last, 4), "patience": patience},
+    )
+
+
+def _best(record: RunRecord) -> Row:
+    return max(record.evaluations, key=lambda row: row["f1"])
+
+
+def _lowest(record: RunRecord) -> Row:
+    return min(record.evaluations, key=lambda row: row["validation_loss"])
+
+
+def _noise(record: RunRecord, f1: float) -> float:
+    return proportion_error(f1, int(record.data("validation", "questions")))
+
+
+def _epochs(epochs: float) -> float:
+    """Give whole epochs, at least one."""
+    return float(max(1, round(epochs)))

@@ -1,0 +1,172 @@
+"""Rules about settings that keep a model from learning whatever the data; most show before the first step."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from albertqa.health.advice import short, train_again
+from albertqa.health.finding import Finding, Severity
+from albertqa.health.record import RunRecord
+
+_FIRST_NORMS = 20
+
+
+def long_warmup(record: RunRecord) -> Iterator[Finding]:
+    """A warm-up that takes most of the run, or does not end within it."""
+    warmup, total = record.plan("warmup_steps"), record.total_steps
+    if warmup < 10 or warmup <= 0.5 * total:
+        return
+    reached = min(1.0, total / warmup) * record.settings.learning_rate
+    yield Finding(
+        "long-warm-up",
+        "error" if warmup >= total else "warning",
+        0,
+        f"The warm-up takes {warmup:,} of {total:,} steps: the learning rate only rises, to {short(reached)}, and "
+        "hardly any step is done at the rate that was asked for. A tenth of the steps is usual.",
+        train_again(record, "short-warm-up", warmup_steps=0, warmup_ratio=0.1),
+        {"warmup_steps": warmup, "total_steps": total, "highest_rate": reached},
+    )
+
+
+def no_warmup(record: RunRecord) -> Iterator[Finding]:
+    """A wide encoder at a rate at which it diverges without warm-up."""
+    settings, hidden = record.settings, record.hidden_size
+    usual = record.usual_rate
+    if record.plan("warmup_steps") > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual or record.has_learned:
+        return
+    yield Finding(
+        "no-warm-up",
+        "error" if record.has_not_learned and len(record.losses) >= 100 else "warning",
+        0,
+        f"An encoder of {hidden} dimensions begins at its full learning rate of {short(settings.learning_rate)}. The "
+        "larger ALBERT models often diverge so in the first hundred steps and never recover. Let the rate rise over "
+        "the first tenth of the steps, to less.",
+        train_again(record, "warm-up", warmup_ratio=0.1, learning_rate=usual),
+        {"hidden_size": hidden, "learning_rate": settings.learning_rate, "warmup_steps": 0},
+    )
+
+
+def damped_steps(record: RunRecord) -> Iterator[Finding]:
+    """Gradients so small, beside AdamW's epsilon, that its steps are a fraction of the learning rate.
+
+    AdamW divides the mean gradient by its root mean square plus epsilon, so the size of gradients cancels out unless
+    epsilon is as large as they are. Clipping to a norm matters only through this.
+    """
+    settings, weights = record.settings, record.model("trainable_parameters")
+    if len(record.norms) < min(10, record.total_steps) or not weights:
+        return
+    norm = float(np.median(record.norms[:_FIRST_NORMS]))
+    clipped = min(norm, settings.max_grad_norm or norm)
+    epsilon = settings.adam_epsilon
+
+    def kept(norm: float, epsilon: float) -> float:
+        """Give the share of a step that epsilon leaves, for gradients of this norm."""
+        size = norm / weights**0.5
+        return float(size / (size + epsilon))
+
+    share = kept(clipped, epsilon)
+    if share > 0.5 or norm == 0:
+        return
+    severity: Severity = "error" if share < 0.1 or record.has_not_learned else "warning"
+    evidence = {"share_of_step": share, "grad_norm": norm, "max_grad_norm": settings.max_grad_norm,
+                "adam_epsilon": epsilon}  # fmt: skip
+    if kept(clipped, 1e-8) > 0.9 or (epsilon > 1e-6 and settings.max_grad_norm >= 0.1):
+        yield Finding(
+            "large-epsilon",
+            severity,
+            record.step,
+            f"adam_epsilon is {short(epsilon)}, far above the size of the gradients (about "
+            f"{clipped / weights**0.5:.1e} a weight): AdamW's steps are {100 * share:.2g} % of what the learning "
+            "rate says. 1e-8 is usual.",
+            train_again(record, "epsilon-1e-8", adam_epsilon=1e-8),
+            evidence,
+        )
+    elif kept(norm, epsilon) > 2 * share:
+        yield Finding(
+            "clipped-away",
+            severity,
+            record.step,
+            f"max_grad_norm is {short(settings.max_grad_norm)}, while gradients have a norm of {norm:.3g}: clipped "
+            f"so far, they drown in AdamW's epsilon, and its steps are {100 * share:.2g} % of what the learning rate "
+            "says. (Clipping at every step to 1.0 is normal and does no harm.) 1.0 is usual.",
+            train_again(record, "clip-1", max_grad_norm=1.0),
+            evidence,
+        )
+
+
+def strong_decay(record: RunRecord) -> Iterator[Finding]:
+    """Weight decay that takes the pretrained weights away."""
+    decay = record.settings.weight_decay
+    left = float(np.exp(-decay * record.planned_path))
+    if left > 0.7 and decay < 1:
+        return
+    yield Finding(
+        "strong-weight-decay",
+        "error" if left < 0.5 or record.has_not_learned else "warning",
+        0,
+        f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % "
+        "of what pretraining made it. Usual is 0 to 0.1.",
+        train_again(record, "decay-0.01", weight_decay=0.01),
+        {"weight_decay": decay, "weights_left": left, "planned_path": record.planned_path},
+    )
+
+
+def strong_noise(record: RunRecord) -> Iterator[Finding]:
+    """Dropout or label smoothing that leaves little to learn from."""
+    settings = record.settings
+    rates = {
+        "hidden_dropout": _first(settings.hidden_dropout, record.model("hidden_dropout")),
+        "attention_dropout": _first(settings.attention_dropout, record.model("attention_dropout")),
+        "head_dropout": _first(settings.head_dropout, 0.0),
+        "label_smoothing_factor": settings.label_smoothing_factor,
+    }
+    strong = {name: rate for name, rate in rates.items() if rate >= 0.5}
+    if not strong:
+        return
+    name, rate = max(strong.items(), key=lambda one: one[1])
+    usual = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "head_dropout": 0.1, "label_smoothing_factor": 0.1}
+    yield Finding(
+        "strong-noise",
+        "error" if rate >= 0.7 or record.has_not_learned else "warning",
+        0,
+        f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of what it acts on is thrown away, and the model "
+        "cannot learn from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
+        train_again(record, f"{name.replace('_', '-')}-0.1", **{one: usual[one] for one in strong}),
+        strong,
+    )
+
+
+def swapped_betas(record: RunRecord) -> Iterator[Finding]:
+    """AdamW's two decays, the wrong way round or out of the range in which it works."""
+    beta1, beta2 = record.settings.adam_beta1, record.settings.adam_beta2
+    if beta1 <= 0.97 and beta1 <= beta2:
+        return
+    yield Finding(
+        "swapped-betas",
+        "error" if record.has_not_learned else "warning",
+        0,
+        f"adam_beta1 is {beta1:g} and adam_beta2 {beta2:g}. The first averages the gradients over 1/(1-beta1) steps, "
+        f"here {1 / (1 - beta1):.0f}, and the second their squares, over more. Usual is 0.9 and 0.999.",
+        train_again(record, "usual-betas", adam_beta1=0.9, adam_beta2=0.999),
+        {"adam_beta1": beta1, "adam_beta2": beta2},
+    )
+
+
+def answers_not_allowed(record: RunRecord) -> Iterator[Finding]:
+    """Data with unanswerable questions, and a setting that forbids to say so."""
+    without = record.data("validation", "without_answer") / record.data("validation", "questions")
+    if record.settings.version_2_with_negative is not False or without < 0.05:
+        return
+    yield Finding(
+        "no-answer-forbidden",
+        "warning",
+        0,
+        f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: "
+        "the model must answer them all, and gets them all wrong.",
+        train_again(record, "version-2", version_2_with_negative=True),
+        {"without_answer_percent": round(100 * without, 2)},
+    )
+
+
+def _first(setting: float | None, known: float | None) -> float:
+    return setting if setting is not None else known or 0.0

@@ -1,0 +1,121 @@
+"""Rules about text and tokenizer: does the model see what it was pretrained on?"""
+
+from collections.abc import Iterator
+
+from albertqa.health.advice import check_data, train_again
+from albertqa.health.finding import Finding
+from albertqa.health.record import RunRecord
+from albertqa.health.rules.labels import PARTS
+
+_BASE_MODEL = "albert/albert-base-v2"
+
+
+def case_mismatch(record: RunRecord) -> Iterator[Finding]:
+    """A tokenizer that treats upper case otherwise than its vocabulary was made for."""
+    tokenizer = record.model("tokenizer")
+    upper = record.data("train", "upper_case_percent")
+    if tokenizer is None or upper is None:
+        return
+    cased, folds = tokenizer["cased_pieces_percent"], tokenizer["folds_case"]
+    evidence = {"cased_pieces_percent": cased, "upper_case_percent": upper}
+    if folds and cased > 10:
+        message = (
+            f"The tokenizer turns upper case into lower case, but {cased:.0f} % of its vocabulary's pieces have "
+            "upper case and so never occur: the vocabulary is a cased model's. Set do_lower_case to false in "
+            "tokenizer_config.json."
+        )
+    elif not folds and cased < 1 and upper > 0.5 and record.data("train", "unknown_tokens_percent") > 0.5:
+        message = (
+            f"The tokenizer keeps upper case, but its vocabulary has none ({cased:.1f} % of the pieces): every word "
+            "with a capital falls into unknown tokens. It is an uncased model's vocabulary. Set do_lower_case to "
+            "true in tokenizer_config.json."
+        )
+    elif not folds and cased > 10 and record.data("validation", "upper_case_percent") > 0.5 and upper < 0.1:
+        message = (
+            "The training texts have no upper case, the validation texts do, and the model tells the two apart: it "
+            "is trained on other words than it is asked about. Train on the texts as they were written."
+        )
+    else:
+        return
+    yield Finding("case-mismatch", "error", 0, message, _with_base_model(record), evidence)
+
+
+def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
+    """Text that the vocabulary does not know."""
+    for part in PARTS:
+        percent = record.data(part, "unknown_tokens_percent")
+        if percent is None or percent < 2:
+            continue
+        yield Finding(
+            "unknown-tokens",
+            "error" if percent >= 10 else "warning",
+            0,
+            f"{percent:.3g} % of the {part} tokens are unknown to the model's vocabulary; for a model of the text's "
+            "own language it is less than 0.2 %. Where the model sees [UNK], it cannot read. Is the text in a "
+            "language, script or encoding that this model was not pretrained on, or is the tokenizer another "
+            "model's?",
+            _with_base_model(record),
+            {"part": part, "unknown_tokens_percent": percent},
+        )
+        return
+
+
+def other_language(record: RunRecord) -> Iterator[Finding]:
+    """Validation texts of another language, or another kind of text, than the training texts."""
+    here, there = (record.data("validation", f"frequent_tokens_percent{of}") for of in ("", "_train"))
+    if not there or here / there >= 0.6:
+        return
+    yield Finding(
+        "other-language",
+        "error" if here / there < 0.4 else "warning",
+        0,
+        f"The 100 most frequent tokens of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
+        "the validation texts; within one language it is nearly the same (80 to 100 % of it). The validation data "
+        "seems to be in another language or of quite another kind: its scores do not tell how well training goes.",
+        check_data(record),
+        {"frequent_tokens_percent": here, "frequent_tokens_percent_train": there},
+    )
+
+
+def missing_segments(record: RunRecord) -> Iterator[Finding]:
+    """An encoder that is not told where the question ends."""
+    tokenizer, types = record.model("tokenizer"), record.model("segment_types")
+    if tokenizer is None or types is None:
+        return
+    segments = tokenizer["segments"]
+    if types >= 2 and segments[0] == segments[1]:
+        message = (
+            f"The model knows segments, but the tokenizer gives question and context the same ({segments[0]}): the "
+            "model is not told where the question ends, as it was in pretraining. Use the model's own "
+            "tokenizer.json."
+        )
+    elif types < 2 and record.model("type") in {"albert", "bert"}:
+        message = (
+            f"The model's type_vocab_size is {types}, so segment ids are left out; ALBERT and BERT are pretrained "
+            "with two. Set type_vocab_size to 2 in config.json and take the weights with both segment embeddings."
+        )
+    else:
+        return
+    evidence = {"segment_types": types, "segments": str(segments)}
+    yield Finding("missing-segments", "warning", 0, message, _with_base_model(record), evidence)
+
+
+def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
+    """A tokenizer with far fewer tokens than the model has embeddings for."""
+    tokenizer, rows = record.model("tokenizer"), record.model("vocabulary")
+    if tokenizer is None or rows is None or tokenizer["vocabulary"] >= 0.9 * rows:
+        return
+    yield Finding(
+        "other-vocabulary",
+        "warning",
+        0,
+        f"The tokenizer has {tokenizer['vocabulary']:,} tokens, the model embeddings for {rows:,}. The two were "
+        "hardly made for each other; then every token means another word to the model. Use the model's own "
+        "tokenizer.",
+        _with_base_model(record),
+        {"tokenizer_vocabulary": tokenizer["vocabulary"], "model_vocabulary": rows},
+    )
+
+
+def _with_base_model(record: RunRecord) -> str:
+    return train_again(record, "albert-base", model=_BASE_MODEL, from_scratch=False)

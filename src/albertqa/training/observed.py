@@ -1,0 +1,130 @@
+"""What can be observed of a model, its tokenizer and its machine, for those who judge a run later.
+
+All of it is cheap, and none of it changes what is trained.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from albertqa.model.load import SpanModel, has_fast_bf16
+from albertqa.windows.tokenizer import QATokenizer
+
+_MEMINFO = Path("/proc/meminfo")
+_SAMPLED_WEIGHTS = 512
+
+
+def observe(model: SpanModel, tokenizer: QATokenizer, run: Path) -> dict[str, dict[str, Any]]:
+    """Describe model and machine before any step.
+
+    Args:
+        model: The model, as loaded.
+        tokenizer: Its tokenizer.
+        run: The run directory.
+
+    Returns:
+        Facts for ``run.json``: of the ``model`` its sizes, dropout, segment ids, whether the weights were ever trained,
+        and how tokenizer and vocabulary treat upper case; of the ``machine`` whether it is fast at bf16, and
+        `machine_state`.
+    """
+    machine = {"fast_bf16": has_fast_bf16(model.device), **machine_state(run)}
+    return {"model": _model_facts(model, tokenizer), "machine": machine}
+
+
+def _model_facts(model: SpanModel, tokenizer: QATokenizer) -> dict[str, Any]:
+    config = model.model.config
+    pieces = [piece for piece in tokenizer.backend.get_vocab() if any(map(str.isalpha, piece)) and piece[0] not in "<["]
+    cased = sum(piece != piece.lower() for piece in pieces)
+    return {
+        "hidden_size": int(config.hidden_size),
+        "layers": int(config.num_hidden_layers),
+        "max_positions": model.max_positions,
+        "vocabulary": int(config.vocab_size),
+        "segment_types": int(getattr(config, "type_vocab_size", 0)),
+        "hidden_dropout": float(getattr(config, "hidden_dropout_prob", 0.0)),
+        "attention_dropout": float(getattr(config, "attention_probs_dropout_prob", 0.0)),
+        "untrained": is_untrained(model.model),
+        "tokenizer": {
+            "vocabulary": tokenizer.vocab_size,
+            "segments": [tokenizer.layout.question_segment, tokenizer.layout.context_segment],
+            "folds_case": tokenizer.encode_batch(["ABC"])[0].ids == tokenizer.encode_batch(["abc"])[0].ids,
+            "cased_pieces_percent": round(100 * cased / max(1, len(pieces)), 3),
+        },
+    }
+
+
+def unknown_id(tokenizer: QATokenizer) -> int | None:
+    """Give the id of the token for what the vocabulary lacks; None where nothing is unknown (byte-level)."""
+    names = (tokenizer.config.get("unk_token"), "<unk>", "[UNK]")
+    ids = [tokenizer.backend.token_to_id(name) for name in names if isinstance(name, str)]
+    return next((int(one) for one in ids if one is not None), None)
+
+
+def is_untrained(model: torch.nn.Module) -> bool:
+    """Tell whether an encoder's weights are still those that it was made with.
+
+    Every normalization is made with scale 1 and shift 0, to the bit, and no training leaves all of them so.
+
+    Args:
+        model: The model.
+    """
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    return bool(norms) and all(
+        bool((norm.weight == 1).all()) and (norm.bias is None or not bool(norm.bias.any())) for norm in norms
+    )
+
+
+class WeightSample:
+    """Some of an encoder's weights as they are now, to see later how far they have moved.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._then = _sampled(model)
+
+    def moved_percent(self, model: torch.nn.Module) -> float:
+        """Give the root mean square of their changes in percent of their own, over all sampled matrices.
+
+        Args:
+            model: The same model, later.
+        """
+        changed = total = 0.0
+        for name, now in _sampled(model).items():
+            changed += float((now - self._then[name]).square().sum())
+            total += float(self._then[name].square().sum())
+        return round(100 * (changed / total) ** 0.5, 6) if total else 0.0
+
+
+def _sampled(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Take evenly spaced weights of every matrix but the head's, which begins at random, and the embeddings' tables."""
+    found = {}
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2 and "embeddings." not in name and not name.startswith("qa_outputs."):
+            flat = weight.detach().reshape(-1)
+            found[name] = flat[:: max(1, len(flat) // _SAMPLED_WEIGHTS)].to("cpu", torch.float64, copy=True)
+    return found
+
+
+def machine_state(run: Path) -> dict[str, int]:
+    """Tell how much of the swap is used and what is left of the disk.
+
+    Args:
+        run: The run directory, on the disk in question.
+
+    Returns:
+        ``disk_free_bytes``, and on Linux ``swap_used_bytes``.
+    """
+    state = {"disk_free_bytes": shutil.disk_usage(run).free}
+    try:
+        text = _MEMINFO.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return state
+    kibibytes = {name: int(value) for name, value in re.findall(r"^(SwapTotal|SwapFree):\s+(\d+) kB$", text, re.M)}
+    if len(kibibytes) == 2:
+        state["swap_used_bytes"] = 1024 * (kibibytes["SwapTotal"] - kibibytes["SwapFree"])
+    return state
