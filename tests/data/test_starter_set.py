@@ -44,12 +44,12 @@ def readme_columns() -> dict[str, dict[str, str]]:
 
 def test_it_is_as_large_as_promised() -> None:
     contexts = [paragraph["context"] for split in SPLITS for paragraph in paragraphs(split)]
-    assert len(contexts) >= 200
+    assert len(contexts) >= 350
     assert len(set(contexts)) == len(contexts)
     assert all(80 <= len(context.split()) <= 180 for context in contexts)
-    assert sum(len(articles(split)) for split in SPLITS) >= 50
-    assert sum(len(questions(split)) for split in SPLITS) >= 1_200
-    assert sum(question["is_impossible"] for split in SPLITS for question in questions(split, version_2=True)) >= 120
+    assert sum(len(articles(split)) for split in SPLITS) >= 85
+    assert sum(len(questions(split)) for split in SPLITS) >= 2_700
+    assert sum(question["is_impossible"] for split in SPLITS for question in questions(split, version_2=True)) >= 270
 
 
 def test_no_title_is_in_both_splits_and_train_has_most_of_the_questions() -> None:
