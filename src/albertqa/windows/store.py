@@ -50,8 +50,8 @@ class Window:
         input_ids: Token ids, special tokens included.
         token_type_ids: Segment ids, 0 up to the question's separator, 1 after it.
         context_start: Index of the first context token in the window.
-        start_char: First character of each context token in the context.
-        end_char: Character after the last one of each context token.
+        start_char: First character of each context token in the context; -1 where augmentation joined other text.
+        end_char: Character after the last one of each context token; likewise.
         start_position: Label: token index of the first gold's start, or 0 (CLS) where the gold is not wholly inside.
         end_position: Label: token index of its last token, inclusive, or 0 (CLS).
 
@@ -179,11 +179,7 @@ class WindowStore:
         question = self._questions.get(column["example_index"], "input_ids")
         inside = slice(column["first_token"], column["end_token"])
         context = self._contexts.get(column["context_index"], "input_ids")[inside]
-        layout = self.layout
-        input_ids = np.concatenate([layout.prefix, question, layout.middle, context, layout.suffix]).astype(np.int64)
-        context_start = len(layout.prefix) + len(question) + len(layout.middle)
-        token_type_ids = np.full(len(input_ids), layout.question_segment, dtype=np.int64)
-        token_type_ids[context_start:] = layout.context_segment
+        input_ids, token_type_ids, context_start = join(self.layout, question, context)
         return Window(
             example_index=column["example_index"],
             input_ids=input_ids,
@@ -194,6 +190,30 @@ class WindowStore:
             start_position=column["start_position"],
             end_position=column["end_position"],
         )
+
+
+def join(
+    layout: PairLayout, question: Int32Array | Int64Array, context: Int32Array | Int64Array
+) -> tuple[Int64Array, Int64Array, int]:
+    """Join question and context into a model's input.
+
+    Args:
+        layout: Special tokens and segment ids.
+        question: The question's token ids.
+        context: The context's token ids.
+
+    Returns:
+        Token ids, segment ids, and the index of the first context token.
+
+    Shapes:
+        question, context: (n,)
+        returns: (T,) int64 twice
+    """
+    input_ids = np.concatenate([layout.prefix, question, layout.middle, context, layout.suffix]).astype(np.int64)
+    context_start = len(layout.prefix) + len(question) + len(layout.middle)
+    token_type_ids = np.full(len(input_ids), layout.question_segment, dtype=np.int64)
+    token_type_ids[context_start:] = layout.context_segment
+    return input_ids, token_type_ids, context_start
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
