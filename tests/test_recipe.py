@@ -21,6 +21,7 @@ from model.cases import save_albert
 LENGTHS = {"max_seq_length": 96, "doc_stride": 32}
 STEP_FIELDS = {
     "step", "epoch", "train_loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds",
+    "data_seconds", "micro_batch",
 }  # fmt: skip
 EVAL_FIELDS = {"step", "epoch", "validation_loss", "exact", "f1", "eval_seconds", "is_best"}
 MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -319,11 +320,12 @@ def test_unanswerable_questions_make_a_v2_run(tiny_folder: Path, tmp_path: Path)
 def test_a_rate_that_breaks_the_model_is_told_and_the_checkpoints_stay_whole(tiny_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(RunError) as caught:
-        train(small(tiny_folder, run, learning_rate=1e30, save_steps=1.0, epochs=8.0))
-    assert "the step was not applied. Lower --learning-rate (now " in str(caught.value)
+        train(small(tiny_folder, run, learning_rate=1e30, save_steps=1.0, eval_steps=100.0, epochs=8.0))
+    assert "none of them was applied. Lower --learning-rate (now " in str(caught.value)
     failed = int(str(caught.value).split(":")[0].removeprefix("step "))
     steps, evaluations = rows_of(run)
-    assert [row["step"] for row in steps] == list(range(1, failed))
+    assert [row["step"] for row in steps] == list(range(1, failed + 1))
+    assert [row.get("skipped", False) for row in steps] == [False] * (failed - 5) + [True] * 5
     assert evaluations == []
     checkpoint, warnings = newest_checkpoint(run)
     assert warnings == []
@@ -338,13 +340,13 @@ def test_weights_that_overflow_are_told_by_the_evaluation_too(tiny_folder: Path,
     assert newest_checkpoint(run) == (None, [])
 
 
-def test_a_model_that_is_broken_from_the_start_is_told_at_the_first_step(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_broken_from_the_start_is_told_after_five_steps(tiny_folder: Path, tmp_path: Path) -> None:
     model = save_albert(tiny_folder, tmp_path / "model")
     tensors = load_file(model / "model.safetensors")
     tensors["qa_outputs.weight"][0, 0] = torch.inf
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match=r"^step 1: loss is (nan|inf)"):
-        train(small(model, tmp_path / "run", from_scratch=False))
+    with pytest.raises(RunError, match=r"^step 5: loss is (nan|inf), .*, the 5th step in a row"):
+        train(small(model, tmp_path / "run", from_scratch=False, eval_steps=100.0, epochs=8.0))
 
 
 def test_tensorboard_gets_the_numbers_of_the_record(tiny_folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from albertqa import rundir
@@ -22,23 +23,34 @@ from albertqa.config import Settings, check_settings, load_settings, to_toml
 from albertqa.data.example import has_unanswerable
 from albertqa.data.read import load_several
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
+from albertqa.health.monitor import HealthMonitor
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
+from albertqa.model.recompute import recompute_activations
 from albertqa.scoring.evaluate import Evaluation, evaluate_windows, write_predictions
+from albertqa.scoring.metric import normalize_answer
 from albertqa.training.average import WeightAverage, judged_weights
 from albertqa.training.checkpoint import TrainState, load_checkpoint, newest_checkpoint, save_checkpoint
 from albertqa.training.display import Display, Silent
+from albertqa.training.fit import fit_to_memory
 from albertqa.training.interrupt import StopRequest
 from albertqa.training.loop import Plan, Record, plan_steps, train_steps
 from albertqa.training.objective import build_objective
+from albertqa.training.observed import WeightSample, machine_state, observe, unknown_id
 from albertqa.training.optimizer import build_optimizer
 from albertqa.training.provenance import Provenance, data_facts
 from albertqa.training.trackers import Trackers
+from albertqa.windows.augment import Augmenter
 from albertqa.windows.build import build_windows
+from albertqa.windows.soundness import shared_content
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 # What may differ when a run goes on: nothing of these changes a result.
-_FREE_ON_RESUME = {"output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"}
+_FREE_ON_RESUME = {
+    *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size", "gradient_checkpointing"),
+    # Where a run goes on with less memory: sums in another order, and where there is dropout other draws of it.
+    "fit",
+}
 
 
 @dataclass(frozen=True)
@@ -95,14 +107,30 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     show.say(f"train: {len(train_examples):,} questions, {len(train_store):,} windows of "
              f"{train_store.lengths.mean():.0f} tokens on average; "
              f"validation: {len(eval_examples):,} questions, {len(eval_store):,} windows")  # fmt: skip
+    judge = partial(data_facts, unknown_id=unknown_id(tokenizer), max_answer_length=settings.max_answer_length)
     facts = {
-        "train": data_facts(settings.train_file, train_examples, train_store),
-        "validation": data_facts(settings.validation_file, eval_examples, eval_store),
+        "train": judge(settings.train_file, train_examples, train_store),
+        "validation": judge(settings.validation_file, eval_examples, eval_store)
+        | shared_content(train_examples, train_store, eval_examples, eval_store),
     }
+    augmenter = None
+    if settings.augment:
+        augmenter = Augmenter(
+            train_store,
+            train_examples,
+            tokenizer,
+            ways=settings.augment,
+            rate=settings.augment_rate,
+            seed=settings.seed,
+            normalize=normalize_answer,
+        )
+    # Arrow, as a list of so many strings takes several times the memory.
+    train_ids = pa.array([example.id for example in train_examples])
     del train_examples  # the windows are on the disk; memory stays flat
 
     # Model, optimizer, schedule.
     model, optimizer = open_model(settings, folder, tokenizer, device)
+    observed, weights = observe(model, tokenizer, run), WeightSample(model.model)
     plan = plan_steps(
         len(train_store),
         step_windows=settings.step_windows,
@@ -123,15 +151,40 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
             show.say(f"warning: {warning}")
         if checkpoint is not None:
             state = load_checkpoint(checkpoint, model, optimizer, average)
+            if augmenter is not None:
+                augmenter.count_on(state.augmentation)
         show.say(f"going on from step {state.step} of {plan.total_steps}")
     trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
     if not resume:
         # The folder is taken only now, so that a mistake in the settings, once mended, does not find it occupied.
         _refuse_taken(run)
         rundir.write_text(run / rundir.CONFIG_TOML, to_toml(settings))
-    provenance = Provenance(run, settings, model, tokenizer, facts, plan, version_2)
+    objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
+
+    # What the memory holds.
+    may_recompute = settings.gradient_checkpointing is not False
+    state = replace(state, recompute=may_recompute and (state.recompute or bool(settings.gradient_checkpointing)))
+    if state.recompute:
+        recompute_activations(model.model)
+    fit = None
+    if settings.fit and state.step < plan.total_steps:
+        fit = fit_to_memory(
+            model,
+            train_store,
+            optimizer,
+            objective,
+            micro_batch=state.micro_batch or settings.train_batch_size,
+            recompute=state.recompute,
+            may_recompute=may_recompute,
+        )
+    if fit is not None:
+        show.say(fit.summary())
+        state = replace(state, micro_batch=fit.micro_batch, recompute=fit.recompute)
+
+    provenance = Provenance(run, settings, model, tokenizer, facts, plan, version_2, fit, observed)
     provenance.write("running", state)
     record = Record(run / rundir.METRICS_JSONL, state.metrics_bytes)
+    monitor = HealthMonitor(run, show.say)
 
     def evaluate() -> Evaluation:
         done = 0
@@ -153,10 +206,28 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
             progress=progress,
         )
 
+    def questions_of(windows: list[int]) -> list[str]:
+        examples = train_store.columns["example_index"][windows]
+        return list(dict.fromkeys(train_ids.take(examples).to_pylist()))
+
     # The steps.
     with StopRequest() as request:
         watcher = _RunWatcher(
-            settings, model, tokenizer, optimizer, plan, record, trackers, show, request, evaluate, average
+            settings,
+            model,
+            tokenizer,
+            optimizer,
+            plan,
+            record,
+            trackers,
+            show,
+            request,
+            evaluate,
+            augmenter,
+            average,
+            questions_of,
+            weights,
+            monitor,
         )
         show.start(state.step, plan.total_steps)
         try:
@@ -173,13 +244,14 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
                 accumulation=settings.gradient_accumulation_steps,
                 max_grad_norm=settings.max_grad_norm,
                 seed=settings.seed,
-                objective=build_objective(
-                    label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
-                ),
+                objective=objective,
+                view_of_epoch=augmenter,
                 average=average,
+                may_recompute=may_recompute,
             )
-        except AlbertQAError:
-            provenance.write("failed", state)
+        except AlbertQAError as error:
+            provenance.write("failed", state, str(error))
+            monitor.finish()
             raise
         finally:
             show.stop()
@@ -192,7 +264,8 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     if status != "interrupted":
         with judged_weights(average):
             _save_model(run / rundir.FINAL, model, tokenizer)
-    provenance.write(status, state)
+    provenance.write(status, replace(state, augmentation=_counts(augmenter)))
+    monitor.finish()
     scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if state.best_value is not None else {}
     return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
 
@@ -245,6 +318,11 @@ def open_model(
         head_dropout=settings.head_dropout,
     )
     _check_fit(model, tokenizer, settings)
+    if settings.gradient_checkpointing and not recompute_activations(model.model):
+        raise SettingsError(
+            f"gradient_checkpointing is set, but {settings.model} ({model.model.config.model_type}) has no layers that "
+            "can recompute their activations. Leave it out"
+        )
     optimizer = build_optimizer(
         model.model,
         learning_rate=settings.learning_rate,
@@ -270,16 +348,25 @@ class _RunWatcher:
         show: Display,
         request: StopRequest,
         evaluate: Callable[[], Evaluation],
+        augmenter: Augmenter | None,
         average: WeightAverage | None,
+        questions_of: Callable[[list[int]], list[str]],
+        weights: WeightSample,
+        monitor: HealthMonitor,
     ) -> None:
         self._settings, self._model, self._tokenizer, self._optimizer = settings, model, tokenizer, optimizer
         self._plan, self._record, self._trackers, self._show = plan, record, trackers, show
-        self._request, self._evaluate, self._average = request, evaluate, average
+        self._request, self._evaluate, self._augmenter = request, evaluate, augmenter
+        self._average, self._questions_of = average, questions_of
+        self._weights, self._monitor = weights, monitor
 
     def stepped(self, row: dict[str, Any]) -> None:
+        if "non_finite_windows" in row:
+            row = {**row, "non_finite_windows": self._questions_of(row["non_finite_windows"])}
         self._record.add(row)
         self._trackers.log(row)
         self._show.stepped(row)
+        self._monitor.stepped(row)
 
     def evaluate(self, state: TrainState) -> TrainState:
         evaluation = self._evaluate()
@@ -299,10 +386,14 @@ class _RunWatcher:
             "f1": evaluation.f1,
             "eval_seconds": round(evaluation.seconds, 3),
             "is_best": is_best,
+            **evaluation.habits,
+            "weights_moved_percent": self._weights.moved_percent(self._model.model),
+            **machine_state(self._settings.output_dir),
         }
         self._record.add(row)
         self._trackers.log(row)
         self._show.evaluated(row)
+        self._monitor.evaluated(row)
         if is_best:
             run = self._settings.output_dir
             _save_model(run / rundir.BEST, self._model, self._tokenizer)
@@ -314,7 +405,7 @@ class _RunWatcher:
         return replace(state, evaluations_since_best=since, stopped_early=0 < patience <= since)
 
     def save(self, state: TrainState) -> None:
-        state = replace(state, metrics_bytes=self._record.sync())
+        state = replace(state, metrics_bytes=self._record.sync(), augmentation=_counts(self._augmenter))
         keep = self._settings.save_total_limit
         save_checkpoint(
             self._settings.output_dir,
@@ -328,6 +419,13 @@ class _RunWatcher:
 
     def should_stop(self) -> bool:
         return self._request.signal_number is not None
+
+    def say(self, line: str) -> None:
+        self._show.say(line)
+
+
+def _counts(augmenter: Augmenter | None) -> dict[str, dict[str, int]]:
+    return augmenter.counts if augmenter is not None else {}
 
 
 def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:

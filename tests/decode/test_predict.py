@@ -9,6 +9,9 @@ import torch
 
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import Reader, load_reader
+from albertqa.errors import SettingsError
+from albertqa.model.load import SpanModel
+from albertqa.windows.batches import PackedBatch
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -109,3 +112,41 @@ def test_a_pass_leaves_no_gradients_behind(reader: Reader, store: WindowStore) -
     run_windows(reader.model, store)
     assert all(parameter.grad is None for parameter in reader.model.model.parameters())
     assert all(parameter.requires_grad for parameter in reader.model.model.parameters())
+
+
+class SmallGpu:
+    """Stands for a GPU that holds only so many windows; a mock, as the allocator's real error needs a real GPU."""
+
+    def __init__(self, model: SpanModel, most_windows: int) -> None:
+        self._logits, self._most_windows, self.refused = model.logits, most_windows, 0
+
+    def __call__(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(batch.lengths) > self._most_windows:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory (planted by a test)")
+        return self._logits(batch)
+
+
+@pytest.mark.parametrize("most_windows", [1, 3, 10])
+def test_where_the_memory_holds_fewer_windows_fewer_are_taken(
+    reader: Reader, store: WindowStore, monkeypatch: pytest.MonkeyPatch, most_windows: int
+) -> None:
+    expected = run_windows(reader.model, store)
+    gpu = SmallGpu(reader.model, most_windows)
+    monkeypatch.setattr(reader.model, "logits", gpu)
+    done: list[int] = []
+    found = run_windows(reader.model, store, progress=done.append)
+    np.testing.assert_allclose(found.losses, expected.losses, **CLOSE)
+    np.testing.assert_allclose(found.logits.start, expected.logits.start, **CLOSE)
+    np.testing.assert_allclose(found.logits.end, expected.logits.end, **CLOSE)
+    assert sum(done) == len(store)
+    assert max(done) <= most_windows
+    assert 1 <= gpu.refused <= 6, "what was found to fit holds for the rest"
+
+
+def test_where_it_does_not_hold_one_the_user_is_told(
+    reader: Reader, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader.model, "logits", SmallGpu(reader.model, 0))
+    with pytest.raises(SettingsError, match=r"^out of memory with one window of \d+ tokens\. Use a shorter"):
+        run_windows(reader.model, store)

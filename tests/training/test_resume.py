@@ -20,7 +20,7 @@ from .processes import INTERRUPTED, finish_run, start_run, wait_for
 
 NUM_KILLS = 20
 # What the clock decides, and nothing else.
-TIMED = {"seconds", "tokens_per_second", "eval_seconds", "windows_per_second"}
+TIMED = {"seconds", "data_seconds", "tokens_per_second", "eval_seconds", "windows_per_second"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Run a model over the windows of a store: logits for decoding and the loss, in one pass."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from albertqa.decode.spans import WindowLogits
+from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel
+from albertqa.model.memory import is_out_of_memory
 from albertqa.model.packed import span_losses
 from albertqa.windows.batches import by_length, pack
 from albertqa.windows.store import WindowStore
@@ -49,11 +52,15 @@ def run_windows(
     Args:
         model: The model; left in the mode it is in.
         store: The windows, at least one.
-        batch_size: Windows of the longest kind that one forward may hold; of shorter ones it holds more.
+        batch_size: Windows of the longest kind that one forward may hold; of shorter ones it holds more. Where the
+            memory holds fewer, fewer are taken.
         progress: Called after each forward with the number of windows done in it.
 
     Returns:
         Logits, losses, time.
+
+    Raises:
+        SettingsError: The memory does not hold one window.
     """
     begun = time.perf_counter()
     lengths = store.lengths
@@ -64,14 +71,40 @@ def run_windows(
     model.model.eval()
     try:
         with torch.inference_mode():
-            for indices in by_length(lengths, max_tokens=batch_size * store.max_seq_length):
-                batch = pack(store, indices).to(model.device)
-                start_logits, end_logits = model.logits(batch)
-                losses[indices] = span_losses(start_logits, end_logits, batch).double().cpu().numpy()
+            left = deque(by_length(lengths, max_tokens=batch_size * store.max_seq_length))
+            while left:
+                indices = left.popleft()
+                passed = _pass_in_memory(model, store, indices)
+                if passed is None:
+                    # The longest come first, so this happens at once: this batch and all behind it are cut anew.
+                    rest, half = np.concatenate([indices, *left]), int(lengths[indices].sum()) // 2
+                    left = deque(rest[group] for group in by_length(lengths[rest], max_tokens=half))
+                    continue
+                start_logits, end_logits, losses[indices] = passed
                 spans = np.concatenate([np.arange(first_token[i], first_token[i + 1]) for i in indices])
-                start[spans], end[spans] = start_logits.cpu().numpy(), end_logits.cpu().numpy()
+                start[spans], end[spans] = start_logits, end_logits
                 if progress is not None:
                     progress(len(indices))
     finally:
         model.model.train(was_training)
     return Pass(WindowLogits(start, end, first_token), losses, time.perf_counter() - begun)
+
+
+def _pass_in_memory(
+    model: SpanModel, store: WindowStore, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]] | None:
+    """Give start logits, end logits and losses of a batch, or None where the memory does not hold it."""
+    try:
+        batch = pack(store, indices).to(model.device)
+        start_logits, end_logits = model.logits(batch)
+        losses = span_losses(start_logits, end_logits, batch)
+        return start_logits.cpu().numpy(), end_logits.cpu().numpy(), losses.double().cpu().numpy()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(indices) == 1:
+            raise SettingsError(
+                f"out of memory with one window of {store.lengths[indices[0]]} tokens. Use a shorter --max-seq-length, "
+                "a smaller model, or --device cpu"
+            ) from error
+    return None

@@ -69,7 +69,7 @@ def curves_of(runs: Sequence[Run], references: Sequence[Mark]) -> list[Chart]:
 def smoothed_loss(run: Run, step: int) -> float | None:
     """Give the mean training loss over the steps up to a step, over as many as the curve is smoothed with."""
     rows = run.steps
-    losses = [row["train_loss"] for row in rows if row["step"] <= step]
+    losses = [row["train_loss"] for row in rows if row["step"] <= step and row["train_loss"] is not None]
     return float(np.mean(losses[-_window(len(rows)) :])) if losses else None
 
 

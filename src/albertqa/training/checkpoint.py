@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ class TrainState:
         best_step: Its step.
         evaluations_since_best: Evaluations without a better one.
         stopped_early: Whether early stopping ended the run at this step.
+        augmentation: What augmentation did so far, by way (see `albertqa.windows.augment.Augmenter`); empty without it.
+        micro_batch: Windows of one forward and backward, where the memory holds fewer than the settings ask for.
+        recompute: Whether the encoder's activations are recomputed in the backward pass.
+        fp32_since_step: First step in full precision, where the run had to give up half precision.
+        faults_in_a_row: Steps just before this one that were left out because their numbers were none.
     """
 
     step: int = 0
@@ -54,6 +59,11 @@ class TrainState:
     best_step: int = 0
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    augmentation: dict[str, dict[str, int]] = field(default_factory=dict)
+    micro_batch: int | None = None
+    recompute: bool = False
+    fp32_since_step: int | None = None
+    faults_in_a_row: int = 0
 
 
 def save_checkpoint(
@@ -150,8 +160,10 @@ def load_checkpoint(
     try:
         model.model.load_state_dict(load_file(folder / WEIGHTS, device=str(model.device)))
         tensors = load_file(folder / OPTIMIZER, device="cpu")
+        # Without moments, no step was applied before this checkpoint.
+        was_stepped = any(name.startswith("exp_avg/") for name in tensors)
         for name, parameter in model.model.named_parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or not was_stepped:
                 continue
             state = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
             optimizer.state[parameter] = {
@@ -173,7 +185,7 @@ def _optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer)
     tensors = {
         f"{moment}/{name}": optimizer.state[parameter][moment].detach().cpu().contiguous()
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad
+        if parameter.requires_grad and parameter in optimizer.state
         for moment in _MOMENTS
     }
     tensors["rng/cpu"] = torch.get_rng_state()

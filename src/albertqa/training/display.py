@@ -1,5 +1,6 @@
 """What a person sees while a run trains: one live line on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections import deque
 from typing import Any, Protocol
@@ -94,8 +95,9 @@ class TerminalDisplay:
 
     def stepped(self, row: dict[str, Any]) -> None:
         """Show a training step."""
-        self._losses.append(row["train_loss"])
-        loss = sum(self._losses) / len(self._losses)
+        if not row.get("skipped"):
+            self._losses.append(row["train_loss"])
+        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
         if self._progress is not None:
             last = f"loss {loss:.3f}  {row['tokens_per_second']:,.0f} tokens/s{self._scores}"
             self._progress.update(self._train, completed=row["step"], last=last)

@@ -1,8 +1,9 @@
-"""The training loop: the optimizer step is here.
+"""The training loop.
 
 A step takes the next windows of the epoch's order, in micro-batches without padding, adds up their gradients so that
-the loss is the mean over the step's windows, clips, and steps. Where the run stands is one number (steps done): epoch,
-position and learning rate follow from it, so a resumed run does what the uninterrupted one would have done.
+the loss is the mean over the step's windows, clips, and steps (`albertqa.training.step`). Where the run stands is one
+number (steps done): epoch, position and learning rate follow from it, so a resumed run does what the uninterrupted one
+would have done.
 """
 
 import json
@@ -24,8 +25,12 @@ from albertqa.training.average import WeightAverage, judged_weights
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.objective import Objective, span_objective
 from albertqa.training.optimizer import rate_factor
-from albertqa.windows.batches import WindowSource, epoch_order, pack
+from albertqa.training.step import Stepper
+from albertqa.windows.batches import WindowSource, epoch_order
 from albertqa.windows.store import WindowStore
+
+MOST_FAULTS = 5
+"""Steps in a row whose loss or gradient is no number, with which a run ends."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,9 @@ class Watcher(Protocol):
         """Tell whether somebody asked the run to stop."""
         ...
 
+    def say(self, line: str) -> None:
+        """Show the user a line: something went wrong, and the run got over it."""
+
 
 class Record:
     """The run's record, ``metrics.jsonl``: append-only, one JSON object a line.
@@ -158,6 +166,7 @@ def train_steps(
     objective: Objective = span_objective,
     view_of_epoch: Callable[[int], WindowSource] | None = None,
     average: WeightAverage | None = None,
+    may_recompute: bool = True,
 ) -> TrainState:
     """Train until the plan is done, the run stops early, or somebody stops it.
 
@@ -177,15 +186,25 @@ def train_steps(
         objective: What the steps minimize.
         view_of_epoch: How an epoch sees the windows (augmented, say), by its number from 0; None: as they are.
         average: Moving average of the weights, which evaluations see in their place; None: they see the weights.
+        may_recompute: Whether activations may be recomputed where the memory does not hold a window otherwise.
 
     Returns:
         Where the run stands now.
 
     Raises:
-        RunError: Loss or gradient is not a number any more.
+        RunError: The memory does not hold one window, or loss or gradient is no number in step after step.
     """
     step_windows = micro_batch * accumulation
-    scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+    stepper = Stepper(
+        model,
+        optimizer,
+        objective,
+        state=state,
+        micro_batch=micro_batch,
+        max_grad_norm=max_grad_norm,
+        may_recompute=may_recompute,
+        say=watcher.say,
+    )
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     order_epoch = -1
     view: WindowSource = store
@@ -204,28 +223,35 @@ def train_steps(
         for group in optimizer.param_groups:
             group["lr"] = rate
         indices = order[at * step_windows : (at + 1) * step_windows]
-        loss, norm, tokens = _step(model, view, objective, indices, optimizer, scaler, micro_batch, max_grad_norm)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or scaler.is_enabled())):
-            raise RunError(
-                f"step {state.step + 1}: loss is {loss}, gradient norm {norm}; the step was not applied. "
-                f"Lower --learning-rate (now {rate:g}) or use --mixed-precision no; the last checkpoint is whole"
-            )
-        if average is not None and math.isfinite(norm):  # with fp16, a step whose gradient overflowed is left out
+        # Taken once: a step that is done again must not see them changed anew.
+        windows = [view[int(index)] for index in indices]
+        data_seconds = time.perf_counter() - begun
+        step, state = stepper.step(windows, state)
+        if average is not None and step.is_applied:
             average.update(state.step + 1)
         seconds = time.perf_counter() - begun
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds)
-        watcher.stepped(
-            {
-                "step": state.step,
-                "epoch": round(state.step / plan.steps_per_epoch, 6),
-                "train_loss": loss,
-                "learning_rate": rate,
-                "grad_norm": norm if math.isfinite(norm) else None,
-                "tokens": tokens,
-                "tokens_per_second": round(tokens / seconds, 1),
-                "seconds": round(state.seconds, 3),
-            }
-        )
+        row = {
+            "step": state.step,
+            "epoch": round(state.step / plan.steps_per_epoch, 6),
+            "train_loss": step.loss if math.isfinite(step.loss) else None,
+            "learning_rate": rate,
+            "grad_norm": step.norm if math.isfinite(step.norm) else None,
+            "tokens": step.tokens,
+            "tokens_per_second": round(step.tokens / seconds, 1),
+            "seconds": round(state.seconds, 3),
+            "data_seconds": round(data_seconds, 6),
+            "micro_batch": step.micro_batch,
+        }
+        if step.faulty_windows:
+            row |= {"skipped": True, "non_finite_windows": indices[list(step.faulty_windows)].tolist()}
+        watcher.stepped(row)
+        if state.faults_in_a_row >= MOST_FAULTS:
+            raise RunError(
+                f"step {state.step}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th step in a "
+                f"row with such numbers; none of them was applied. Lower --learning-rate (now {rate:g}), or look at "
+                "the windows that metrics.jsonl names; the last checkpoint is whole"
+            )
         last = state.step == plan.total_steps
         if last or state.step % plan.eval_every_steps == 0:
             with judged_weights(average):
@@ -233,32 +259,3 @@ def train_steps(
         if last or state.stopped_early or state.step % plan.save_every_steps == 0 or watcher.should_stop():
             watcher.save(state)
     return state
-
-
-def _step(
-    model: SpanModel,
-    windows: WindowSource,
-    objective: Objective,
-    indices: NDArray[np.int64],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    micro_batch: int,
-    max_grad_norm: float,
-) -> tuple[float, float, int]:
-    """Do one optimizer step; give loss, gradient norm before clipping, and real tokens."""
-    model.model.train()
-    optimizer.zero_grad(set_to_none=True)
-    loss, tokens = torch.zeros((), device=model.device), 0
-    for first in range(0, len(indices), micro_batch):
-        batch = pack(windows, indices[first : first + micro_batch]).to(model.device)
-        # The sum over the step's windows divided by their number: the mean, however it is cut into micro-batches.
-        share = objective(model, batch).sum() / len(indices)
-        scaler.scale(share).backward()
-        loss, tokens = loss + share.detach(), tokens + batch.num_tokens
-    scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(model.model.parameters(), max_grad_norm or math.inf)
-    value, norm_value = float(loss), float(norm)
-    if math.isfinite(value) and (math.isfinite(norm_value) or scaler.is_enabled()):
-        scaler.step(optimizer)
-        scaler.update()
-    return value, norm_value, tokens

@@ -5,7 +5,7 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,18 +20,29 @@ from albertqa.data.example import Example
 from albertqa.model.load import SpanModel
 from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
+from albertqa.training.fit import Fit
 from albertqa.training.loop import Plan
+from albertqa.windows.soundness import soundness
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
 
-def data_facts(sources: Sequence[str], examples: Sequence[Example], store: WindowStore) -> dict[str, Any]:
-    """Give what identifies a data set and how large it is.
+def data_facts(
+    sources: Sequence[str],
+    examples: Sequence[Example],
+    store: WindowStore,
+    *,
+    unknown_id: int | None,
+    max_answer_length: int,
+) -> dict[str, Any]:
+    """Give what identifies a data set, how large it is, and how sound.
 
     Args:
         sources: The files or names it was read from.
         examples: The data.
         store: Its windows.
+        unknown_id: See `soundness`.
+        max_answer_length: Longest answer predicted, tokens.
 
     Returns:
         Facts for ``run.json``.
@@ -44,6 +55,7 @@ def data_facts(sources: Sequence[str], examples: Sequence[Example], store: Windo
         "windows": len(store),
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
+        **soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
     }
 
 
@@ -59,6 +71,8 @@ class Provenance:
         data: Facts of the training and validation data.
         plan: The steps.
         version_2: Whether questions may have no answer.
+        fit: What was measured of the memory before the run began or went on; None: nothing.
+        observed: See `observe`.
     """
 
     run: Path
@@ -68,9 +82,11 @@ class Provenance:
     data: dict[str, dict[str, Any]]
     plan: Plan
     version_2: bool
+    fit: Fit | None = None
+    observed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def write(self, status: str, state: TrainState) -> None:
-        """Write the file with the run's present status."""
+    def write(self, status: str, state: TrainState, failure: str = "") -> None:
+        """Write the file with the run's present status, and why it failed if it did."""
         path = self.run / rundir.RUN_JSON
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -78,6 +94,7 @@ class Provenance:
         model = self.model.model
         facts = {
             "status": status,
+            **({"failure": failure} if failure else {}),
             "started": started,
             "updated": now,
             "step": state.step,
@@ -87,13 +104,19 @@ class Provenance:
             "seed": self.settings.seed,
             "plan": dataclasses.asdict(self.plan),
             "version_2": self.version_2,
+            "fit": dataclasses.asdict(self.fit) if self.fit is not None else None,
+            "micro_batch": state.micro_batch or self.settings.train_batch_size,
+            "recompute": state.recompute,
+            "fp32_since_step": state.fp32_since_step,
             "data": self.data,
+            "augmentation": state.augmentation,
             "model": {
                 "source": self.settings.model,
                 "type": model.config.model_type,
                 "parameters": model.num_parameters(),
                 "trainable_parameters": model.num_parameters(only_trainable=True),
                 "tokenizer_sha256": self.tokenizer.fingerprint,
+                **self.observed.get("model", {}),
             },
             "machine": {
                 "device": str(self.model.device),
@@ -101,6 +124,7 @@ class Provenance:
                 "precision": str(self.model.autocast_dtype or torch.float32).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
                 "platform": platform.platform(),
+                **self.observed.get("machine", {}),
             },
             "versions": {
                 "python": platform.python_version(),
