@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 
 from albertqa import rundir
 from albertqa.config import Settings, check_settings, load_settings, to_toml
-from albertqa.data.example import has_unanswerable
+from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.read import load_several
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
 from albertqa.health.monitor import HealthMonitor
@@ -43,6 +43,7 @@ from albertqa.training.trackers import Trackers
 from albertqa.windows.augment import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.soundness import shared_content
+from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 # What may differ when a run goes on: nothing of these changes a result.
@@ -113,17 +114,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
         "validation": judge(settings.validation_file, eval_examples, eval_store)
         | shared_content(train_examples, train_store, eval_examples, eval_store),
     }
-    augmenter = None
-    if settings.augment:
-        augmenter = Augmenter(
-            train_store,
-            train_examples,
-            tokenizer,
-            ways=settings.augment,
-            rate=settings.augment_rate,
-            seed=settings.seed,
-            normalize=normalize_answer,
-        )
+    augmenter = open_augmenter(settings, train_store, train_examples, tokenizer)
     # Arrow, as a list of so many strings takes several times the memory.
     train_ids = pa.array([example.id for example in train_examples])
     del train_examples  # the windows are on the disk; memory stays flat
@@ -331,6 +322,36 @@ def open_model(
         weight_decay=settings.weight_decay,
     )
     return model, optimizer
+
+
+def open_augmenter(
+    settings: Settings, store: WindowStore, examples: Sequence[Example], tokenizer: QATokenizer
+) -> Augmenter | None:
+    """Build what changes the training windows, where the settings ask for it.
+
+    Args:
+        settings: The settings.
+        store: Training windows.
+        examples: The examples that they are of.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        A view of the windows for every epoch; None: they stay as they are.
+
+    Raises:
+        DataError: The data are not fit for it.
+    """
+    if not settings.augment:
+        return None
+    return Augmenter(
+        store,
+        examples,
+        tokenizer,
+        ways=settings.augment,
+        rate=settings.augment_rate,
+        seed=settings.seed,
+        normalize=normalize_answer,
+    )
 
 
 class _RunWatcher:
