@@ -79,8 +79,9 @@ def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
         run: The run directory.
 
     Yields:
-        One dictionary a line; every one has ``step``. Lines of training have ``train_loss``, lines of evaluation
-        ``validation_loss``, ``exact`` and ``f1``. A last line cut short by a crash is left out.
+        One dictionary a line; every one has ``step``. Lines of training have ``train_loss`` (None in a step that was
+        left out because it is no number), lines of evaluation ``validation_loss``, ``exact`` and ``f1``. A last line
+        cut short by a crash is left out.
 
     Raises:
         RunError: There is no record, or a line other than the last is damaged.

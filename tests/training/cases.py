@@ -16,6 +16,12 @@ from albertqa.windows.store import WindowStore
 
 from .reference import Course, Trained
 
+# What clock and machine decide of a run's record, and nothing else.
+TIMED = {
+    *("seconds", "data_seconds", "tokens_per_second", "eval_seconds", "windows_per_second"),
+    *("disk_free_bytes", "swap_used_bytes"),
+}
+
 
 @dataclass
 class Listener:

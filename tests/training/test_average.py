@@ -26,11 +26,10 @@ from albertqa.training.checkpoint import OPTIMIZER, WEIGHTS, TrainState, load_ch
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
-from .cases import Listener, go_on, open_model, small_run
+from .cases import TIMED, Listener, go_on, open_model, small_run
 from .reference import Course
 
 COURSE = Course(total_steps=12)
-TIMED = {"seconds", "tokens_per_second", "eval_seconds", "windows_per_second"}
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

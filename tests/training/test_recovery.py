@@ -1,5 +1,6 @@
 """A run survives memory that runs out and numbers that are none; what it then trains is what it was to train."""
 
+import io
 import json
 import math
 import multiprocessing
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from rich.console import Console
 
 from albertqa import rundir
 from albertqa.config import Settings
@@ -23,8 +25,8 @@ from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
 from albertqa.recipe import RunResult, train
 from albertqa.training.checkpoint import TrainState, load_checkpoint, newest_checkpoint, save_checkpoint
-from albertqa.training.display import Silent
-from albertqa.training.fit import peak_bytes
+from albertqa.training.display import Silent, TerminalDisplay
+from albertqa.training.fit import longest_window, peak_bytes
 from albertqa.training.loop import MOST_FAULTS, train_steps
 from albertqa.training.objective import Objective, span_objective
 from albertqa.windows.batches import PackedBatch, epoch_order
@@ -33,7 +35,7 @@ from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 from . import processes as processes  # sets up the server that the forked processes come from
-from .cases import Listener, open_model, plan_of, small_run
+from .cases import TIMED, Listener, open_model, plan_of, small_run
 from .reference import Course
 
 COURSE = Course(total_steps=4, micro_batch=8)
@@ -284,7 +286,7 @@ def _train_under_a_limit(folder: Path, sender: Connection) -> None:
     small = replace(course, micro_batch=8, accumulation=math.ceil(len(store) / 8))
     # Everything that is loaded or set up on first use comes before the limit.
     model, _, undisturbed, _ = run_course(folder, store, small)
-    needed = peak_bytes(model, store, span_objective, 8) * len(store) // 8
+    needed = peak_bytes(model, longest_window(store), span_objective, 8) * len(store) // 8
     now = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (now + needed // 4, resource.RLIM_INFINITY))
     _, _, found, _ = run_course(folder, store, course)
@@ -513,8 +515,7 @@ def interrupting(limit: SmallGpu, call: int) -> Objective:
 
 
 def recorded(result: RunResult) -> list[dict[str, Any]]:
-    timed = {"seconds", "data_seconds", "tokens_per_second", "eval_seconds"}
-    return [{key: one for key, one in row.items() if key not in timed} for row in rundir.read_metrics(result.run)]
+    return [{key: one for key, one in row.items() if key not in TIMED} for row in rundir.read_metrics(result.run)]
 
 
 def test_a_run_that_ran_out_of_memory_resumes_to_the_bit(
@@ -585,3 +586,17 @@ def test_a_run_that_cannot_go_on_is_failed_and_its_checkpoint_whole(
     losses = [row["train_loss"] for row in rundir.read_metrics(settings.output_dir)]
     assert losses[2:] == [None] * 5
     assert None not in losses[:2]
+
+
+def test_a_step_that_was_left_out_does_not_spoil_the_loss_that_is_shown() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = TerminalDisplay(console, every_steps=1)
+    display.start(0, 3)
+    row = {"epoch": 0.1, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens_per_second": 10.0}
+    for step, changes in enumerate(
+        ({"skipped": True, "train_loss": None}, {"train_loss": 2.0}, {"train_loss": 4.0}), 1
+    ):
+        display.stepped({**row, "step": step, **changes})
+    assert isinstance(console.file, io.StringIO)
+    shown = [line.split("train loss ")[1].split()[0] for line in console.file.getvalue().splitlines()]
+    assert shown == ["nan", "2.0000", "3.0000"]

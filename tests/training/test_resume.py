@@ -16,11 +16,10 @@ from albertqa import rundir
 from albertqa.config import Settings
 from albertqa.training.checkpoint import newest_checkpoint
 
+from .cases import TIMED
 from .processes import INTERRUPTED, finish_run, start_run, wait_for
 
 NUM_KILLS = 20
-# What the clock decides, and nothing else.
-TIMED = {"seconds", "data_seconds", "tokens_per_second", "eval_seconds", "windows_per_second"}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def recompute_activations(model: "PreTrainedModel") -> bool:
     layers = [module for module in model.modules() if isinstance(module, AlbertLayer | GradientCheckpointingLayer)]
     for layer in layers:
         # A method of this one object: `state_dict` does not see it, and a deep copy of the layer gets its own.
-        layer.forward = MethodType(_forward, layer)
+        layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
     return bool(layers)
 
 

@@ -2,21 +2,23 @@
 
 Forward and backward of the longest window are done once and thrown away, and the memory is counted that they take at
 most. So many windows cannot take more than so many times that; where there is room for it, nothing else is measured.
-Else two windows are measured, which tells what each further one adds, and as many are taken at a time as there is room
-for; on a GPU they are tried. A step's windows stay the same: they go through in more passes, and their gradients are
-added up. Where not even one window fits, activations are recomputed.
+Else a second pass leaves out the gradients of weight matrices, which do not grow with the number of windows, and so
+tells what each further window adds at most; as many are taken at a time as there is room for, and on a GPU they are
+tried. A step's windows stay the same: they go through in more passes, and their gradients are added up. Where not even
+one window fits, activations are recomputed.
 
-Weights, moments, random state and data order are afterwards what they were before. The cost is one window, or three;
-on a GPU short of memory a micro-batch more, or a few.
+Weights, moments, random state and data order are afterwards what they were before. The cost is that of one window, or
+of two; on a GPU short of memory a micro-batch more, or a few; where activations must be recomputed, as much again.
 """
 
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,7 +28,7 @@ from albertqa.model.memory import available_bytes, is_out_of_memory
 from albertqa.model.recompute import recompute_activations
 from albertqa.training.objective import Objective
 from albertqa.windows.batches import pack
-from albertqa.windows.store import WindowStore
+from albertqa.windows.store import Window, WindowStore
 
 _SHARE = 0.8
 """How much of the free memory a run may take; the rest is for what is not counted (the kernels' scratch space, gaps
@@ -100,6 +102,7 @@ def fit_to_memory(
     micro_batch: int,
     recompute: bool,
     may_recompute: bool,
+    tokens: int | None = None,
 ) -> Fit | None:
     """Find how many windows one forward and backward may have.
 
@@ -111,6 +114,7 @@ def fit_to_memory(
         micro_batch: Windows that are wanted.
         recompute: Whether activations are recomputed already.
         may_recompute: Whether they may be where nothing else fits.
+        tokens: Tokens of the longest window there can be, where augmentation makes longer ones; None: as in the store.
 
     Returns:
         What was found, or None on a device whose memory cannot be told (neither CPU nor CUDA).
@@ -120,12 +124,12 @@ def fit_to_memory(
     available = available_bytes(model.device)
     pending = _pending_bytes(model.model, optimizer)
     room = int(_SHARE * available) - pending
+    longest = longest_window(store, tokens)
     with _left_as_it_was(model, optimizer):
-        before = torch.cuda.memory_allocated(model.device) if model.device.type == "cuda" else 0
 
-        def measure(windows: int) -> int:
+        def measure(windows: int, *, matrices: bool = True) -> int:
             try:
-                return peak_bytes(model, store, objective, windows, before)
+                return peak_bytes(model, longest, objective, windows, matrices=matrices)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -147,19 +151,19 @@ def fit_to_memory(
         micro_batch=even,
         recompute=recompute,
         is_enough=most > 0,
-        tokens=int(store.lengths.max()),
+        tokens=len(longest.input_ids),
         needed_bytes=pending + need.of(even),
         wanted_bytes=pending + need.of(micro_batch),
         available_bytes=available,
     )
 
 
-def _most_windows(measure: Callable[[int], int], wanted: int, room: int) -> tuple[_Need, int]:
+def _most_windows(measure: Callable[..., int], wanted: int, room: int) -> tuple[_Need, int]:
     """Give what windows need, and how many of those wanted there is room for: 0 if for none."""
     one = measure(1)
     if wanted * one <= room or one > room:
         return _Need(one, one), wanted if wanted * one <= room else 0
-    need = _Need(one, max(1, measure(2) - one))
+    need = _Need(one, max(1, measure(1, matrices=False)))
     return need, min(wanted, 1 + (room - one) // need.each)
 
 
@@ -188,28 +192,57 @@ def _left_as_it_was(model: SpanModel, optimizer: torch.optim.Optimizer) -> Itera
                 torch.cuda.empty_cache()
 
 
-def peak_bytes(model: SpanModel, store: WindowStore, objective: Objective, windows: int, before: int = 0) -> int:
-    """Do forward and backward of the longest window, so many times, and give what that took at most.
+def longest_window(store: WindowStore, tokens: int | None = None) -> Window:
+    """Give the longest window.
+
+    Args:
+        store: The windows.
+        tokens: Make it so long, by repeating its last token; None: as it is.
+    """
+    window = store[int(store.lengths.argmax())]
+    more = max(0, (tokens or 0) - len(window.input_ids))
+    input_ids, token_type_ids = (
+        np.pad(one, (0, more), mode="edge") for one in (window.input_ids, window.token_type_ids)
+    )
+    return replace(window, input_ids=input_ids, token_type_ids=token_type_ids)
+
+
+def peak_bytes(
+    model: SpanModel, window: Window, objective: Objective, windows: int = 1, *, matrices: bool = True
+) -> int:
+    """Do forward and backward of a window, so many times over, and give what that took at most.
 
     Args:
         model: The model, in training, with gradients to add to; they are not counted.
-        store: Where the longest window is.
+        window: The window.
         objective: What the steps minimize.
         windows: How many times.
-        before: On a GPU, bytes that were there before the first such pass: it leaves the libraries' work spaces behind.
+        matrices: Whether weight matrices get gradients. Without, what is taken is in proportion to the windows: with
+            M(t) the rest, alike for any number of windows n, and B(t) what a window has at moment t, the most of
+            M + n·B is never above the most of M + B plus n - 1 times the most of B.
 
     Returns:
         Bytes.
     """
-    batch = pack(store, [int(store.lengths.argmax())] * windows).to(model.device)
+    batch = pack([window] * windows, range(windows)).to(model.device)
+    weights = list(model.model.parameters())
+    vectors = [one for one in weights if one.ndim == 1 and one.requires_grad]
+
+    def run() -> None:
+        loss = objective(model, batch).sum()
+        if matrices:
+            loss.backward()
+        else:
+            torch.autograd.grad(loss, vectors)
+
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
-        objective(model, batch).sum().backward()
-        return torch.cuda.max_memory_allocated(model.device) - before
-    weights = list(model.model.parameters())
+        before = torch.cuda.memory_allocated(model.device)
+        run()
+        return int(torch.cuda.max_memory_allocated(model.device)) - before
     gradients = [one.grad for one in weights if one.grad is not None]
     with LiveBytes([*weights, *gradients, *model.model.buffers()]) as live:
-        objective(model, batch).sum().backward()
+        run()
     return live.peak
 
 
@@ -227,7 +260,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = {one.untyped_storage().data_ptr() for one in known}
         self._alive: set[int] = set()
         self.now = self.peak = 0
