@@ -46,11 +46,8 @@ def sentence_starts(text: str) -> list[int]:
     first = len(text) - len(text.lstrip())
     if first == len(text):
         return []
-    starts = [first]
-    for found in _BREAK.finditer(text, first):
-        if found.end() < len(text) and _ends_sentence(text, found):
-            starts.append(found.end())
-    return starts
+    breaks = _BREAK.finditer(text, first)
+    return [first, *(one.end() for one in breaks if one.end() < len(text) and _ends_sentence(text, one))]
 
 
 def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) -> Int64Array:
