@@ -254,7 +254,7 @@ def test_score_names_missing_and_unknown_ids(run: Run, tmp_path: Path) -> None:
     file.write_text('{"nobody": "x"}')
     code, _, err = run("score", file, starter_file("dev"), "--json")
     assert code == 0
-    assert "has no prediction for 336 ids" in err
+    assert "has no prediction for 555 ids" in err
     assert "names unknown 1 ids: nobody" in err
 
 

@@ -23,7 +23,7 @@ def test_the_story_is_told_and_ends_with_what_to_try_next(tmp_path: Path, capsys
     captured = capsys.readouterr()
     result = json.loads(captured.out)
     assert result["seed"] == 7
-    assert result["questions"] == 336
+    assert result["questions"] == 555
     assert len(result["answers"]) == 3
     for line in (
         "1. check",
@@ -32,7 +32,7 @@ def test_the_story_is_told_and_ends_with_what_to_try_next(tmp_path: Path, capsys
         "4. report",
         "5. ask",
         "next:",
-        "starter:train: 2,399 questions",
+        "starter:train: 2,180 questions",
     ):
         assert line in captured.err
     assert json.loads((folder / "eval.json").read_text())["f1"] == result["f1"]

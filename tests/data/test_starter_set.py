@@ -52,11 +52,11 @@ def test_it_is_as_large_as_promised() -> None:
     assert sum(question["is_impossible"] for split in SPLITS for question in questions(split, version_2=True)) >= 270
 
 
-def test_no_title_is_in_both_splits_and_train_has_most_of_the_questions() -> None:
+def test_no_title_is_in_both_splits_and_train_has_four_fifths_of_the_questions() -> None:
     titles = [article["title"] for split in SPLITS for article in articles(split)]
     assert len(set(titles)) == len(titles)
     num_train, num_dev = (len(questions(split)) for split in SPLITS)
-    assert 0.8 <= num_train / (num_train + num_dev) <= 0.9
+    assert 0.77 <= num_train / (num_train + num_dev) <= 0.83
 
 
 @pytest.mark.parametrize("version_2", [False, True])
