@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart browser test lint types clean
+.PHONY: setup quickstart browser test lint types bench clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# Nothing else may run meanwhile: these are timings.
+bench: setup
+	$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,40 +1,81 @@
 """A number's birth certificate: where, when and how it was measured."""
 
+import argparse
 import json
 import os
 import platform
+import shlex
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from albertqa.model.processor import read_processor
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+# Of the instruction sets, those that decide how fast matrix products are.
+_TOLD_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write a result with its certificate to ``results/NAME-DATE-COMMIT.json``.
+def command_line(doc: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
+    """Begin a benchmark's command line.
+
+    Args:
+        doc: The script's docstring, shown by ``--help``.
+        rounds: Default of ``--rounds``; None: the script has no rounds.
+
+    Returns:
+        A parser with ``--output`` and, where asked for, ``--rounds``.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS, metavar="FOLDER", help="where the result goes (benchmarks/results)"
+    )
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"measured rounds ({rounds})")
+    return parser
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Give median, least and most of measured values, to four significant digits."""
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+
+def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write a result with its certificate to ``NAME-DATE-COMMIT.json``.
 
     Args:
         name: What was measured.
         result: The measurement: n, spread, figures.
+        folder: Where to; made where it is not there.
 
     Returns:
         The file.
     """
     now = datetime.now(UTC)
     commit = _git("rev-parse", "--short=10", "HEAD") or "nocommit"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
+    processor = read_processor()
     certificate = {
         "name": name,
         "date": now.isoformat(timespec="seconds"),
         "commit": commit,
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "src")),
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "uncommitted_changes": bool(changed),
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "machine": {
             "platform": platform.platform(),
-            "processor": _processor(),
+            "processor": {
+                "name": processor.name,
+                "instructions": [one for one in _TOLD_INSTRUCTIONS if one in processor.instructions],
+            },
             "cores": os.cpu_count(),
+            "usable_cores": usable_cores(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         },
         "versions": {
@@ -42,11 +83,16 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
             **{one: metadata.version(one) for one in ("albertqa", "torch", "transformers", "tokenizers", "numpy")},
         },
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{now:%Y%m%d}-{commit}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{now:%Y%m%d}-{commit}.json"
     path.write_text(json.dumps({**certificate, **result}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote {path}")
     return path
+
+
+def usable_cores() -> int:
+    """Count the cores that this thread may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git(*arguments: str) -> str:
@@ -54,19 +100,3 @@ def _git(*arguments: str) -> str:
         ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent
     )
     return done.stdout.strip()
-
-
-def _processor() -> dict[str, Any]:
-    """Name the processor, with the instruction sets that decide what is fast."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {"name": platform.processor()}
-    facts: dict[str, str] = {}
-    for line in lines:
-        key, colon, value = line.partition(":")
-        if colon and key.strip() in {"model name", "flags"}:
-            facts.setdefault(key.strip(), value.strip())
-    flags = facts.get("flags", "").split()
-    known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    return {"name": facts.get("model name", ""), "instructions": [one for one in known if one in flags]}

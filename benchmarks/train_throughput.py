@@ -1,194 +1,197 @@
 """How much faster is a training step than Transformers' own, on the same windows, in the same process?
 
-    python benchmarks/train_throughput.py [--rounds 5]
+    python benchmarks/train_throughput.py [--rounds 5] [--device cuda]
 
 albert-base's shape with random weights, batch 16, real window lengths (SQuAD dev v1.1 where ALBERTQA_DATA has it, else
-the starter set). Rounds alternate: A, B, ours, on the same windows; ratios are formed round by round.
+the starter set). Rounds alternate: A, B, ours; ratios are formed round by round. Ours is the project's own step, with
+the packing of its batches, as `albertqa train` runs it (on a GPU compiled, and replayed from recordings); A and B get
+their batches ready-made, without what a data loader costs.
 
-A: run_qa's defaults: fp32, every window padded to 384, `gelu_new` as Transformers computes it.
-B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 where the processor has it in
-   hardware (else fp32, and the result says so).
+A: run_qa's defaults: fp32, every window padded to 384, `gelu_new` as Transformers computes it; on ours' windows.
+B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 where the device has it in
+   hardware (else fp32, and the result says so); on windows of the same 50 steps, sorted by length.
 """
 
-import argparse
-import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AlbertConfig, AlbertForQuestionAnswering
+from numpy.typing import NDArray
+from transformers import AlbertConfig
 
-from albertqa.data.read import load_examples
-from albertqa.model.load import choose_precision, load_model
+from albertqa.model.compiled import compile_layer
+from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.model.packed import span_losses
+from albertqa.training.checkpoint import TrainState
+from albertqa.training.objective import span_objective
 from albertqa.training.optimizer import build_optimizer
-from albertqa.windows.batches import pack
-from albertqa.windows.build import build_windows
+from albertqa.training.provenance import device_name
+from albertqa.training.step import Stepper
 from albertqa.windows.store import WindowStore
-from albertqa.windows.tokenizer import load_tokenizer
-from birth import write_result
+from birth import command_line, spread, write_result
+from material import real_questions
+from models import (
+    LEARNING_RATE,
+    MAX_LENGTH,
+    SHAPES,
+    load_plain,
+    on_device,
+    padded,
+    refuse,
+    save_random,
+    seconds_of,
+    update,
+    windows_of_step,
+)
 
-BATCH, MAX_LENGTH = 16, 384
-Step = Callable[[Any], None]
+# Transformers sorts the windows of so many steps by length where it groups them.
+_GROUPED_STEPS = 50
+# Large enough for the device to be as fast as it gets.
+_GEMM_SIZES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    keep_freed_memory()
-    store, source = _windows()
-    device = torch.device("cpu")
+    parser = command_line(__doc__, rounds=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of each way in a round (cpu: 1, cuda: 20)")
+    parser.add_argument("--warm-up", type=int, metavar="N", help="steps of each way before (cpu: 1, cuda: 100)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="windows of a step (16)")
+    parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape (base)")
+    parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
+    options = parser.parse_args(arguments)
+    device = choose_device(options.device)
+    is_cpu = device.type == "cpu"
+    if is_cpu:
+        keep_freed_memory()
+    steps: int = options.steps or (1 if is_cpu else 20)
+    # A GPU's steps are recorded shape by shape as they come; a round shall find the recordings made.
+    warm_up: int = options.warm_up or (1 if is_cpu else 100)
+    batch: int = options.batch
+    material = real_questions(options.questions)
+    store = material.windows()
     bf16 = choose_precision("auto", device)
     with tempfile.TemporaryDirectory() as folder:
-        _albert_base().save_pretrained(folder)
-        plain = AlbertForQuestionAnswering.from_pretrained(folder)
-        fp32 = load_model(folder, device=device, precision=None)
-        fast = load_model(folder, device=device, precision=bf16)
+        save_random(options.shape, folder, vocab_size=material.tokenizer.vocab_size)
+        plain = load_plain(folder, device).train()
+        models = {"ours_fp32": load_model(folder, device=device, precision=None)}
+        if bf16 is not None:
+            models["ours"] = load_model(folder, device=device, precision=bf16)
+    for model in models.values():
+        if not is_cpu and (reason := compile_layer(model)) is not None:
+            refuse(f"the layer is not compiled: {reason}")
+    steppers = {name: _stepper(model, batch) for name, model in models.items()}
+    plain_optimizer = torch.optim.AdamW(plain.parameters(), lr=LEARNING_RATE, fused=True)
 
-    def ours(model: Any) -> Step:
-        optimizer = build_optimizer(model.model, learning_rate=3e-5)
-        model.model.train()
+    def theirs(batches: list[dict[str, Any]], dtype: torch.dtype | None) -> None:
+        for one in batches:
+            inputs = {name: values.to(device, non_blocking=True) for name, values in one.items()}
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                loss = plain(**inputs).loss
+            update(loss, plain, plain_optimizer)
 
-        def step(indices: Any) -> None:
-            batch = pack(store, indices)
-            loss = span_losses(*model.logits(batch), batch).mean()
-            _update(loss, model.model, optimizer)
-
-        return step
-
-    def theirs(pad_to: int | None, dtype: torch.dtype | None) -> Step:
-        optimizer = torch.optim.AdamW(plain.parameters(), lr=3e-5, fused=True)
-        plain.train()
-
-        def step(indices: Any) -> None:
-            with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-                loss = plain(**_padded(store, indices, pad_to)).loss
-            _update(loss, plain, optimizer)
-
-        return step
-
-    ways = {"A": theirs(MAX_LENGTH, None), "B": theirs(None, bf16), "ours_fp32": ours(fp32)}
-    if bf16 is not None:
-        ways["ours"] = ours(fast)
     rng = np.random.default_rng(0)
-    # Grouped by length as Transformers' sampler does it: megabatches of 50 steps, sorted; one step is drawn.
-    samples = [rng.permutation(len(store))[: 50 * BATCH] for _ in range(rounds + 1)]
     rows = []
-    for number, sample in enumerate(samples):
-        random_step = sample[:BATCH]
-        by_length = sample[np.argsort(-store.lengths[sample], kind="stable")].reshape(-1, BATCH)
-        grouped = by_length[rng.integers(len(by_length))]
-        row = {}
-        for name, step in ways.items():
-            indices = grouped if name == "B" else random_step
-            begun = time.perf_counter()
-            step(indices)
-            row[name] = float(store.lengths[indices].sum()) / (time.perf_counter() - begun)
+    first = 0
+    for number in range(options.rounds + 1):
+        count = steps if number else warm_up
+        random = [windows_of_step(len(store), step, batch) for step in range(first, first + count)]
+        grouped = _grouped(store, first, count, batch, rng)
+        first += count
+        a = [padded(store, indices, MAX_LENGTH) for indices in random]
+        b = [padded(store, indices, None) for indices in grouped]
+        seconds = {
+            "A": seconds_of(partial(theirs, a, None), device),
+            "B": seconds_of(partial(theirs, b, bf16), device),
+        }
+        for name, stepper in steppers.items():
+            seconds[name] = seconds_of(partial(_step, stepper, store, random), device)
+        tokens = {name: sum(int(store.lengths[one].sum()) for one in random) for name in seconds}
+        tokens["B"] = sum(int(store.lengths[one].sum()) for one in grouped)
+        row = {name: tokens[name] / seconds[name] for name in seconds}
         if number:  # the first round warms up
             rows.append(row)
             print("  ".join(f"{name} {value:,.0f} tokens/s" for name, value in row.items()), flush=True)
     best = "ours" if bf16 is not None else "ours_fp32"
-    peak = _gemm_peak(bf16 or torch.float32)
-    # Six operations a weight and token: two forward, four backward; and the attention products.
-    config = fp32.model.config
-    mean_length = float(store.lengths.mean())
-    per_token = (
-        6 * config.num_hidden_layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
-    )
-    per_token += 12 * config.num_hidden_layers * config.hidden_size * mean_length
-    rate = statistics.median(row[best] for row in rows)
+    peak = _gemm_peak(bf16 or torch.float32, device)
+    operations = _operations_per_token(plain.config, store.lengths)
     write_result(
-        "train-throughput",
+        on_device("train-throughput", device),
         {
-            "n": rounds,
-            "windows": source,
-            "mean_real_tokens": round(mean_length, 1),
+            "n": options.rounds,
+            "device": device.type,
+            "device_name": device_name(device),
+            "shape": options.shape,
+            "batch": batch,
+            "steps_of_a_round": steps,
+            "is_compiled": not is_cpu,
+            "windows": material.source,
+            "mean_real_tokens": round(float(store.lengths.mean()), 1),
             "precision_of_B_and_ours": str(bf16 or torch.float32),
             "threads": torch.get_num_threads(),
-            "real_tokens_per_second": {name: _spread([row[name] for row in rows]) for name in ways},
+            "real_tokens_per_second": {name: spread([row[name] for row in rows]) for name in rows[0]},
             "ratios": {
-                f"{best} / A": _spread([row[best] / row["A"] for row in rows]),
-                f"{best} / B": _spread([row[best] / row["B"] for row in rows]),
-                "ours_fp32 / A": _spread([row["ours_fp32"] / row["A"] for row in rows]),
+                f"{name} / {other}": spread([row[name] / row[other] for row in rows])
+                for name, other in dict.fromkeys([(best, "A"), (best, "B"), ("ours_fp32", "A")])
             },
             "gemm_peak_gflops": round(peak / 1e9, 1),
-            "share_of_gemm_peak": round(rate * per_token / peak, 3),
+            "share_of_gemm_peak": spread([row[best] * operations / peak for row in rows]),
         },
+        options.output,
     )
 
 
-def _update(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-
-def _albert_base() -> AlbertForQuestionAnswering:
-    """Build albert-base-v2's shape with random weights: speed does not depend on their values."""
-    config = AlbertConfig(
-        embedding_size=128,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        hidden_act="gelu_new",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+def _stepper(model: SpanModel, batch: int) -> Stepper:
+    """Do steps as a run of the recipe does them."""
+    return Stepper(
+        model,
+        build_optimizer(model.model, learning_rate=LEARNING_RATE),
+        span_objective,
+        state=TrainState(),
+        micro_batch=batch,
+        max_grad_norm=1.0,
+        may_recompute=False,
+        may_replay=True,
+        say=refuse,
     )
-    torch.manual_seed(0)
-    return AlbertForQuestionAnswering(config)
 
 
-def _windows() -> tuple[WindowStore, str]:
-    data = Path(os.environ.get("ALBERTQA_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if (data / "squad" / "dev-v1.1.json").is_file():
-        examples = load_examples(data / "squad" / "dev-v1.1.json")
-        return build_windows(examples, load_tokenizer(data / "albert" / "spiece.model")), "SQuAD dev v1.1"
-    from albertqa.model.starter import starter_encoder
-
-    return build_windows(load_examples("starter:train"), load_tokenizer(starter_encoder())), "starter set"
+def _step(stepper: Stepper, store: WindowStore, steps: list[NDArray[np.int64]]) -> None:
+    for indices in steps:
+        stepper.step([store[int(index)] for index in indices], TrainState())
 
 
-def _padded(store: WindowStore, indices: Any, pad_to: int | None) -> dict[str, torch.Tensor]:
-    windows = [store[int(index)] for index in indices]
-    length = pad_to or max(len(window.input_ids) for window in windows)
-    rows = {
-        name: torch.zeros(len(windows), length, dtype=torch.long)
-        for name in ("input_ids", "token_type_ids", "attention_mask")
-    }
-    for row, window in enumerate(windows):
-        size = len(window.input_ids)
-        rows["input_ids"][row, :size] = torch.from_numpy(window.input_ids)
-        rows["token_type_ids"][row, :size] = torch.from_numpy(window.token_type_ids)
-        rows["attention_mask"][row, :size] = 1
-    rows["start_positions"] = torch.tensor([window.start_position for window in windows])
-    rows["end_positions"] = torch.tensor([window.end_position for window in windows])
-    return rows
+def _grouped(
+    store: WindowStore, first: int, steps: int, batch: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Give the windows of some steps as Transformers groups them by length."""
+    near = [windows_of_step(len(store), first + step, batch) for step in range(max(_GROUPED_STEPS, steps))]
+    pool = np.unique(np.concatenate(near))
+    pool = pool[np.argsort(-store.lengths[pool], kind="stable")]
+    groups = [pool[at : at + batch] for at in range(0, len(pool) - batch + 1, batch)]
+    return [groups[int(at)] for at in rng.permutation(len(groups))[:steps]]
 
 
-def _gemm_peak(dtype: torch.dtype) -> float:
+def _operations_per_token(config: AlbertConfig, lengths: NDArray[np.int32]) -> float:
+    """Count the operations of matrix products a token costs in a step: two forward, four backward for each weight."""
+    hidden = config.hidden_size
+    layer = 4 * hidden**2 + 2 * hidden * config.intermediate_size
+    # Every token attends to all tokens of its window: a long window's tokens are many and attend to many.
+    attended = float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())
+    return 6 * (config.embedding_size * hidden + config.num_hidden_layers * (layer + 2 * hidden * attended))
+
+
+def _gemm_peak(dtype: torch.dtype, device: torch.device) -> float:
     """Measure the fastest matrix product of the feed-forward block's kind, operations a second."""
-    best = 0.0
-    for size in (2048, 4096):
-        left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
-        for _ in range(4):
-            begun = time.perf_counter()
-            left @ right
-            best = max(best, 2 * size**3 / (time.perf_counter() - begun))
-    return best
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
+    rates = []
+    for size in _GEMM_SIZES[device.type]:
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        seconds = [seconds_of(partial(torch.matmul, left, right), device) for _ in range(5)]
+        rates.append(2 * size**3 / min(seconds))
+    return max(rates)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""Run work in a fresh process, and read how much memory it took there (Linux)."""
+
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Found = TypeVar("Found")
+
+# What takes seconds to import; a fresh process is forked from one that has imported it and done nothing else.
+_PRELOADED = ["torch", "transformers.models.albert.modeling_albert", "albertqa.model.load", "albertqa.windows.build"]
+_PROC = Path("/proc/self")
+
+
+def in_fresh_process(
+    work: Callable[Parameters, Found], *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Found:
+    """Call a function in a process of its own, and wait for what it gives.
+
+    Args:
+        work: A function at the top level of its module.
+        arguments: Its arguments.
+        named: Its named arguments.
+
+    Returns:
+        What it returns; what it raises is raised here.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, *arguments, **named).result()
+
+
+def resident_bytes() -> int:
+    """Give this process's memory now."""
+    return _status("VmRSS")
+
+
+def peak_bytes() -> int:
+    """Give this process's largest memory since `reset_peak`."""
+    return _status("VmHWM")
+
+
+def reset_peak() -> None:
+    """Count the peak from here."""
+    (_PROC / "clear_refs").write_text("5")
+
+
+def limit_bytes(limit: int) -> None:
+    """Let this process fail at so much memory, before the machine runs out of it."""
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _status(name: str) -> int:
+    """Read a figure that the kernel gives in KiB, in bytes."""
+    lines = (_PROC / "status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -1,0 +1,148 @@
+"""Does training without padding learn the same as a plain loop, and bf16 the same as fp32?
+
+    python benchmarks/learning.py [--steps 300] [--device cuda]
+
+fp32: the starter encoder trains on the starter set for 300 steps of 4 windows, by the project's loop and, from the same
+weights on the same windows in the same order, by the plain Transformers + PyTorch loop that the tests use
+(``tests/training/reference.py``: padded, with an attention mask, PyTorch's own AdamW). The figure is the largest
+relative difference of a step's losses. Both run on the CPU.
+
+bf16: where the device has it in hardware, the final f1 of three seeds in either precision.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from albertqa.config import Precision, Settings
+from albertqa.data.read import load_examples
+from albertqa.model.load import choose_device, has_fast_bf16, load_model
+from albertqa.model.memory import keep_freed_memory
+from albertqa.model.starter import starter_encoder
+from albertqa.recipe import train
+from albertqa.training.optimizer import build_optimizer
+from albertqa.training.provenance import device_name
+from albertqa.windows.build import build_windows
+from albertqa.windows.tokenizer import load_tokenizer
+from birth import command_line, write_result
+from material import reference
+from models import SEED, on_device, run_steps
+
+_BATCH = 4
+# Short windows, so that 300 steps take minutes; the loop does not know the difference.
+_MAX_LENGTH, _OVERLAP = 96, 24
+_LEARNING_RATE = 1e-4
+_EPOCHS, _BF16_LEARNING_RATE, _WARMUP_RATIO = 2.0, 2e-4, 0.1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--device", default="auto", help="where bf16 is compared: auto, cpu or cuda (auto)")
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps compared in fp32 (300)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2], metavar="SEED", help="of bf16 (42 1 2)")
+    options = parser.parse_args(arguments)
+    device = choose_device(options.device)
+    keep_freed_memory()
+    result: dict[str, Any] = {"n": options.steps, "device": device.type, "device_name": device_name(device)}
+    result["fp32"] = compare_loops(options.steps)
+    print(f"fp32: losses differ by {result['fp32']['largest_relative_difference']:.2e} at most", flush=True)
+    if has_fast_bf16(device):
+        result["bf16"] = compare_precisions(options.seeds, device)
+    else:
+        result["bf16"] = "not measured: no bf16 in hardware here"
+    write_result(on_device("learning", device), result, options.output)
+
+
+def compare_loops(num_steps: int) -> dict[str, Any]:
+    """Train by both loops.
+
+    Args:
+        num_steps: Steps.
+
+    Returns:
+        Largest relative difference of a step's losses, and both curves.
+    """
+    plain = reference("training/reference.py")
+    cpu = torch.device("cpu")
+    encoder = starter_encoder()
+    store = build_windows(
+        load_examples("starter:train"), load_tokenizer(encoder), max_seq_length=_MAX_LENGTH, doc_stride=_OVERLAP
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(SEED)
+        load_model(encoder, device=cpu).save(Path(folder))
+        model = load_model(folder, device=cpu)
+        optimizer = build_optimizer(model.model, learning_rate=_LEARNING_RATE)
+        rows = run_steps(model, store, optimizer, first=0, last=num_steps, batch=_BATCH, learning_rate=_LEARNING_RATE)
+        course = plain.Course(
+            learning_rate=_LEARNING_RATE, total_steps=num_steps, micro_batch=_BATCH, max_grad_norm=1.0, seed=SEED
+        )
+        expected = np.array(plain.train_plainly(Path(folder), store, course, attention="sdpa").losses)
+    found = np.array([row["train_loss"] for row in rows])
+    tenth = max(1, num_steps // 10)
+    return {
+        "steps": num_steps,
+        "batch": _BATCH,
+        "learning_rate": _LEARNING_RATE,
+        "max_seq_length": _MAX_LENGTH,
+        "threads": torch.get_num_threads(),
+        "largest_relative_difference": float(f"{np.max(np.abs(found - expected) / expected):.3g}"),
+        "mean_loss_of_first_tenth": round(float(found[:tenth].mean()), 4),
+        "mean_loss_of_last_tenth": round(float(found[-tenth:].mean()), 4),
+        "losses": {"ours": found.round(7).tolist(), "plain": expected.round(7).tolist()},
+    }
+
+
+def compare_precisions(seeds: Sequence[int], device: torch.device) -> dict[str, Any]:
+    """Train in fp32 and in bf16, a run for each seed.
+
+    Args:
+        seeds: The seeds.
+        device: Where.
+
+    Returns:
+        f1 of each run, what bf16 makes of the mean, and how far apart seeds are.
+    """
+    f1: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    precisions: dict[str, Precision] = {"fp32": "no", "bf16": "bf16"}
+    for seed in seeds:
+        for name, precision in precisions.items():
+            with tempfile.TemporaryDirectory() as folder:
+                settings = Settings(
+                    model="starter",
+                    train_file=("starter:train",),
+                    validation_file=("starter:validation",),
+                    output_dir=Path(folder) / "run",
+                    learning_rate=_BF16_LEARNING_RATE,
+                    train_batch_size=_BATCH,
+                    warmup_ratio=_WARMUP_RATIO,
+                    epochs=_EPOCHS,
+                    # Once, at the end: the final f1, not the best.
+                    eval_steps=1e9,
+                    save_steps=1e9,
+                    seed=seed,
+                    mixed_precision=precision,
+                    device=str(device),
+                )
+                f1[name].append(float(train(settings).scores["f1"]))
+        print(f"seed {seed}: f1 " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in f1.items()), flush=True)
+    difference = mean(f1["bf16"]) - mean(f1["fp32"])
+    noise = stdev(f1["fp32"]) if len(seeds) > 1 else None
+    return {
+        "seeds": list(seeds),
+        "epochs": _EPOCHS,
+        "f1": f1,
+        "difference_of_means": round(difference, 3),
+        "sd_over_seeds_fp32": None if noise is None else round(noise, 3),
+        "is_within_seed_noise": None if noise is None else abs(difference) <= noise,
+    }
+
+
+if __name__ == "__main__":
+    main()

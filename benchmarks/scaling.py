@@ -1,0 +1,194 @@
+"""Do time and memory grow in proportion to the data and to the contexts' length?
+
+    python benchmarks/scaling.py [--sizes 1000 10000 100000] [--contexts 1 2 4 8] [--rounds 2]
+
+Questions: SQuAD's dev v1.1 where ALBERTQA_DATA has it, else the starter set; beyond its size, copies with other ids and
+contexts. At every size: build the windows (cold), open them again, pack an epoch into batches of 16, and decode drawn
+logits of all windows. Contexts: 64 questions on contexts of 512 tokens and multiples of it, made of real paragraphs;
+build their windows of 384 tokens, and read one question's with albert-base's shape and random weights.
+
+Every measurement is a fresh process; memory is its peak in the stage less what it had before. The exponent is the
+slope of log(cost) over log(size): 1 is a straight line through the origin, less is a fixed cost that more data
+spread. It is fitted round by round.
+"""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albertqa.data.example import Example
+from albertqa.decode.spans import decode
+from albertqa.windows.batches import epoch_order, pack
+from albertqa.windows.build import build_windows, windows_in_memory
+from birth import command_line, spread, write_result
+from fresh import in_fresh_process, peak_bytes, reset_peak, resident_bytes
+from material import Material, copies, drawn_logits, real_questions
+
+_BATCH = 16
+_UNIT_TOKENS = 512
+_LONG_QUESTIONS = 64
+_MIB = 2**20
+# Below a millisecond or a MiB, a cost is the clock's or the allocator's own.
+_LEAST = {"seconds": 1e-3, "mib": 1.0}
+
+Stages = dict[str, dict[str, float]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the result."""
+    parser = command_line(__doc__, rounds=2)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], metavar="N", help="questions")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N", help="times 512 tokens")
+    parser.add_argument("--shape", default="base", help="shape of the model that reads long contexts (base)")
+    options = parser.parse_args(arguments)
+    source = real_questions(1).source
+    by_windows, by_context = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        in_fresh_process(_save_model, options.shape, folder)
+        for number in range(options.rounds):
+            by_windows.append([in_fresh_process(measure_size, size) for size in options.sizes])
+            by_context.append([in_fresh_process(measure_context, times, folder) for times in options.contexts])
+            print(f"round {number + 1} of {options.rounds} done", flush=True)
+    write_result(
+        "scaling",
+        {
+            "n": options.rounds,
+            "windows": source,
+            "against_windows": _summary("windows", by_windows),
+            "against_context_tokens": _summary("context_tokens", by_context),
+        },
+        options.output,
+    )
+
+
+def measure_size(num_questions: int) -> tuple[int, Stages]:
+    """Measure everything that touches every window, at one size.
+
+    Args:
+        num_questions: The size.
+
+    Returns:
+        How many windows that makes, and seconds and MiB of each stage.
+    """
+    material = real_questions()
+    examples = copies(material.examples, num_questions)
+    # PyTorch is imported by the first batch; here it shall not count.
+    store = windows_in_memory(examples[:1], material.tokenizer)
+    pack(store, [0])
+    stages: Stages = {}
+    with tempfile.TemporaryDirectory() as cache:
+
+        def build() -> Any:
+            return build_windows(examples, material.tokenizer, cache=Path(cache))
+
+        _, stages["build"] = _measured(build)
+        store, stages["open"] = _measured(build)
+
+        def pack_epoch() -> None:
+            order = epoch_order(len(store), seed=0, epoch=0)
+            for first in range(0, len(order), _BATCH):
+                pack(store, order[first : first + _BATCH])
+
+        _, stages["pack"] = _measured(pack_epoch)
+        logits = drawn_logits(store)
+        _, stages["decode"] = _measured(lambda: decode(logits, store, examples))
+    return len(store), stages
+
+
+def measure_context(times: int, folder: str) -> tuple[int, Stages]:
+    """Measure building and reading at one length of the contexts.
+
+    Args:
+        times: Length in units of 512 tokens.
+        folder: The model that reads.
+
+    Returns:
+        Tokens of a context, and seconds and MiB of each stage.
+    """
+    import torch
+
+    from albertqa.decode.predict import run_windows
+    from albertqa.model.load import load_model
+
+    material = real_questions()
+    examples = long_examples(material, times * _UNIT_TOKENS, _LONG_QUESTIONS)
+    model = load_model(folder, device=torch.device("cpu"))
+    warm = windows_in_memory(material.examples[:1], material.tokenizer)
+    run_windows(model, warm)
+    stages: Stages = {}
+    _, stages["build"] = _measured(lambda: windows_in_memory(examples, material.tokenizer))
+    one = windows_in_memory(examples[:1], material.tokenizer)
+    _, stages["read"] = _measured(lambda: run_windows(model, one))
+    return times * _UNIT_TOKENS, stages
+
+
+def long_examples(material: Material, num_tokens: int, count: int) -> list[Example]:
+    """Make questions on contexts of so many tokens, each of other real paragraphs.
+
+    Args:
+        material: Where questions and paragraphs come from.
+        num_tokens: Tokens of a context.
+        count: How many questions.
+
+    Returns:
+        Questions without a gold.
+    """
+    contexts = list(dict.fromkeys(example.context for example in material.examples))
+    found = []
+    for number in range(count):
+        text, offsets = "", []
+        for at in itertools.count(number):
+            text += contexts[at % len(contexts)] + " "
+            offsets = material.tokenizer.encode_batch([text])[0].offsets
+            if len(offsets) >= num_tokens:
+                break
+        question = material.examples[number % len(material.examples)].question
+        found.append(Example(f"long-{number}", question, text[: offsets[num_tokens - 1][1]]))
+    return found
+
+
+def _save_model(shape: str, folder: str) -> None:
+    from models import save_random
+
+    save_random(shape, folder, vocab_size=real_questions(1).tokenizer.vocab_size)
+
+
+def _measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    reset_peak()
+    before = resident_bytes()
+    begun = time.perf_counter()
+    found = work()
+    seconds = time.perf_counter() - begun
+    return found, {"seconds": seconds, "mib": (peak_bytes() - before) / _MIB}
+
+
+def _summary(axis: str, rounds: list[list[tuple[int, Stages]]]) -> dict[str, Any]:
+    """Lay the rounds out by stage: what was measured at each size, and the exponents."""
+    sizes = [size for size, _ in rounds[0]]
+    summary = {}
+    for stage in rounds[0][0][1]:
+        costs = {name: [[stages[stage][name] for _, stages in one] for one in rounds] for name in ("seconds", "mib")}
+        summary[stage] = {
+            "points": [
+                {axis: size, **{name: spread([one[at] for one in cost]) for name, cost in costs.items()}}
+                for at, size in enumerate(sizes)
+            ],
+            **{f"{name}_exponent": _exponents(sizes, cost, _LEAST[name]) for name, cost in costs.items()},
+        }
+    return summary
+
+
+def _exponents(sizes: list[int], rounds: list[list[float]], least: float) -> dict[str, float] | None:
+    """Fit log(cost) over log(size) round by round; None where some cost is too small to tell."""
+    if len(sizes) < 2 or min(min(one) for one in rounds) < least:
+        return None
+    return spread([float(np.polyfit(np.log(sizes), np.log(one), 1)[0]) for one in rounds])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""What was asked, what was measured: the newest results as one table, in benchmarks/README.md and on the terminal.
+
+    python benchmarks/table.py
+
+Every figure is read from a file in ``benchmarks/results``, and the table names the file. Where there is none, it says
+so. The figures of the documents (``docs/figures``) are drawn from the same files.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from birth import RESULTS
+
+README = Path(__file__).resolve().parent / "README.md"
+FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+BEGIN, END = "<!-- written by table.py -->", "<!-- end of what table.py writes -->"
+
+NO_BF16, NO_GPU = "no bf16 in hardware", "no GPU"
+
+Result: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with what is asked of its answer.
+
+    Attributes:
+        what: The question.
+        names: Results that may answer it, the preferred one first.
+        figure: Takes the answer out of a result: a number or a spread; None where the result does not have it.
+        at_least: What it must reach, or None.
+        aim: What it should reach, or None.
+        unit: Written behind numbers.
+        lower_is_better: Whether it must stay below.
+        needs: What a machine must have to answer it.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    figure: Callable[[Result], Any]
+    at_least: float | None = None
+    aim: float | None = None
+    unit: str = ""
+    lower_is_better: bool = False
+    needs: str | None = None
+
+
+def _at(*path: str) -> Callable[[Result], Any]:
+    """Give what lies at a path of keys, or None."""
+
+    def figure(result: Result) -> Any:
+        found: Any = result
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+    return figure
+
+
+def _where(holds: Callable[[Result], bool], figure: Callable[[Result], Any]) -> Callable[[Result], Any]:
+    return lambda result: figure(result) if holds(result) else None
+
+
+def _is_bf16(result: Result) -> bool:
+    return "bfloat16" in (result.get("precision_of_B_and_ours") or result.get("precision_of_ours") or "")
+
+
+def _against_b(result: Result) -> Any:
+    return _at("ratios", "ours / B" if _is_bf16(result) else "ours_fp32 / B")(result)
+
+
+_TRAINING = ("train-throughput", "train-throughput-cuda")
+_EVALUATION = ("evaluate", "evaluate-cuda")
+_LEARNING = ("learning", "learning-cuda")
+
+ROWS = (
+    Row(
+        "Training in bf16, times `run_qa`'s defaults (A)",
+        _TRAINING,
+        _at("ratios", "ours / A"),
+        at_least=6.5,
+        aim=8.5,
+        unit=" times",
+        needs=NO_BF16,
+    ),
+    Row(
+        "Training in fp32, times A: what leaving out the padding gives",
+        _TRAINING,
+        _at("ratios", "ours_fp32 / A"),
+        at_least=2.0,
+        aim=2.5,
+        unit=" times",
+    ),
+    Row(
+        "Training in the machine's best precision, times `run_qa`'s best flags (B)",
+        _TRAINING,
+        _against_b,
+        at_least=1.1,
+        aim=1.3,
+        unit=" times",
+    ),
+    Row(
+        "Training in bf16, share of the matrix products' peak",
+        _TRAINING,
+        _where(_is_bf16, _at("share_of_gemm_peak")),
+        at_least=0.65,
+        aim=0.80,
+        needs=NO_BF16,
+    ),
+    Row(
+        "Training in fp32, share of the matrix products' peak",
+        _TRAINING,
+        _where(lambda result: not _is_bf16(result), _at("share_of_gemm_peak")),
+    ),
+    Row(
+        "Evaluation in bf16, times a padded fp32 forward",
+        _EVALUATION,
+        _at("ratios", "ours / Transformers"),
+        at_least=5,
+        aim=7,
+        unit=" times",
+        needs=NO_BF16,
+    ),
+    Row(
+        "Evaluation in fp32, times a padded fp32 forward",
+        _EVALUATION,
+        _at("ratios", "ours_fp32 / Transformers"),
+        unit=" times",
+    ),
+    Row(
+        "Three epochs of 88,641 windows on an H100",
+        ("epochs-cuda",),
+        _where(lambda result: "H100" in result["device_name"], _at("seconds")),
+        at_least=125,
+        aim=80,
+        unit=" s",
+        lower_is_better=True,
+        needs=NO_GPU,
+    ),
+    Row(
+        "Windows built a second on 2 cores",
+        ("windows",),
+        _where(lambda result: bool(result["cores_used"] == 2), _at("windows_per_second")),
+        at_least=2500,
+    ),
+    Row(
+        "10,808 windows of logits to n-best answers on one core",
+        ("decode",),
+        _where(lambda result: bool(result["num_windows"] == 10_808), _at("seconds", "v1.1")),
+        at_least=2,
+        unit=" s",
+        lower_is_better=True,
+    ),
+    Row(
+        "Largest relative difference of 300 steps' losses from a plain loop's, fp32",
+        _LEARNING,
+        _where(lambda result: bool(result["n"] >= 300), _at("fp32", "largest_relative_difference")),
+        at_least=1e-4,
+        lower_is_better=True,
+    ),
+    Row(
+        "f1 after training in bf16 less f1 after training in fp32, means over seeds",
+        _LEARNING,
+        _at("bf16", "difference_of_means"),
+        needs=NO_BF16,
+    ),
+)
+
+
+def read_results(folder: Path) -> dict[str, list[tuple[Path, Result]]]:
+    """Read every result.
+
+    Args:
+        folder: Where they are.
+
+    Returns:
+        File and content by the result's name, newest first.
+    """
+    found: dict[str, list[tuple[Path, Result]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(result["name"], []).append((path, result))
+    return {name: sorted(results, key=lambda one: one[1]["date"], reverse=True) for name, results in found.items()}
+
+
+def report(results: dict[str, list[tuple[Path, Result]]], readme: Path) -> str:
+    """Write all tables.
+
+    Args:
+        results: See `read_results`.
+        readme: The file they are for; links are relative to it.
+
+    Returns:
+        Markdown.
+    """
+
+    def link(path: Path) -> str:
+        return f"[{path.stem}]({os.path.relpath(path, readme.parent)})"
+
+    cells = [["what", "asked", "aim", "measured (least to most)", "n", "", "machine", "file"]]
+    cells += [_cells(row, results, link) for row in ROWS]
+    parts = [_markdown(cells)]
+    for name, title, table in (
+        ("memory", "Peak memory of a training step, MiB", _memory),
+        ("scaling", "Growth: 1 is in proportion, below 1 a fixed cost that more data spread", _scaling),
+    ):
+        for one in (name, f"{name}-cuda"):
+            for path, result in results.get(one, [])[:1]:
+                note = f"{_machine(result)}, n {result['n']}, {result['windows']}: {link(path)}"
+                parts.append(f"### {title}\n\n{note}\n\n{_markdown(table(result))}")
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callable[[Path], str]) -> list[str]:
+    asked = [_number(value, row.unit) for value in (row.at_least, row.aim)]
+    if row.lower_is_better:
+        asked = [f"≤ {value}" if value else "" for value in asked]
+    for name in row.names:
+        for path, result in results.get(name, []):
+            figure = row.figure(result)
+            if figure is None:
+                continue
+            spread = figure if isinstance(figure, dict) else {"median": figure}
+            text = _number(spread["median"], row.unit)
+            if "min" in spread:
+                text += f" ({_number(spread['min'], '')} to {_number(spread['max'], '')})"
+            return [
+                row.what,
+                *asked,
+                text,
+                f"{result['n']}",
+                _verdict(row, spread["median"]),
+                _machine(result),
+                link(path),
+            ]
+    missing = f"not measured here: {row.needs}" if row.needs else "not measured yet"
+    return [row.what, *asked, missing, "", "", "", ""]
+
+
+def _verdict(row: Row, value: float) -> str:
+    def reaches(limit: float | None) -> bool:
+        return limit is not None and (value <= limit if row.lower_is_better else value >= limit)
+
+    if row.at_least is None:
+        return ""
+    return "aim reached" if reaches(row.aim) else "reached" if reaches(row.at_least) else "**missed**"
+
+
+def _machine(result: Result) -> str:
+    if result.get("device") == "cuda":
+        return str(result["device_name"])
+    machine = result["machine"]
+    return f"{machine['processor']['name']}, {machine.get('usable_cores', machine['cores'])} cores"
+
+
+def _memory(result: Result) -> list[list[str]]:
+    cells = [["shape", "windows", "real tokens", "Transformers, padded", "ours", "ours, recomputing"]]
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for cell in result["cells"]:
+        found.setdefault((cell["shape"], cell["batch"]), {"tokens": cell["real_tokens"]})[cell["way"]] = cell[
+            "peak_mib"
+        ]
+    for (shape, batch), ways in found.items():
+        peaks = [
+            "not tried" if way not in ways else "does not fit" if ways[way] is None else f"{ways[way]:,.0f}"
+            for way in ("padded", "ours", "ours_recomputed")
+        ]
+        cells.append([f"albert-{shape}", str(batch), f"{ways['tokens']:,}", *peaks])
+    return cells
+
+
+def _scaling(result: Result) -> list[list[str]]:
+    cells = [["what", "from", "to", "seconds at most", "MiB at most", "exponent of time", "exponent of memory"]]
+    for against, axis in (("against_windows", "windows"), ("against_context_tokens", "context_tokens")):
+        for stage, found in result[against].items():
+            points = found["points"]
+            sizes = [f"{points[at][axis]:,} {axis.replace('_', ' ')}" for at in (0, -1)]
+            most = [_number(points[-1][name]["median"], "") for name in ("seconds", "mib")]
+            exponents = [_exponent(found[f"{name}_exponent"]) for name in ("seconds", "mib")]
+            cells.append([stage, *sizes, *most, *exponents])
+    return cells
+
+
+def _exponent(spread: dict[str, float] | None) -> str:
+    return (
+        "too small to tell"
+        if spread is None
+        else f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"
+    )
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return text + unit
+
+
+def _markdown(cells: list[list[str]]) -> str:
+    rows = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def replace_between_markers(text: str, tables: str) -> str:
+    """Put tables where a document has its markers.
+
+    Args:
+        text: The document.
+        tables: What shall stand between them.
+
+    Returns:
+        The document.
+
+    Raises:
+        ValueError: The document has no markers.
+    """
+    before, found, rest = text.partition(BEGIN)
+    _, also, after = rest.partition(END)
+    if not (found and also):
+        raise ValueError(f"the document lacks '{BEGIN}' or '{END}'")
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables, write them into the document, draw the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="benchmarks/results")
+    options = parser.parse_args(arguments)
+    results = read_results(options.results)
+    # Results elsewhere are somebody's trial: their tables and figures go beside them, not into the documents.
+    trial = options.results.resolve() != RESULTS
+    readme, figures = (options.results / "README.md", options.results / "figures") if trial else (README, FIGURES)
+    tables = report(results, readme)
+    print(tables)
+    text = f"{BEGIN}\n{END}\n" if trial else readme.read_text(encoding="utf-8")
+    readme.write_text(replace_between_markers(text, tables), encoding="utf-8")
+    from figures import draw_figures
+
+    newest = {name: found[0][1] for name, found in results.items()}
+    for path in draw_figures(newest, figures):
+        print(f"drew {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,409 @@
+"""The benchmarks run, on tiny sizes; what they measure is written down whole; the table says what the results say."""
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from albertqa.data.example import Example
+from albertqa.data.read import load_examples
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+# At the end: some scripts have the name of a folder of tests.
+sys.path.append(str(BENCHMARKS))
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
+MEASURING = ("windows", "decode", "evaluate", "memory", "learning", "scaling", "train_throughput", "epochs")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _starter_set_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ALBERTQA_DATA", str(tmp_path / "none"))
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """Read the one result in a folder, with a whole birth certificate."""
+    (path,) = folder.glob("*.json")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert path.name.startswith(f"{result['name']}-")
+    assert path.stem.endswith(result["commit"])
+    for key in ("date", "command", "machine", "versions", "n", "uncommitted_changes"):
+        assert key in result
+    return result
+
+
+def is_spread(value: dict[str, float]) -> bool:
+    return 0 < value["min"] <= value["median"] <= value["max"]
+
+
+# -- the scripts, on tiny sizes
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_help_says_what_is_asked_and_how(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    doc = ast.get_docstring(ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    assert "?" in doc.split("\n\n")[0]
+    assert f"python benchmarks/{name}.py" in doc
+    with pytest.raises(SystemExit) as ended:
+        load(name).main(["--help"])
+    assert ended.value.code == 0
+    assert "--output FOLDER" in capsys.readouterr().out
+
+
+def test_windows_are_built_cold_and_opened(tmp_path: Path) -> None:
+    load("windows").main(["--rounds", "2", "--questions", "20", "--cores", "1", "--output", str(tmp_path)])
+    result = written(tmp_path)
+    assert (result["questions"], result["cores_used"], result["n"]) == (20, 1, 2)
+    assert result["num_windows"] >= 20
+    assert is_spread(result["windows_per_second"])
+    assert is_spread(result["seconds_to_open"])
+
+
+def test_decoding_is_timed_and_compared_with_plain_loops(tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    load("decode").main(["--rounds", "1", "--questions", "20", "--sample", "6", "--output", str(tmp_path)])
+    assert os.sched_getaffinity(0) == cores
+    result = written(tmp_path)
+    assert result["equal_to_plain_loops"] == {"questions": 6, "versions": ["v1.1", "v2.0"]}
+    assert result["cores_used"] == 1
+    assert all(is_spread(one) for one in result["seconds"].values())
+
+
+def test_a_decoder_that_answers_otherwise_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("decode")
+    right = module.decode
+    monkeypatch.setattr(module, "decode", lambda *args, **named: right(*args, **{**named, "max_answer_length": 1}))
+    with pytest.raises(SystemExit, match=r"plain loops give another answer on v1\.1; nothing written"):
+        module.main(["--rounds", "1", "--questions", "6", "--sample", "6", "--output", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluation_is_measured_against_transformers(tmp_path: Path) -> None:
+    arguments = ["--rounds", "1", "--questions", "3", "--shape", "tiny", "--device", "cpu"]
+    load("evaluate").main([*arguments, "--output", str(tmp_path)])
+    result = written(tmp_path)
+    assert is_spread(result["ratios"]["ours_fp32 / Transformers"])
+    assert {"Transformers", "ours_fp32"} <= result["windows_per_second"].keys()
+
+
+def test_a_forward_that_computes_otherwise_is_not_measured() -> None:
+    import torch
+
+    store = SimpleNamespace(lengths=np.array([2, 1], dtype=np.int32))
+    rows = [torch.tensor([1.0, 2.0, 9.0]), torch.tensor([3.0, 9.0, 9.0])]
+    module = load("evaluate")
+    module._require_equal(np.array([1, 2, 3], dtype=np.float32), rows, store)
+    with pytest.raises(SystemExit, match=r"logits differ by 1, expected at most 0\.001; nothing written"):
+        module._require_equal(np.array([1, 2, 4], dtype=np.float32), rows, store)
+
+
+def test_training_is_measured_against_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("train_throughput")
+    monkeypatch.setattr(module, "_GEMM_SIZES", {"cpu": (64,)})
+    arguments = ["--rounds", "2", "--questions", "12", "--batch", "2", "--shape", "tiny", "--device", "cpu"]
+    module.main([*arguments, "--output", str(tmp_path)])
+    result = written(tmp_path)
+    best = "ours" if "bfloat16" in result["precision_of_B_and_ours"] else "ours_fp32"
+    assert result["ratios"].keys() == {f"{best} / A", f"{best} / B", "ours_fp32 / A"}
+    assert all(is_spread(one) for one in [*result["ratios"].values(), *result["real_tokens_per_second"].values()])
+    assert result["share_of_gemm_peak"]["median"] > 0
+
+
+def test_both_loops_are_compared_on_the_same_windows(tmp_path: Path) -> None:
+    load("learning").main(["--steps", "3", "--device", "cpu", "--seeds", "1", "--output", str(tmp_path)])
+    fp32 = written(tmp_path)["fp32"]
+    assert len(fp32["losses"]["ours"]) == len(fp32["losses"]["plain"]) == 3
+    assert 0 < fp32["largest_relative_difference"] < 1e-5
+
+
+def test_three_epochs_are_refused_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("epochs").main(["--device", "cpu", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        "epochs.py: device is 'cpu'. Three epochs are run whole, on a CUDA device only; on a CPU they take days\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_measured_in_processes_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "memory.py", "--shapes", "tiny", "--batches", "32", "--device", "cpu"]
+    subprocess.run([*command, "--questions", "30", "--output", tmp_path], check=True, stdout=subprocess.PIPE)
+    cells = {(cell["way"], cell["batch"]): cell["peak_mib"] for cell in written(tmp_path)["cells"]}
+    assert cells.keys() == {("ours", 32), ("ours_recomputed", 32), ("padded", 32)}
+    assert cells["padded", 32] > cells["ours", 32] > 0
+    assert cells["ours_recomputed", 32] > 0
+
+
+def test_a_further_window_costs_the_slope_of_the_cells() -> None:
+    slope = load("memory")._slope
+    cells = [{"batch": batch, "peak_mib": 100 + 7.5 * batch} for batch in (1, 2, 8)]
+    assert slope([*cells, {"batch": 16, "peak_mib": None}]) == 7.5
+    assert slope(cells[:1]) is None
+
+
+def test_growth_is_measured_in_processes_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "scaling.py", "--sizes", "20", "60", "--contexts", "1", "2"]
+    command += ["--rounds", "1", "--shape", "tiny", "--output", tmp_path]
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    result = written(tmp_path)
+    assert result["against_windows"].keys() == {"build", "open", "pack", "decode"}
+    assert result["against_context_tokens"].keys() == {"build", "read"}
+    for stage in result["against_windows"].values():
+        small, large = stage["points"]
+        assert 20 <= small["windows"] < large["windows"]
+        assert is_spread(large["seconds"])
+
+
+# -- what they measure on
+
+
+@cache
+def twelve_questions() -> list[Example]:
+    return load_examples("starter:train", limit=12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 60))
+def test_copies_are_other_questions_with_answers_in_their_place(count: int) -> None:
+    examples = twelve_questions()
+    found = load("material").copies(examples, count)
+    assert len({example.id for example in found}) == len(found) == count
+    assert found[:12] == examples[:count]
+    for at, example in enumerate(found):
+        gold = example.golds[0]
+        assert example.context[gold.answer_start : gold.answer_end] == gold.text
+        assert (example.context == examples[at % 12].context) == (at < 12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 384), min_size=1, max_size=200), st.integers(1, 32))
+def test_every_batch_has_the_same_mix_of_lengths(lengths: list[int], count: int) -> None:
+    chosen = load("material").same_mix(np.array(lengths, dtype=np.int32), count)
+    picked = [lengths[at] for at in chosen]
+    assert len(picked) == count
+    assert picked == sorted(picked)
+    middle = sorted(lengths)[len(lengths) // 2]
+    assert picked[0] <= middle <= picked[-1]
+
+
+def test_drawn_logits_point_at_the_golds() -> None:
+    material = load("material").real_questions(20)
+    store = material.windows()
+    logits = load("material").drawn_logits(store)
+    labels, first = store.columns["start_position"], logits.first_token
+    at_gold = logits.start[first[:-1] + labels]
+    assert len(logits.start) == len(logits.end) == first[-1] == store.lengths.sum()
+    assert np.mean(at_gold) > np.mean(logits.start) + 5
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_of_a_power_is_the_power(power: float) -> None:
+    sizes = [10, 100, 1000]
+    rounds = [[scale * size**power for size in sizes] for scale in (1.0, 7.0)]
+    found = load("scaling")._exponents(sizes, rounds, 1.0)
+    assert found == {name: pytest.approx(power) for name in ("median", "min", "max")}
+
+
+def test_what_is_too_small_to_tell_has_no_exponent() -> None:
+    assert load("scaling")._exponents([1, 2], [[0.9, 5.0]], 1.0) is None
+    assert load("scaling")._exponents([1], [[1.0]], 1.0) is None
+
+
+# -- the table
+
+
+def result(name: str, date: str, **content: Any) -> dict[str, Any]:
+    machine = {"processor": {"name": "Some Processor"}, "cores": 2}
+    return {
+        "name": name,
+        "date": date,
+        "commit": "0123456789",
+        "n": 5,
+        "machine": machine,
+        "windows": "some",
+        **content,
+    }
+
+
+def write(folder: Path, *results: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    for one in results:
+        (folder / f"{one['name']}-{one['date']}-{one['commit']}.json").write_text(json.dumps(one))
+
+
+def row(tables: str, start: str) -> list[str]:
+    (line,) = [line for line in tables.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_without_results_every_row_says_so(tmp_path: Path) -> None:
+    table = load("table")
+    tables = table.report({}, tmp_path / "README.md")
+    assert row(tables, "Training in bf16, times")[3] == "not measured here: no bf16 in hardware"
+    assert row(tables, "Three epochs")[3] == "not measured here: no GPU"
+    assert row(tables, "Windows built")[3] == "not measured yet"
+    assert len(tables.splitlines()) == 2 + len(table.ROWS)
+
+
+def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
+    spread = {"median": 2600.0, "min": 2400.0, "max": 2700.0}
+    write(
+        tmp_path,
+        result("windows", "20260102", cores_used=2, windows_per_second=spread),
+        result("windows", "20260101", cores_used=2, windows_per_second={**spread, "median": 1.0}),
+        # Newer, but not on two cores.
+        result("windows", "20260103", cores_used=1, windows_per_second={**spread, "median": 9.0}),
+    )
+    table = load("table")
+    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md"), "Windows built")
+    assert cells[1:6] == ["2,500", "", "2,600 (2,400 to 2,700)", "5", "reached"]
+    assert cells[6:] == ["Some Processor, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(79.0, "aim reached"), (80.5, "reached"), (126.0, "**missed**")])
+def test_the_verdict_is_on_what_was_asked(seconds: float, verdict: str, tmp_path: Path) -> None:
+    write(tmp_path, result("epochs-cuda", "2026", device="cuda", device_name="NVIDIA H100 80GB HBM3", seconds=seconds))
+    table = load("table")
+    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md"), "Three epochs")
+    assert cells[1:3] == ["≤ 125 s", "≤ 80 s"]
+    assert cells[5:7] == [verdict, "NVIDIA H100 80GB HBM3"]
+
+
+def test_bf16_and_fp32_do_not_take_each_others_place(tmp_path: Path) -> None:
+    table = load("table")
+    ratios = {"ours_fp32 / A": 2.4, "ours_fp32 / B": 1.07}
+    write(
+        tmp_path,
+        result("train-throughput", "1", precision_of_B_and_ours="torch.float32", ratios=ratios, share_of_gemm_peak=0.6),
+    )
+    tables = table.report(table.read_results(tmp_path), tmp_path / "README.md")
+    assert row(tables, "Training in bf16, share")[3] == "not measured here: no bf16 in hardware"
+    assert row(tables, "Training in fp32, share")[3] == "0.6"
+    assert row(tables, "Training in the machine's best")[3] == "1.07 times"
+
+
+def test_only_what_lies_between_the_markers_is_replaced() -> None:
+    table = load("table")
+    text = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+    once = table.replace_between_markers(text, "new")
+    assert once == f"before\n{table.BEGIN}\n\nnew\n\n{table.END}\nafter\n"
+    assert table.replace_between_markers(once, "new") == once
+    with pytest.raises(ValueError, match="the document lacks"):
+        table.replace_between_markers("nothing", "new")
+
+
+def test_the_documents_table_is_what_the_results_say() -> None:
+    table = load("table")
+    text = table.README.read_text(encoding="utf-8")
+    tables = table.report(table.read_results(table.RESULTS), table.README)
+    assert table.replace_between_markers(text, tables) == text, "run: python benchmarks/table.py"
+
+
+def test_the_document_lists_every_script_that_measures() -> None:
+    text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert [name for name in MEASURING if f"| `{name}.py` |" not in text] == []
+    assert set(load("bench").SCRIPTS) == set(MEASURING) <= set(SCRIPTS)
+
+
+SPREAD = {"median": 2.0, "min": 1.0, "max": 3.0}
+FULL = (
+    result(
+        "train-throughput",
+        "2026-01-01",
+        real_tokens_per_second={"A": SPREAD, "B": SPREAD, "ours_fp32": SPREAD},
+        ratios={"ours_fp32 / A": SPREAD},
+    ),
+    result(
+        "evaluate",
+        "2026-01-01",
+        windows_per_second={"Transformers": SPREAD, "ours_fp32": SPREAD},
+        ratios={"ours_fp32 / Transformers": SPREAD},
+    ),
+    result(
+        "memory",
+        "2026-01-01",
+        cells=[
+            {"shape": "base", "way": way, "batch": batch, "real_tokens": 180 * batch, "peak_mib": peak}
+            for way, peak in (("ours", 10.0), ("ours_recomputed", 5.0), ("padded", None))
+            for batch in (1, 2)
+        ],
+    ),
+    result(
+        "scaling",
+        "2026-01-01",
+        **{
+            against: {
+                "build": {
+                    "points": [{axis: size, "seconds": SPREAD, "mib": {**SPREAD, "min": 0.0}} for size in (10, 100)],
+                    "seconds_exponent": SPREAD,
+                    "mib_exponent": None,
+                }
+            }
+            for against, axis in (("against_windows", "windows"), ("against_context_tokens", "context_tokens"))
+        },
+    ),
+)
+
+
+def test_tables_and_figures_of_a_trial_stay_beside_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, *FULL)
+    document = (BENCHMARKS / "README.md").read_bytes()
+    table = load("table")
+    table.main(["--results", str(tmp_path)])
+    assert (BENCHMARKS / "README.md").read_bytes() == document
+    tables = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| albert-base | 2 | 360 | does not fit | 10 | 5 |" in tables
+    assert "| build | 10 windows | 100 windows | 2 | 2 | 2.00 (1.00 to 3.00) | too small to tell |" in tables
+    assert tables.strip().removeprefix(table.BEGIN).removesuffix(table.END).strip() in capsys.readouterr().out
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {f"{name}-{kind}.svg" for name in ("throughput", "memory", "scaling") for kind in ("light", "dark")}
+
+
+def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:
+    figures = load("figures")
+    newest = {one["name"]: one for one in FULL}
+    once, again = (figures.draw_figures(newest, tmp_path / name) for name in ("once", "again"))
+    assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
+    assert len(once) == 6
+
+
+# -- all of them
+
+
+@pytest.mark.parametrize(("codes", "expected"), [({}, 0), ({"epochs": 2}, 0), ({"decode": 2}, 1), ({"table": 1}, 1)])
+def test_one_command_runs_everything_and_tells_what_failed(
+    codes: dict[str, int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = load("bench")
+    ran = []
+
+    def run(command: list[Any], *, check: bool) -> SimpleNamespace:
+        assert not check
+        name = Path(command[1]).stem
+        ran.append((name, Path(command[3])))
+        return SimpleNamespace(returncode=codes.get(name, 0))
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    assert bench.main(["--output", str(tmp_path)]) == expected
+    assert ran == [(name, tmp_path) for name in (*bench.SCRIPTS, "table")]
