@@ -188,12 +188,21 @@ def read_results(folder: Path) -> dict[str, list[tuple[Path, Result]]]:
     return {name: sorted(results, key=lambda one: one[1]["date"], reverse=True) for name, results in found.items()}
 
 
-def report(results: dict[str, list[tuple[Path, Result]]], readme: Path) -> str:
-    """Write all tables.
+# What figures.py draws, from which results, and what somebody hears who does not see it.
+_PICTURES = (
+    ("throughput", ("train-throughput", "evaluate"), "Training and evaluation rates against Transformers"),
+    ("memory", ("memory",), "Peak memory of a training step against its windows"),
+    ("scaling", ("scaling",), "Time and memory against windows and context tokens"),
+)
+
+
+def report(results: dict[str, list[tuple[Path, Result]]], readme: Path, figures: Path) -> str:
+    """Write all tables, and show the figures that are drawn from the same results.
 
     Args:
         results: See `read_results`.
         readme: The file they are for; links are relative to it.
+        figures: Where the figures are.
 
     Returns:
         Markdown.
@@ -213,6 +222,14 @@ def report(results: dict[str, list[tuple[Path, Result]]], readme: Path) -> str:
             for path, result in results.get(one, [])[:1]:
                 note = f"{_machine(result)}, n {result['n']}, {result['windows']}: {link(path)}"
                 parts.append(f"### {title}\n\n{note}\n\n{_markdown(table(result))}")
+    folder = os.path.relpath(figures, readme.parent)
+    parts += [
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/{name}{suffix}-dark.svg">'
+        f'<img alt="{alt}" src="{folder}/{name}{suffix}-light.svg"></picture>'
+        for suffix in ("", "-cuda")
+        for name, sources, alt in _PICTURES
+        if any(source + suffix in results for source in sources)
+    ]
     return "\n\n".join(parts)
 
 
@@ -275,7 +292,9 @@ def _memory(result: Result) -> list[list[str]]:
 
 
 def _scaling(result: Result) -> list[list[str]]:
-    cells = [["what", "from", "to", "seconds at most", "MiB at most", "exponent of time", "exponent of memory"]]
+    cells = [
+        ["what", "from", "to", "seconds at the larger size", "MiB there", "exponent of time", "exponent of memory"]
+    ]
     for against, axis in (("against_windows", "windows"), ("against_context_tokens", "context_tokens")):
         for stage, found in result[against].items():
             points = found["points"]
@@ -335,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Results elsewhere are somebody's trial: their tables and figures go beside them, not into the documents.
     trial = options.results.resolve() != RESULTS
     readme, figures = (options.results / "README.md", options.results / "figures") if trial else (README, FIGURES)
-    tables = report(results, readme)
+    tables = report(results, readme, figures)
     print(tables)
     text = f"{BEGIN}\n{END}\n" if trial else readme.read_text(encoding="utf-8")
     readme.write_text(replace_between_markers(text, tables), encoding="utf-8")

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -257,7 +258,7 @@ def row(tables: str, start: str) -> list[str]:
 
 def test_without_results_every_row_says_so(tmp_path: Path) -> None:
     table = load("table")
-    tables = table.report({}, tmp_path / "README.md")
+    tables = table.report({}, tmp_path / "README.md", tmp_path)
     assert row(tables, "Training in bf16, times")[3] == "not measured here: no bf16 in hardware"
     assert row(tables, "Three epochs")[3] == "not measured here: no GPU"
     assert row(tables, "Windows built")[3] == "not measured yet"
@@ -274,7 +275,7 @@ def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
         result("windows", "20260103", cores_used=1, windows_per_second={**spread, "median": 9.0}),
     )
     table = load("table")
-    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md"), "Windows built")
+    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md", tmp_path), "Windows built")
     assert cells[1:6] == ["2,500", "", "2,600 (2,400 to 2,700)", "5", "reached"]
     assert cells[6:] == ["Some Processor, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
 
@@ -283,7 +284,7 @@ def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
 def test_the_verdict_is_on_what_was_asked(seconds: float, verdict: str, tmp_path: Path) -> None:
     write(tmp_path, result("epochs-cuda", "2026", device="cuda", device_name="NVIDIA H100 80GB HBM3", seconds=seconds))
     table = load("table")
-    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md"), "Three epochs")
+    cells = row(table.report(table.read_results(tmp_path), tmp_path / "README.md", tmp_path), "Three epochs")
     assert cells[1:3] == ["≤ 125 s", "≤ 80 s"]
     assert cells[5:7] == [verdict, "NVIDIA H100 80GB HBM3"]
 
@@ -295,7 +296,7 @@ def test_bf16_and_fp32_do_not_take_each_others_place(tmp_path: Path) -> None:
         tmp_path,
         result("train-throughput", "1", precision_of_B_and_ours="torch.float32", ratios=ratios, share_of_gemm_peak=0.6),
     )
-    tables = table.report(table.read_results(tmp_path), tmp_path / "README.md")
+    tables = table.report(table.read_results(tmp_path), tmp_path / "README.md", tmp_path)
     assert row(tables, "Training in bf16, share")[3] == "not measured here: no bf16 in hardware"
     assert row(tables, "Training in fp32, share")[3] == "0.6"
     assert row(tables, "Training in the machine's best")[3] == "1.07 times"
@@ -314,7 +315,7 @@ def test_only_what_lies_between_the_markers_is_replaced() -> None:
 def test_the_documents_table_is_what_the_results_say() -> None:
     table = load("table")
     text = table.README.read_text(encoding="utf-8")
-    tables = table.report(table.read_results(table.RESULTS), table.README)
+    tables = table.report(table.read_results(table.RESULTS), table.README, table.FIGURES)
     assert table.replace_between_markers(text, tables) == text, "run: python benchmarks/table.py"
 
 
@@ -377,6 +378,7 @@ def test_tables_and_figures_of_a_trial_stay_beside_its_results(
     assert "| build | 10 windows | 100 windows | 2 | 2 | 2.00 (1.00 to 3.00) | too small to tell |" in tables
     assert tables.strip().removeprefix(table.BEGIN).removesuffix(table.END).strip() in capsys.readouterr().out
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert set(re.findall(r'"figures/(\S+?)"', tables)) == drawn
     assert drawn == {f"{name}-{kind}.svg" for name in ("throughput", "memory", "scaling") for kind in ("light", "dark")}
 
 
