@@ -139,14 +139,18 @@ def long_examples(material: Material, num_tokens: int, count: int) -> list[Examp
         Questions without a gold.
     """
     contexts = list(dict.fromkeys(example.context for example in material.examples))
+    tokens = [len(encoding.ids) for encoding in material.tokenizer.encode_batch(contexts)]
     found = []
     for number in range(count):
-        text, offsets = "", []
+        paragraphs, total = [], 0
+        # A little more than enough: where paragraphs meet, tokens might.
         for at in itertools.count(number):
-            text += contexts[at % len(contexts)] + " "
-            offsets = material.tokenizer.encode_batch([text])[0].offsets
-            if len(offsets) >= num_tokens:
+            paragraphs.append(contexts[at % len(contexts)])
+            total += tokens[at % len(contexts)]
+            if total >= num_tokens + len(paragraphs):
                 break
+        text = " ".join(paragraphs)
+        offsets = material.tokenizer.encode_batch([text])[0].offsets
         question = material.examples[number % len(material.examples)].question
         found.append(Example(f"long-{number}", question, text[: offsets[num_tokens - 1][1]]))
     return found

@@ -216,6 +216,14 @@ def test_drawn_logits_point_at_the_golds() -> None:
     assert np.mean(at_gold) > np.mean(logits.start) + 5
 
 
+def test_long_contexts_have_the_tokens_asked_for_and_differ() -> None:
+    material = load("material").real_questions(60)
+    found = load("scaling").long_examples(material, 700, 3)
+    encodings = material.tokenizer.encode_batch([example.context for example in found])
+    assert [len(encoding.ids) for encoding in encodings] == [700, 700, 700]
+    assert len({example.context for example in found}) == 3
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
 def test_the_exponent_of_a_power_is_the_power(power: float) -> None:
     sizes = [10, 100, 1000]
