@@ -133,6 +133,10 @@ class Settings:
     """Measure before training how many windows fit into one forward, and accumulate up to the same step."""
     gradient_checkpointing: bool | None = None
     """Recompute activations in the backward pass: less memory, more time; unset: only where nothing else fits."""
+    torch_compile: Annotated[bool | None, _also("compile")] = None
+    """Compile ALBERT's layer before training; unset: on a CUDA GPU, where 1,000 steps or more are to be done."""
+    cuda_graphs: bool = True
+    """On a CUDA GPU, record a step's kernels once for every shape of it and replay them; less work for the host."""
     num_threads: int | None = None
     """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
 
@@ -279,6 +283,23 @@ def to_toml(settings: Settings) -> str:
         text = dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
         lines += [f"{field.name} = {text}", ""]
     return "\n".join(lines)
+
+
+def to_flags(settings: Settings) -> list[str]:
+    """Write settings as the command line's words; those at their defaults are left out."""
+    words = []
+    for field in dataclasses.fields(settings):
+        value, default = getattr(settings, field.name), field.default
+        if value == default:
+            continue
+        name = field.name.replace("_", "-")
+        if isinstance(default, bool):
+            words += [f"--{name}" if value else f"--no-{name}"]
+        elif isinstance(value, tuple):
+            words += [f"--{name}", *value]
+        else:
+            words += [f"--{name}", str(value)]
+    return words
 
 
 def field_docs() -> dict[str, str]:
