@@ -1,12 +1,14 @@
 """Keep a finished run as a result: its settings, scores, curve and command, with the figure of the curve.
 
-    python benchmarks/offline_result.py RUN
+    ALBERTQA_DATA=DATA python benchmarks/offline_result.py RUN
 
 RUN is the run directory of the training that offline-result.toml describes; another finished run does as well.
 """
 
 import argparse
 import json
+import os
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def main() -> None:
     curve = _means([row for row in rows if "train_loss" in row])
     result = {
         "n": 1,
-        "training_command": " ".join(facts["command"]),
+        "training_command": shlex.join(["albertqa", *facts["command"][1:]]),
         "settings": {
             name: value
             for name, value in vars(settings).items()
@@ -42,8 +44,14 @@ def main() -> None:
         "evaluations": [row for row in rows if "validation_loss" in row],
         "curve": curve,
     }
-    path = write_result("offline-result", result)
+    path = write_result("offline-result", _nameless(result))
     _draw(curve, path.with_suffix(".svg"))
+
+
+def _nameless(result: Any) -> Any:
+    """Write ALBERTQA_DATA where the data folder of this machine stands."""
+    folder = os.environ.get("ALBERTQA_DATA")
+    return json.loads(json.dumps(result).replace(f"{folder.rstrip('/')}/", "$ALBERTQA_DATA/")) if folder else result
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
