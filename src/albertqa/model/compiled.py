@@ -32,8 +32,9 @@ def compile_layer(model: SpanModel, *, backend: str | Callable[..., Any] = "indu
     if not layers:
         return f"{model.model.config.model_type} is not ALBERT"
     for layer in layers:
-        layer.compile(backend=backend)
-        layer._compiled_call_impl = partial(_call_with_any_sizes, layer._compiled_call_impl)
+        # As `layer.compile` does it, but for the sizes.
+        compiled = torch.compile(layer._call_impl, backend=backend)
+        layer._compiled_call_impl = partial(_call_with_any_sizes, compiled)
     try:
         _try(model)
     except (RuntimeError, OSError, SubprocessError) as error:

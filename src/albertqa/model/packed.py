@@ -169,5 +169,5 @@ def _rows(logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Lay packed logits out as (W, longest), with -inf where a window has no token; the tail is left out."""
     num_rows = len(batch.first_token) - 1
     empty = logits.new_full((num_rows * batch.longest,), float("-inf"))
-    rows = empty.index_copy(0, token_slots(batch), logits).unflatten(0, (num_rows, batch.longest))
+    rows: torch.Tensor = empty.index_copy(0, token_slots(batch), logits).unflatten(0, (num_rows, batch.longest))
     return rows[: len(batch.start_positions)]

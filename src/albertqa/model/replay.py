@@ -79,6 +79,11 @@ class CudaGraphs:
         return replay
 
 
+def recorder_for(device: torch.device) -> Callable[[Replay], Replay] | None:
+    """Give what records work on a device, None where nothing does."""
+    return CudaGraphs() if device.type == "cuda" else None
+
+
 class Replayed:
     """Runs micro-batches, by replaying recordings where it can.
 
@@ -134,6 +139,11 @@ class Replayed:
             return self._work(batch.to(self._device), num_windows)
         recording.inputs.copy_(_pinned(batch.flattened(), self._device), non_blocking=True)
         return recording.replay()
+
+    @property
+    def has_recordings(self) -> bool:
+        """Whether there is a recording, and so memory that it holds."""
+        return bool(self._recordings)
 
     def forget(self) -> None:
         """Drop all recordings, as they are of a program that has changed since."""

@@ -167,6 +167,7 @@ def train_steps(
     view_of_epoch: Callable[[int], WindowSource] | None = None,
     average: WeightAverage | None = None,
     may_recompute: bool = True,
+    may_replay: bool = True,
 ) -> TrainState:
     """Train until the plan is done, the run stops early, or somebody stops it.
 
@@ -187,6 +188,7 @@ def train_steps(
         view_of_epoch: How an epoch sees the windows (augmented, say), by its number from 0; None: as they are.
         average: Moving average of the weights, which evaluations see in their place; None: they see the weights.
         may_recompute: Whether activations may be recomputed where the memory does not hold a window otherwise.
+        may_replay: Whether a GPU may replay forward and backward from recordings (see `albertqa.model.replay`).
 
     Returns:
         Where the run stands now.
@@ -203,6 +205,7 @@ def train_steps(
         micro_batch=micro_batch,
         max_grad_norm=max_grad_norm,
         may_recompute=may_recompute,
+        may_replay=may_replay,
         say=watcher.say,
     )
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)

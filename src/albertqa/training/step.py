@@ -21,9 +21,10 @@ from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
 from albertqa.model.recompute import recompute_activations
+from albertqa.model.replay import Replayed, recorder_for
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.objective import Objective
-from albertqa.windows.batches import pack
+from albertqa.windows.batches import PackedBatch, pack
 from albertqa.windows.store import Window
 
 
@@ -69,6 +70,7 @@ class Stepper:
         micro_batch: Windows of one forward and backward, unless the state says that fewer fit.
         max_grad_norm: Clip the gradient to this norm; 0: never.
         may_recompute: Whether activations may be recomputed where nothing else fits.
+        may_replay: Whether a GPU may replay forward and backward from recordings (see `albertqa.model.replay`).
         say: Takes a line for the user.
     """
 
@@ -82,6 +84,7 @@ class Stepper:
         micro_batch: int,
         max_grad_norm: float,
         may_recompute: bool,
+        may_replay: bool,
         say: Callable[[str], None],
     ) -> None:
         self._model, self._optimizer, self._objective = model, optimizer, objective
@@ -92,6 +95,10 @@ class Stepper:
         if state.fp32_since_step is not None:
             model.autocast_dtype = None
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+        # Recomputing puts random states back, which a recording cannot.
+        record = recorder_for(model.device) if may_replay and not state.recompute else None
+        parameters = [one for one in model.model.parameters() if one.requires_grad]
+        self._replayed = Replayed(self._run, parameters, model.device, record=record, say=say) if record else None
 
     def step(self, windows: Sequence[Window], state: TrainState) -> tuple[Step, TrainState]:
         """Do one step, or leave it out.
@@ -156,13 +163,17 @@ class Stepper:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+            had_recordings = self._replayed is not None and self._replayed.has_recordings
+            if self._replayed is not None and had_recordings:
+                self._replayed.give_up(f"step {state.step + 1} ran out of memory")
             # Behind the handler nothing holds the failed pass's tensors any more, but for what went round in circles.
             gc.collect()
             if cuda_rng is not None:
                 torch.cuda.empty_cache()
                 torch.cuda.set_rng_state(cuda_rng, device)
             torch.set_rng_state(cpu_rng)
-            state = self._with_less_memory(windows, state)
+            if not had_recordings:
+                state = self._with_less_memory(windows, state)
 
     def _gradient(self, windows: Sequence[Window], micro_batch: int) -> _Pass:
         self._model.model.train()
@@ -170,14 +181,21 @@ class Stepper:
         losses, loss, tokens = [], torch.zeros((), device=self._model.device), 0
         for first in range(0, len(windows), micro_batch):
             cut = windows[first : first + micro_batch]
-            batch = pack(cut, range(len(cut))).to(self._model.device)
-            each = self._objective(self._model, batch)
-            # The sum over the step's windows divided by their number: the mean, however it is cut into micro-batches.
-            share = each.sum() / len(windows)
-            self._scaler.scale(share).backward()
-            losses.append(each.detach())
-            loss, tokens = loss + share.detach(), tokens + batch.num_tokens
+            batch = pack(cut, range(len(cut)))
+            if self._replayed is not None:
+                each = self._replayed(batch, len(windows))
+            else:
+                each = self._run(batch.to(self._model.device), len(windows))
+            losses.append(each)
+            loss, tokens = loss + each.sum() / len(windows), tokens + batch.num_tokens
         return _Pass(torch.cat(losses), loss, tokens)
+
+    def _run(self, batch: PackedBatch, num_windows: int) -> torch.Tensor:
+        """Run forward and backward of a micro-batch; give every window's loss."""
+        losses = self._objective(self._model, batch)
+        # The sum over the step's windows divided by their number: the mean, however it is cut into micro-batches.
+        self._scaler.scale(losses.sum() / num_windows).backward()
+        return losses.detach()
 
     def _with_less_memory(self, windows: Sequence[Window], state: TrainState) -> TrainState:
         number, tried = state.step + 1, min(self._most(state), len(windows))
@@ -203,6 +221,8 @@ class Stepper:
         if self._model.autocast_dtype is not None:
             self._model.autocast_dtype = None
             self._scaler = torch.amp.GradScaler(self._model.device.type, enabled=False)
+            if self._replayed is not None:
+                self._replayed.forget()
             state = replace(state, fp32_since_step=number + 1)
             further = "; fp32 from here on"
         self._say(
