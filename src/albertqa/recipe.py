@@ -24,6 +24,7 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.read import load_several
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
 from albertqa.health.monitor import HealthMonitor
+from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.model.recompute import recompute_activations
@@ -49,9 +50,13 @@ from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 # What may differ when a run goes on: nothing of these changes a result.
 _FREE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size", "gradient_checkpointing"),
+    *("torch_compile", "cuda_graphs"),
     # Where a run goes on with less memory: sums in another order, and where there is dropout other draws of it.
     "fit",
 }
+
+# Compiling takes about as long as some hundred steps do.
+_STEPS_WORTH_COMPILING = 1000
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,8 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     state = replace(state, recompute=may_recompute and (state.recompute or bool(settings.gradient_checkpointing)))
     if state.recompute:
         recompute_activations(model.model)
+    elif _wants_compiled(settings, device, plan.total_steps - state.step) and (reason := compile_layer(model)):
+        show.say(f"the layer is not compiled, which may be slower: {reason}")
     fit = None
     if settings.fit and state.step < plan.total_steps:
         fit = fit_to_memory(
@@ -239,6 +246,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
                 view_of_epoch=augmenter,
                 average=average,
                 may_recompute=may_recompute,
+                may_replay=settings.cuda_graphs,
             )
         except AlbertQAError as error:
             provenance.write("failed", state, str(error))
@@ -352,6 +360,12 @@ def open_augmenter(
         seed=settings.seed,
         normalize=normalize_answer,
     )
+
+
+def _wants_compiled(settings: Settings, device: torch.device, steps: int) -> bool:
+    if settings.torch_compile is not None:
+        return settings.torch_compile
+    return device.type == "cuda" and steps >= _STEPS_WORTH_COMPILING
 
 
 class _RunWatcher:
