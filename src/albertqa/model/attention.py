@@ -13,7 +13,7 @@ once for all layers.
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch.nn import functional
@@ -149,9 +149,9 @@ def attend_varlen(
     if dropout:
         raise NotImplementedError(f"attention dropout {dropout:g}, where the encoder's config has none")
     # One over the root of the head size is the kernel's own scale; PyTorch 2.10 takes no other.
-    scale = {} if scaling is None or scaling == query.shape[-1] ** -0.5 else {"scale": scaling}
+    scale: dict[str, Any] = {} if scaling is None or scaling == query.shape[-1] ** -0.5 else {"scale": scaling}
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    attended: torch.Tensor = varlen_attn(q, k, v, first_token, first_token, longest, longest, **scale)
+    attended = cast(torch.Tensor, varlen_attn(q, k, v, first_token, first_token, longest, longest, **scale))
     return attended[None]
 
 
@@ -184,9 +184,9 @@ def attend_in_rows(
     def rows(packed: torch.Tensor) -> torch.Tensor:
         tokens = packed[0].transpose(0, 1)
         empty = tokens.new_zeros(num_rows * longest, *tokens.shape[1:])
-        return empty.index_copy(0, slots, tokens).unflatten(0, (num_rows, longest)).transpose(1, 2)
+        return empty.index_copy(0, slots, tokens).view(num_rows, longest, *tokens.shape[1:]).transpose(1, 2)
 
-    attended = functional.scaled_dot_product_attention(
+    attended: torch.Tensor = functional.scaled_dot_product_attention(
         rows(query), rows(key), rows(value), attn_mask=is_key, dropout_p=dropout, scale=scaling
     )
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, slots)[None]

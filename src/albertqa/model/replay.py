@@ -18,6 +18,7 @@ run goes on without.
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -199,7 +200,7 @@ class Replayed:
         kept = [place.clone() for place in self._gradients]
         found = []
         try:
-            for run in (lambda: self._work(batch, num_windows), replay):
+            for run in (partial(self._work, batch, num_windows), replay):
                 torch._foreach_zero_(self._gradients)
                 with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
                     losses = run()

@@ -239,11 +239,12 @@ def peak_bytes(
         torch.cuda.reset_peak_memory_stats(model.device)
         before = torch.cuda.memory_allocated(model.device)
         run()
-        return int(torch.cuda.max_memory_allocated(model.device)) - before
+        return int(torch.cuda.max_memory_allocated(model.device) - before)
     gradients = [one.grad for one in weights if one.grad is not None]
     with LiveBytes([*weights, *gradients, *model.model.buffers()]) as live:
         run()
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 class LiveBytes(TorchDispatchMode):
