@@ -28,6 +28,7 @@ ROOMS = (
     "training",
     "health",
     "recipe",
+    "learning_rate",
     "evaluation",
     "answer",
     "report",
@@ -174,6 +175,7 @@ def test_every_public_name_is_where_the_package_says() -> None:
 
 def test_importing_the_package_or_its_command_line_loads_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "datasets", "pandas", "pyarrow", "tokenizers", "accelerate", "numpy"]
+    heavy += ["matplotlib"]
     code = (
         "import sys, albertqa, albertqa.errors, albertqa.config, albertqa.cli;"
         f"print([name for name in {heavy} if name in sys.modules])"

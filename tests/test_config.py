@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from albertqa.config import Settings, check_settings, field_docs, load_settings, to_toml
+from albertqa.config import Settings, check_settings, field_docs, load_settings, to_flags, to_toml
 from albertqa.errors import SettingsError
 
 # The public model card Palak/albert-base-v2_squad, and run_qa.py's defaults where the card is silent.
@@ -153,6 +154,35 @@ def test_every_field_survives_the_file(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     path.write_text(to_toml(settings), encoding="utf-8")
     assert load_settings(path) == settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(
+            model="my model",
+            train_file=("a.json", "b c.json"),
+            output_dir=Path("runs/it's mine"),
+            version_2_with_negative=False,
+            max_train_examples=10,
+            learning_rate=1.8e-4,
+            eval_steps=0.25,
+            hidden_dropout=0.1,
+            from_scratch=True,
+            fit=False,
+            gradient_checkpointing=True,
+            lr_scheduler_type="constant",
+            augment=("crop", "typo"),
+            report_to=("tensorboard",),
+            mixed_precision="bf16",
+        ),
+    ],
+)
+def test_flags_give_the_settings_back(settings: Settings) -> None:
+    words = to_flags(settings)
+    assert tyro.cli(tyro.conf.OmitArgPrefixes[Settings], args=words) == settings
+    assert (words == []) == (settings == Settings())
 
 
 def test_the_file_explains_every_key(tmp_path: Path) -> None:

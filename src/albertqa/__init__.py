@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from albertqa.decode.spans import Candidate, Prediction
     from albertqa.errors import AlbertQAError
     from albertqa.evaluation import evaluate
+    from albertqa.health.range_test import RangeTest
+    from albertqa.learning_rate import find_lr
     from albertqa.recipe import RunResult, train
     from albertqa.scoring.evaluate import Evaluation
     from albertqa.scoring.official import score
@@ -35,12 +37,14 @@ _PLACES = {
     "Example": "data.example",
     "Gold": "data.example",
     "Prediction": "decode.spans",
+    "RangeTest": "health.range_test",
     "RunResult": "recipe",
     "Settings": "config",
     "Window": "windows.store",
     "WindowStore": "windows.store",
     "build_windows": "windows.build",
     "evaluate": "evaluation",
+    "find_lr": "learning_rate",
     "load_examples": "data.read",
     "load_tokenizer": "windows.tokenizer",
     "score": "scoring.official",
@@ -56,12 +60,14 @@ __all__ = [
     "Example",
     "Gold",
     "Prediction",
+    "RangeTest",
     "RunResult",
     "Settings",
     "Window",
     "WindowStore",
     "build_windows",
     "evaluate",
+    "find_lr",
     "load_examples",
     "load_tokenizer",
     "score",

@@ -1,6 +1,7 @@
 """The command line: parse, call, print; errors to one line and an exit code.
 
-Exit codes: 0 done; 1 `check` found errors in the data; 2 a problem the user can act on; 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done; 1 `check` found errors in the data, or `doctor` something wrong with the run; 2 a problem the user
+can act on; 130 Ctrl-C, 143 SIGTERM.
 """
 
 import dataclasses
@@ -66,6 +67,23 @@ class Train:
     """Go on with the run in --output-dir from its newest checkpoint."""
     json: bool = False
     """Print the result as JSON; progress goes to stderr."""
+
+
+@dataclass(frozen=True)
+class FindLr:
+    """Find a learning rate: a short run in which it rises. Settings as for train; evaluation and saving play no part."""
+
+    settings: tyro.conf.OmitArgPrefixes[Settings]
+    config: Path | None = None
+    """TOML file of settings, as for train; its output_dir is not used."""
+    min_lr: float = 1e-7
+    """Learning rate of the first step."""
+    max_lr: float = 1e-1
+    """Learning rate of the last step; the test ends before it where the loss diverges."""
+    num_steps: int = 100
+    """Steps; no more than one epoch has."""
+    json: bool = False
+    """Print lr_range.json; progress goes to stderr."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +190,18 @@ class Report:
     """Print what was written as JSON."""
 
 
+@dataclass(frozen=True)
+class Doctor:
+    """Tell what is wrong with a run and what to do; exit code 0: nothing found, 1: something is wrong."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory; the run may still be going on."""
+    write: bool = False
+    """Also write what was found to health.json in the run, which the report shows."""
+    json: bool = False
+    """Print the findings as JSON."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -198,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if form is Train:
             return run_train(_parse_train(given[1:]))
+        if form is FindLr:
+            return run_find_lr(_parse_find_lr(given[1:]))
         return run(tyro.cli(form, args=given[1:], prog=f"albertqa {given[0]}"))
     except AlbertQAError as error:
         return _fail(str(error))
@@ -226,15 +258,23 @@ def _overview() -> str:
 
 def _parse_train(arguments: list[str]) -> Train:
     """Parse flags over the file over the defaults; a resumed run's own settings are its defaults."""
-    base = Settings()
-    config = _value_of(arguments, "--config")
-    if config is not None:
-        base = load_settings(Path(config))
+    base = _file_settings(arguments)
     if "--resume" in arguments:
         folder = Path(_value_of(arguments, "--output-dir", "--output_dir") or base.output_dir)
         if (folder / "config.toml").is_file():
             base = dataclasses.replace(load_settings(folder / "config.toml"), output_dir=folder)
     return tyro.cli(Train, args=arguments, prog="albertqa train", default=Train(settings=base))
+
+
+def _parse_find_lr(arguments: list[str]) -> FindLr:
+    """Parse flags over the file over the defaults; a run's folder is not the range test's."""
+    base = dataclasses.replace(_file_settings(arguments), output_dir=Path("runs/find-lr"))
+    return tyro.cli(FindLr, args=arguments, prog="albertqa find-lr", default=FindLr(settings=base))
+
+
+def _file_settings(arguments: list[str]) -> Settings:
+    config = _value_of(arguments, "--config")
+    return load_settings(Path(config)) if config is not None else Settings()
 
 
 def _value_of(arguments: list[str], *flags: str) -> str | None:
@@ -345,6 +385,31 @@ def run_train(command: Train) -> int:
         _print_table(title, _shown_scores(result.scores))
         display.say(f"look at it: {page}")
         display.say(f"ask it: albertqa answer {result.run} --question '…' --context '…'")
+    return 0
+
+
+def run_find_lr(command: FindLr) -> int:
+    """Run ``albertqa find-lr``."""
+    from rich.console import Console
+
+    from albertqa.health.range_test import spell_rate
+    from albertqa.learning_rate import RANGE_JSON, RANGE_PNG, find_lr, train_command
+    from albertqa.training.display import TerminalDisplay
+
+    settings, out = command.settings, command.settings.output_dir
+    display = TerminalDisplay(Console(stderr=command.json, emoji=False), settings.logging_steps)
+    test = find_lr(settings, min_lr=command.min_lr, max_lr=command.max_lr, num_steps=command.num_steps, display=display)
+    if command.json:
+        _print_json(json.loads((out / RANGE_JSON).read_text(encoding="utf-8")))
+        return 0
+    shown = range(0, len(test.smoothed), max(1, len(test.smoothed) // 12))
+    rows = {spell_rate(test.learning_rates[at]): test.smoothed[at] for at in shown}
+    _print_table("learning rate and smoothed loss", rows)
+    display.say(test.reason)
+    train_with = train_command(settings, test.suggestion)
+    if train_with is not None:
+        display.say(f"train with it: {train_with}")
+    display.say(f"look at it: {out / RANGE_PNG}; the numbers: {out / RANGE_JSON}")
     return 0
 
 
@@ -499,14 +564,36 @@ def run_report(command: Report) -> int:
     return 0
 
 
+def run_doctor(command: Doctor) -> int:
+    """Run ``albertqa doctor``."""
+    from rich.console import Console
+
+    from albertqa.health.diagnose import diagnose
+    from albertqa.health.monitor import health_json, write_health
+    from albertqa.health.record import load_record
+    from albertqa.health.text import render_diagnosis
+
+    record = load_record(command.run)
+    findings = diagnose(record)
+    if command.write:
+        write_health(command.run, record, findings)
+    if command.json:
+        _print_json(health_json(record, findings))
+    else:
+        render_diagnosis(record, findings, Console(emoji=False))
+    return 1 if findings else 0
+
+
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int]]] = {
     "quickstart": (Quickstart, run_quickstart),
     "check": (Check, run_check),
+    "find-lr": (FindLr, run_find_lr),
     "train": (Train, run_train),
     "evaluate": (Evaluate, run_evaluate),
     "score": (Score, run_score),
     "answer": (Answer, run_answer),
     "report": (Report, run_report),
+    "doctor": (Doctor, run_doctor),
 }
 
 if __name__ == "__main__":
