@@ -23,7 +23,11 @@ STEP_FIELDS = {
     "step", "epoch", "train_loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds",
     "data_seconds", "micro_batch",
 }  # fmt: skip
-EVAL_FIELDS = {"step", "epoch", "validation_loss", "exact", "f1", "eval_seconds", "is_best"}
+EVAL_FIELDS = {
+    "step", "epoch", "validation_loss", "exact", "f1", "eval_seconds", "is_best", "predicted_empty_percent",
+    "predicted_words_mean", "same_start", "same_start_percent", "weights_moved_percent", "disk_free_bytes",
+    "swap_used_bytes",
+}  # fmt: skip
 MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 

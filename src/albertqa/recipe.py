@@ -22,6 +22,7 @@ from albertqa import rundir
 from albertqa.config import Settings, check_settings, load_settings, to_toml
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.read import load_several
+from albertqa.data.soundness import shared_content
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError
 from albertqa.health.monitor import HealthMonitor
 from albertqa.model.compiled import compile_layer
@@ -43,7 +44,6 @@ from albertqa.training.provenance import Provenance, data_facts
 from albertqa.training.trackers import Trackers
 from albertqa.windows.augment import Augmenter
 from albertqa.windows.build import build_windows
-from albertqa.windows.soundness import shared_content
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
@@ -117,7 +117,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     facts = {
         "train": judge(settings.train_file, train_examples, train_store),
         "validation": judge(settings.validation_file, eval_examples, eval_store)
-        | shared_content(train_examples, train_store, eval_examples, eval_store),
+        | shared_content(train_examples, eval_examples),
     }
     augmenter = open_augmenter(settings, train_store, train_examples, tokenizer)
     # Arrow, as a list of so many strings takes several times the memory.
@@ -174,6 +174,7 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
             micro_batch=state.micro_batch or settings.train_batch_size,
             recompute=state.recompute,
             may_recompute=may_recompute,
+            tokens=settings.max_seq_length if augmenter is not None else None,
         )
     if fit is not None:
         show.say(fit.summary())

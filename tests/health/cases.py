@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
 from albertqa.data.read import load_examples
 from albertqa.health.finding import Finding
+from albertqa.health.record import RunRecord
 
 _WORDS, _NUMBERS = 24, 2
 
@@ -40,7 +42,9 @@ def numbers_task(part: str, count: int, *, seed: int = 0) -> list[Example]:
         for place in places:
             number = words[place][1:-1]
             question = f"Which number follows {' '.join(words[place - 3 : place])}?"
-            examples.append(Example(f"{part}-{len(examples)}", question, context, (Gold(number, context.index(number)),)))
+            examples.append(
+                Example(f"{part}-{len(examples)}", question, context, (Gold(number, context.index(number)),))
+            )
     return examples[:count]
 
 
@@ -51,7 +55,10 @@ def write_rows(path: Path, examples: Sequence[Example]) -> Path:
             "id": one.id,
             "question": one.question,
             "context": one.context,
-            "answers": {"text": [gold.text for gold in one.golds], "answer_start": [gold.answer_start for gold in one.golds]},
+            "answers": {
+                "text": [gold.text for gold in one.golds],
+                "answer_start": [gold.answer_start for gold in one.golds],
+            },
         }
         for one in examples
     ]
@@ -59,7 +66,15 @@ def write_rows(path: Path, examples: Sequence[Example]) -> Path:
     return path
 
 
-Change = Callable[[list[Example]], list[Example]]
+def shuffle_answers(examples: Sequence[Example], *, seed: int = 0) -> list[Example]:
+    """Give every question the answers of some question on the same context."""
+    rng = random.Random(seed)
+    of_context: dict[str, list[tuple[Gold, ...]]] = {}
+    for one in examples:
+        of_context.setdefault(one.context, []).append(one.golds)
+    for golds in of_context.values():
+        rng.shuffle(golds)
+    return [dataclasses.replace(one, golds=of_context[one.context].pop()) for one in examples]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +107,70 @@ class Task:
             fit=False,
         )
         return dataclasses.replace(sound, **changes)
+
+
+# Mean training loss of the epochs, validation loss after them (docs of the published model), and f1 as it rises.
+PUBLISHED = ((0.86, 0.90, 88.7), (0.65, 0.90, 89.9), (0.48, 0.99, 90.1))
+
+
+def published_run(*, noise: float, seed: int) -> RunRecord:
+    """The published recipe's own curve, step by step, with the noise of batches of 16 windows."""
+    rng = random.Random(seed)
+    per_epoch = 5540
+    steps: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
+    for epoch, (mean, validation_loss, f1) in enumerate(PUBLISHED):
+        # The first epoch falls from a blind guess to its plateau within some hundred steps; its mean is the published.
+        early = [4.1 * math.exp(-at / 150) if epoch == 0 else 0.0 for at in range(per_epoch)]
+        plateau = mean - sum(early) / per_epoch
+        for at in range(per_epoch):
+            step = epoch * per_epoch + at + 1
+            loss = max(0.02, plateau + early[at] + noise * (plateau + early[at]) * rng.gauss(0, 1))
+            rate = 3e-5 * (1 - (step - 1) / (3 * per_epoch))
+            steps.append({"step": step, "epoch": step / per_epoch, "train_loss": loss, "learning_rate": rate,
+                          "grad_norm": rng.lognormvariate(2.5, 0.5), "tokens": 2700, "tokens_per_second": 9000.0,
+                          "data_seconds": 0.001, "micro_batch": 16})  # fmt: skip
+        evaluations.append({"step": (epoch + 1) * per_epoch, "epoch": epoch + 1.0, "validation_loss": validation_loss,
+                            "exact": f1 - 7.4, "f1": f1, "is_best": True})  # fmt: skip
+    data = {"without_answer": 0, "content_sha256": "1", "tokens": 15_000_000, "windows": 88_640,
+            "windows_without_answer": 1_300, "questions": 87_599}  # fmt: skip
+    validation = {**data, "questions": 10_570, "windows": 10_808, "windows_without_answer": 170, "tokens": 1_900_000,
+                  "content_sha256": "2"}  # fmt: skip
+    facts = {
+        "status": "finished",
+        "plan": {"steps_per_epoch": per_epoch, "total_steps": 3 * per_epoch, "warmup_steps": 0},
+        "data": {"train": data, "validation": validation},
+        "model": {"source": "albert/albert-base-v2", "type": "albert", "hidden_size": 768, "parameters": 11_685_122,
+                  "trainable_parameters": 11_685_122},
+        "machine": {"device": "cuda", "precision": "bfloat16", "fast_bf16": True},
+    }  # fmt: skip
+    scores = {"exact": 82.7, "f1": 90.1, "step": 3 * per_epoch}
+    return RunRecord(Path("runs/published"), Settings(), facts, steps, evaluations, scores)
+
+
+def changed(
+    record: RunRecord,
+    *,
+    settings: dict[str, Any] | None = None,
+    train: dict[str, Any] | None = None,
+    validation: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    machine: dict[str, Any] | None = None,
+    rows: dict[str, Any] | None = None,
+    **rest: Any,
+) -> RunRecord:
+    """Give a record with other settings, facts, numbers in every step's row, steps, evaluations, scores or status."""
+    facts = dict(record.facts)
+    facts["data"] = {
+        "train": {**facts["data"]["train"], **(train or {})},
+        "validation": {**facts["data"]["validation"], **(validation or {})},
+    }
+    facts["model"], facts["machine"] = {**facts["model"], **(model or {})}, {**facts["machine"], **(machine or {})}
+    own = {name: rest.pop(name) for name in ("steps", "evaluations", "scores") if name in rest}
+    if rows is not None:
+        own["steps"] = [{**row, **rows} for row in own.get("steps", record.steps)]
+    settings_now = dataclasses.replace(record.settings, **(settings or {}))
+    return dataclasses.replace(record, settings=settings_now, facts={**facts, **rest}, **own)
 
 
 def names(findings: Sequence[Finding]) -> list[str]:

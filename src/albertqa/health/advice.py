@@ -2,9 +2,13 @@
 
 import shlex
 from pathlib import Path
+from typing import get_type_hints
 
 from albertqa import rundir
+from albertqa.config import Settings
 from albertqa.health.record import RunRecord
+
+BASE_MODEL = "albert/albert-base-v2"
 
 
 def train_again(record: RunRecord, suffix: str, **changes: float | int | str | bool | tuple[str, ...]) -> str:
@@ -29,6 +33,19 @@ def check_data(record: RunRecord) -> str:
     return shlex.join(["albertqa", "check", *record.settings.train_file, *record.settings.validation_file])
 
 
+def use_base_model(record: RunRecord, **changes: float) -> str:
+    """Give the command that repeats a run from ALBERT's own weights, or shows what they make of the data if it did.
+
+    Args:
+        record: The run.
+        changes: Further settings by name.
+    """
+    settings = record.settings
+    if settings.model == BASE_MODEL and not settings.from_scratch and not changes:
+        return f"{check_data(record)} --tokenizer {BASE_MODEL}"
+    return train_again(record, "albert-base", model=BASE_MODEL, from_scratch=False, **changes)
+
+
 def short(value: float) -> str:
     """Spell a learning rate or the like with two digits at most: 3e-5, 0.01.
 
@@ -44,10 +61,13 @@ def short(value: float) -> str:
 def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[str]:
     flag = "lr" if name == "learning_rate" else name.replace("_", "-")
     if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
+        if get_type_hints(Settings)[name] is bool:
+            return [f"--{flag}" if value else f"--no-{flag}"]
+        return [f"--{flag}", str(value)]
     if isinstance(value, tuple):
         return [f"--{flag}", *value]
-    return [f"--{flag}", short(value) if isinstance(value, float) else str(value)]
+    # A learning rate that comes out of a division is to be read, not to be exact.
+    return [f"--{flag}", short(value) if name == "learning_rate" else str(value)]
 
 
 def _free(run: Path, suffix: str) -> Path:

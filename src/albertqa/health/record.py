@@ -21,6 +21,8 @@ Row = dict[str, Any]
 
 # A model that reads is well below what can be had without reading; see `RunRecord.has_learned`.
 _LEARNED, _NOT_LEARNED = 0.75, 0.78
+# Fewer weights than those have; a model of so few is narrow.
+_SMALLEST = 8_000_000
 _HIDDEN_SIZES = {"base": 768, "large": 1024, "xlarge": 2048, "xxlarge": 4096, "starter": 384}
 
 
@@ -131,6 +133,11 @@ class RunRecord:
         return self.loss is not None and not self.has_learned and self.loss.low > _NOT_LEARNED * self.blind_loss()
 
     @cached_property
+    def ended_unlearned(self) -> bool:
+        """Whether the run came to its end without having learned to read."""
+        return self.status in {"finished", "stopped early"} and bool(self.evaluations) and not self.has_learned
+
+    @cached_property
     def path(self) -> float:
         """Sum of all learning rates so far: about the farthest that AdamW can have moved any one weight.
 
@@ -149,12 +156,13 @@ class RunRecord:
 
     @cached_property
     def hidden_size(self) -> int:
-        """Width of the encoder; for runs that do not have it, what the model's name says, else a base model's."""
+        """Width of the encoder; for runs that do not have it, what name and size say, else a base model's."""
         known = self.model("hidden_size")
         if known is not None:
             return int(known)
         words = str(self.model("source") or "").replace("/", "-").split("-")
-        return next((size for word, size in _HIDDEN_SIZES.items() if word in words), _HIDDEN_SIZES["base"])
+        otherwise = _HIDDEN_SIZES["base"] if (self.model("parameters") or _SMALLEST) >= _SMALLEST else 128
+        return next((size for word, size in _HIDDEN_SIZES.items() if word in words), otherwise)
 
     @cached_property
     def usual_rate(self) -> float:

@@ -17,12 +17,13 @@ from albertqa import rundir
 from albertqa.config import Settings
 from albertqa.data.content import content_sha256
 from albertqa.data.example import Example
+from albertqa.data.soundness import text_soundness
 from albertqa.model.load import SpanModel
 from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.fit import Fit
 from albertqa.training.loop import Plan
-from albertqa.windows.soundness import soundness
+from albertqa.windows.soundness import token_soundness
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
@@ -41,7 +42,7 @@ def data_facts(
         sources: The files or names it was read from.
         examples: The data.
         store: Its windows.
-        unknown_id: See `soundness`.
+        unknown_id: See `token_soundness`.
         max_answer_length: Longest answer predicted, tokens.
 
     Returns:
@@ -55,7 +56,8 @@ def data_facts(
         "windows": len(store),
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
-        **soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+        **token_soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+        **text_soundness(examples),
     }
 
 

@@ -9,8 +9,10 @@ from albertqa.health.record import Part, RunRecord
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
-# Sound data has 2.4 or more (SQuAD, SQuADShifts, the starter set), shuffled labels 1.0.
+# Sound data has 2.4 or more (SQuAD, SQuADShifts, the starter set), shuffled labels 1.0; see `nearness`.
 _UNRELATED_RATIO = 1.5
+# Questions and contexts that belong together share rare words five times as often as others, or more.
+_STRANGE_RATIO, _FEWEST_AT_HOME = 1.5, 0.05
 _FEWEST_QUESTIONS = 30
 
 
@@ -35,27 +37,50 @@ def leaking_validation(record: RunRecord) -> Iterator[Finding]:
 
 
 def labels_unrelated(record: RunRecord) -> Iterator[Finding]:
-    """Answers that have nothing to do with their questions: shuffled, random, or shifted by rows."""
+    """Answers that have nothing to do with their questions, or questions with their contexts."""
+    if _validates(record):
+        return
     for part in PARTS:
         found = record.data(part, "nearness")
-        if not found or found["questions"] < _FEWEST_QUESTIONS:
+        if not found or record.data(part, "golds") < _FEWEST_QUESTIONS:
             continue
-        ratio_high = found["ratio"] + 2 * found["ratio_error"]
-        if ratio_high >= _UNRELATED_RATIO or _validates(record):
-            continue
-        yield Finding(
-            "labels-unrelated",
-            "error",
-            0,
-            f"The {part} questions' own words stand no nearer to their answers than to those of other questions "
-            f"({found['ratio']:.2f} times as many of them, at most {ratio_high:.2f}; sound data has two to five "
-            "times as many). The answers seem to belong to other questions: rows were shuffled or shifted against "
-            "each other when the file was made, or the answers are placed at random. Nothing can be learned from "
-            "that. Make the file anew, and read a few of its questions with their answers before training.",
-            check_data(record),
-            {"part": part, **{name: found[name] for name in ("questions", "own", "others", "ratio", "ratio_error")}},
-        )
-        return
+        if _FEWEST_AT_HOME < found["at_home"] < _STRANGE_RATIO * found["elsewhere"]:
+            yield _strange_contexts(record, part, found)
+            return
+        ratio_high = found["ratio"] + 1.64 * found["ratio_error"]
+        if found["questions"] >= _FEWEST_QUESTIONS and ratio_high < _UNRELATED_RATIO:
+            yield _strange_answers(record, part, found)
+            return
+
+
+def _strange_answers(record: RunRecord, part: Part, found: dict[str, float]) -> Finding:
+    return Finding(
+        "labels-unrelated",
+        "error",
+        0,
+        f"The {part} questions' own words stand no nearer to their answers than to those of other questions "
+        f"({found['ratio']:.2f} times as many of them; sound data has two to five times as many). The answers seem "
+        "to belong to other questions: rows were shuffled or shifted against each other when the file was made, or "
+        "the answers are placed at random. Nothing can be learned from that. Make the file anew, and read a few of "
+        "its questions with their answers before training.",
+        check_data(record),
+        {"part": part, **{name: found[name] for name in ("questions", "own", "others", "ratio", "ratio_error")}},
+    )
+
+
+def _strange_contexts(record: RunRecord, part: Part, found: dict[str, float]) -> Finding:
+    return Finding(
+        "labels-unrelated",
+        "error",
+        0,
+        f"Only {100 * found['at_home']:.0f} % of the {part} questions share a rare word with their context, hardly "
+        f"more than with some other question's context ({100 * found['elsewhere']:.0f} %); in sound data it is five "
+        "times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against each "
+        "other when the file was made. Make it anew, and read a few of its questions with their answers before "
+        "training.",
+        check_data(record),
+        {"part": part, **{name: found[name] for name in ("questions", "at_home", "elsewhere")}},
+    )
 
 
 def labels_off(record: RunRecord) -> Iterator[Finding]:
@@ -178,9 +203,8 @@ def cut_answers(record: RunRecord) -> Iterator[Finding]:
         return
     settings = record.settings
     if lost > 0.02 * golds:
-        stride = max(settings.doc_stride, min(128, settings.max_seq_length // 3))
-        longest = record.model("max_positions") or 512
-        length = min(longest, max(384, settings.max_seq_length))
+        length = min(record.model("max_positions") or 512, max(384, settings.max_seq_length * 4 // 3))
+        stride = max(settings.doc_stride, length // 3)
         yield Finding(
             "answers-cut",
             "error" if lost > 0.2 * golds else "warning",

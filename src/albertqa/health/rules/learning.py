@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from albertqa.health.advice import check_data, short, train_again
+from albertqa.health.advice import check_data, short, train_again, use_base_model
 from albertqa.health.curve import blocks, level
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
@@ -16,7 +16,6 @@ from albertqa.health.record import RunRecord
 # Encoders leave the ground once their weights have been moved by some thousandths (docs/experiments.md: the starter
 # encoder at 0.005 to 0.01; the published recipe goes 0.25 altogether).
 _SHORTEST_PATH = 0.005
-_BASE_MODEL = "albert/albert-base-v2"
 
 
 def nothing_trainable(record: RunRecord) -> Iterator[Finding]:
@@ -101,8 +100,10 @@ def _blew_up(record: RunRecord) -> _Sign | None:
 def _rose(record: RunRecord) -> _Sign | None:
     """A loss that rose beyond what knowing nothing costs, or back to it."""
     curve, uniform = blocks(record.losses, most=40, least_size=5), record.uniform_loss()
+    if len(curve) < 2:
+        return None
     highest = max(range(len(curve)), key=lambda at: curve[at].mean)
-    size = len(record.losses) // max(1, len(curve))
+    size = len(record.losses) // len(curve)
     step = len(record.losses) - size * (len(curve) - highest) + 1
     evidence: dict[str, float | int | str] = {"uniform_loss": uniform, "highest_loss": round(curve[highest].mean, 4)}
     # A fresh head begins within a few percent of the uniform guess; confident nonsense costs more than that.
@@ -177,16 +178,14 @@ def vanishing_gradients(record: RunRecord) -> Iterator[Finding]:
         f"The gradient's norm is {norm:.1e}; in sound runs it is between 1 and 50. Hardly anything reaches the "
         "weights: they are frozen in part, damaged (all alike, or far too large), or the model is not the one you "
         "mean.",
-        train_again(record, "albert-base", model=_BASE_MODEL, from_scratch=False, learning_rate=3e-5),
+        use_base_model(record, learning_rate=3e-5, warmup_ratio=0.1),
         {"grad_norm": norm},
     )
 
 
 def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     """A run that ends before it has left the ground."""
-    if record.loss is None or not record.has_not_learned or record.planned_path > 2 * _SHORTEST_PATH:
-        return
-    if not record.is_over and record.step < min(20, record.total_steps):
+    if record.loss is None or not record.ended_unlearned or record.planned_path > 2 * _SHORTEST_PATH:
         return
     settings = record.settings
     windows = record.data("train", "windows")
@@ -219,7 +218,7 @@ def random_weights(record: RunRecord) -> Iterator[Finding]:
         f"{record.loss.mean:.2f}, near a blind guess's {record.uniform_loss():.2f}. Reading is learned in "
         "pretraining, from billions of words; question answering alone cannot teach it. Start from a pretrained "
         "encoder.",
-        train_again(record, "pretrained", model=_BASE_MODEL, from_scratch=False, learning_rate=3e-5),
+        use_base_model(record, learning_rate=3e-5),
         {"loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss()},
     )
 
@@ -268,4 +267,4 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
 def _is_stuck(record: RunRecord) -> bool:
     """Tell whether nothing was learned in a time in which something should have been."""
     patient = len(record.losses) >= 300 and record.path >= 0.05
-    return record.has_not_learned and (patient or record.status in {"finished", "stopped early"})
+    return record.ended_unlearned or (record.has_not_learned and patient)

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import check_data, train_again
+from albertqa.health.advice import check_data, use_base_model
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 from albertqa.health.rules.labels import PARTS
-
-_BASE_MODEL = "albert/albert-base-v2"
 
 
 def case_mismatch(record: RunRecord) -> Iterator[Finding]:
@@ -37,7 +35,7 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
         )
     else:
         return
-    yield Finding("case-mismatch", "error", 0, message, _with_base_model(record), evidence)
+    yield Finding("case-mismatch", "error", 0, message, use_base_model(record), evidence)
 
 
 def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
@@ -54,7 +52,7 @@ def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
             "own language it is less than 0.2 %. Where the model sees [UNK], it cannot read. Is the text in a "
             "language, script or encoding that this model was not pretrained on, or is the tokenizer another "
             "model's?",
-            _with_base_model(record),
+            use_base_model(record),
             {"part": part, "unknown_tokens_percent": percent},
         )
         return
@@ -62,18 +60,18 @@ def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
 
 def other_language(record: RunRecord) -> Iterator[Finding]:
     """Validation texts of another language, or another kind of text, than the training texts."""
-    here, there = (record.data("validation", f"frequent_tokens_percent{of}") for of in ("", "_train"))
+    here, there = (record.data("validation", f"frequent_words_percent{of}") for of in ("", "_train"))
     if not there or here / there >= 0.6:
         return
     yield Finding(
         "other-language",
         "error" if here / there < 0.4 else "warning",
         0,
-        f"The 100 most frequent tokens of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
+        f"The 100 most frequent words of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
         "the validation texts; within one language it is nearly the same (80 to 100 % of it). The validation data "
         "seems to be in another language or of quite another kind: its scores do not tell how well training goes.",
         check_data(record),
-        {"frequent_tokens_percent": here, "frequent_tokens_percent_train": there},
+        {"frequent_words_percent": here, "frequent_words_percent_train": there},
     )
 
 
@@ -97,7 +95,7 @@ def missing_segments(record: RunRecord) -> Iterator[Finding]:
     else:
         return
     evidence = {"segment_types": types, "segments": str(segments)}
-    yield Finding("missing-segments", "warning", 0, message, _with_base_model(record), evidence)
+    yield Finding("missing-segments", "warning", 0, message, use_base_model(record), evidence)
 
 
 def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
@@ -112,10 +110,6 @@ def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
         f"The tokenizer has {tokenizer['vocabulary']:,} tokens, the model embeddings for {rows:,}. The two were "
         "hardly made for each other; then every token means another word to the model. Use the model's own "
         "tokenizer.",
-        _with_base_model(record),
+        use_base_model(record),
         {"tokenizer_vocabulary": tokenizer["vocabulary"], "model_vocabulary": rows},
     )
-
-
-def _with_base_model(record: RunRecord) -> str:
-    return train_again(record, "albert-base", model=_BASE_MODEL, from_scratch=False)

@@ -1,0 +1,224 @@
+"""What a data set's texts say about its soundness: do questions, answers and contexts belong together?
+
+Nothing here changes what is trained. The facts go into ``run.json``, and `albertqa.health` judges by them; so they are
+few, cheap (a sample of the questions, where texts are compared), and the same in every process.
+"""
+
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from albertqa.data.example import Example, Gold
+
+_SAMPLE = 1_000
+# Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
+# they are all of a short context.
+_NEAR_WORDS, _NEAR_SHARE = 12, 8
+# A word in more than this share of the contexts ("the") says nothing about where in a context one is, and one in more
+# than this share of the questions ("number", where all ask for one) nothing about what this one asks.
+_COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
+_PLACES = 16
+_FREQUENT_WORDS = 100
+# Of fewer words, too many are among the 100 most frequent by chance.
+_FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
+# Inflected forms count as the word: "expedition's", "expeditions".
+_STEM_LETTERS = 6
+
+_WORD = re.compile(r"\w+")
+# Scripts that put no space between words: Thai, Lao, Khmer, Japanese, Chinese.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+_Words = tuple[list[int], list[str]]
+
+
+def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
+    """Measure what tells sound texts and answers from spoilt ones.
+
+    Args:
+        examples: The data, at least one question.
+
+    Returns:
+        Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions`` are asked before on the same
+        context, ``contradicting_questions`` so that the first golds do not even overlap.
+    """
+    golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
+    for one in examples:
+        golds_of[" ".join(one.question.split()), one.context].append(one.golds)
+    contradicting = sum(
+        golds != several[0] and not any(_overlap(gold, other) for gold in golds for other in several[0])
+        for several in golds_of.values()
+        for golds in several[1:]
+    )
+    words = [len(one.golds[0].text.split()) for one in examples if one.golds]
+    return {
+        "contexts": len({context for _, context in golds_of}),
+        "repeated_questions": len(examples) - len(golds_of),
+        "contradicting_questions": contradicting,
+        "gold_words_mean": round(sum(words) / len(words), 3) if words else 0.0,
+        "upper_case_percent": _upper_case_percent(one.context for one in _sample(examples)),
+        "nearness": nearness(examples),
+    }
+
+
+def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, float]:
+    """Measure what validation data has in common with training data: no text should be in both, the language should.
+
+    Args:
+        train: The training data.
+        validation: The validation data.
+
+    Returns:
+        Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (the same question on the
+        same context) of the validation questions, whatever the case, punctuation and spaces. Where there is text
+        enough, ``frequent_words_percent``: how much of the validation contexts the 100 most frequent words of the
+        training contexts make up, and ``frequent_words_percent_train``: how much of the training contexts.
+    """
+    plain: dict[str, str] = {}
+    contexts = {_plain(one.context, plain) for one in train}
+    questions = {(_plain(one.question, {}), _plain(one.context, plain)) for one in train}
+    here, there = (
+        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in _words(context)[1]]
+        for part in (validation, train)
+    )
+    frequent = {word for word, _ in Counter(there).most_common(_FREQUENT_WORDS)}
+    facts = {
+        "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
+        "shared_questions_percent": _percent(
+            (_plain(one.question, {}), _plain(one.context, plain)) in questions for one in validation
+        ),
+    }
+    if len(there) >= _FEWEST_TRAIN_WORDS and len(here) >= _FEWEST_VALIDATION_WORDS:
+        facts["frequent_words_percent"] = _percent(word in frequent for word in here)
+        facts["frequent_words_percent_train"] = _percent(word in frequent for word in there)
+    return facts
+
+
+def nearness(examples: Sequence[Example]) -> dict[str, float] | None:
+    """Compare how many rare words of a question stand near its own gold, and near other places of the same context.
+
+    Where labels belong to their questions it is two to six times as many (SQuAD's dev sets, SQuADShifts, the starter
+    set); where they were shuffled within their contexts, or lie anywhere, it is the same number. The other places are
+    the golds of other questions, which look like answers, too; where there are none, places all over the context.
+
+    Args:
+        examples: The data.
+
+    Returns:
+        ``questions`` compared, mean number of words near the ``own`` gold and near the ``others``, their ``ratio`` and
+        its standard error; ``at_home`` and ``elsewhere``, the shares of the questions with some rare word in their own
+        context and in another question's. None where no question can be compared.
+    """
+    sample = _sample([one for one in examples if one.golds])
+    words_of = {context: _words(context) for context in dict.fromkeys(one.context for one in sample)}
+    golds_of: defaultdict[str, set[Gold]] = defaultdict(set)
+    for one in examples:
+        if one.golds and one.context in words_of:
+            golds_of[one.context].add(one.golds[0])
+    in_contexts = Counter(word for _, words in words_of.values() for word in set(words))
+    asked = [set(_words(one.question)[1]) for one in sample]
+    in_questions = Counter(word for words in asked for word in words)
+    most_contexts = max(1.0, _COMMON_IN_CONTEXTS * len(words_of))
+    most_questions = max(10.0, _COMMON_IN_QUESTIONS * len(sample))
+
+    def rare_words(question: set[str], context: str) -> set[str]:
+        return {
+            word
+            for word in question.intersection(words_of[context][1])
+            if in_contexts[word] <= most_contexts and in_questions[word] <= most_questions
+        }
+
+    counts = []
+    at_home = elsewhere = 0
+    for at, (one, question) in enumerate(zip(sample, asked, strict=True)):
+        rare = rare_words(question, one.context)
+        at_home += bool(rare)
+        elsewhere += bool(rare_words(question, sample[at - len(sample) // 2].context))
+        words, own = words_of[one.context], one.golds[0]
+        others = [gold for gold in golds_of[one.context] if not _overlap(gold, own)] or _places(words[0], own)
+        if rare and others:
+            near = [_near(words, gold, rare) for gold in others]
+            counts.append((_near(words, own, rare), sum(near) / len(near)))
+    found = _compared(counts)
+    shares = {"at_home": at_home / max(1, len(sample)), "elsewhere": elsewhere / max(1, len(sample))}
+    return None if found is None else found | {name: round(share, 4) for name, share in shares.items()}
+
+
+def _compared(counts: Sequence[tuple[float, float]]) -> dict[str, float] | None:
+    """Compare the means of pairs of counts: own, others."""
+    if not counts:
+        return None
+    own, others = np.asarray(counts, dtype=np.float64).T
+    # Half a word more on either side, so that none near other places is a number, too.
+    own_mean, others_mean = ((part.sum() + 0.5) / len(counts) for part in (own, others))
+    ratio = own_mean / others_mean
+    # The spread of a ratio of means by linearization (Cochran, Sampling Techniques, chapter 6).
+    error = (own - ratio * others).std() / (others_mean * len(counts) ** 0.5)
+    means = {"own": own.mean(), "others": others.mean(), "ratio": ratio, "ratio_error": error}
+    return {"questions": len(counts), **{name: round(float(value), 4) for name, value in means.items()}}
+
+
+def _words(text: str) -> _Words:
+    """Give where a text's words begin, and their stems; pairs of letters where words are not spaced."""
+    starts: list[int] = []
+    stems: list[str] = []
+    for match in _WORD.finditer(text):
+        word = match[0].casefold()
+        if _UNSPACED.search(word):
+            starts += range(match.start(), match.start() + max(1, len(word) - 1))
+            stems += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
+        else:
+            starts.append(match.start())
+            stems.append(word[:_STEM_LETTERS])
+    return starts, stems
+
+
+def _near(words: _Words, gold: Gold, wanted: set[str]) -> int:
+    """Count the wanted words in and around a gold."""
+    starts, stems = words
+    reach = max(1, min(_NEAR_WORDS, len(stems) // _NEAR_SHARE))
+    before, after = bisect_left(starts, gold.answer_start), bisect_left(starts, gold.answer_end)
+    return len(wanted.intersection(stems[max(0, before - reach) : after + reach]))
+
+
+def _places(starts: Sequence[int], own: Gold) -> list[Gold]:
+    """Give places of the own gold's length all over the context."""
+    places = [Gold(own.text, starts[at]) for at in _spread(len(starts), _PLACES)]
+    return [gold for gold in places if not _overlap(gold, own)]
+
+
+def _overlap(one: Gold, other: Gold) -> bool:
+    return one.answer_start < other.answer_end and other.answer_start < one.answer_end
+
+
+def _sample(examples: Sequence[Example]) -> list[Example]:
+    """Take examples from all over the data."""
+    return [examples[at] for at in _spread(len(examples), _SAMPLE)]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return sorted({int(at) for at in np.linspace(0, count - 1, min(count, most))}) if count else []
+
+
+def _plain(text: str, known: dict[str, str]) -> str:
+    """Reduce a text to its letters and digits."""
+    if text not in known:
+        known[text] = "".join(filter(str.isalnum, text.casefold()))
+    return known[text]
+
+
+def _upper_case_percent(texts: Iterable[str]) -> float:
+    """Give the share of upper case among the letters that have case."""
+    upper = lower = 0
+    for text in dict.fromkeys(texts):
+        upper += sum(map(str.isupper, text))
+        lower += sum(map(str.islower, text))
+    return round(100 * upper / max(1, upper + lower), 3)
+
+
+def _percent(values: Iterable[bool]) -> float:
+    found = list(values)
+    return round(100 * sum(found) / max(1, len(found)), 3)

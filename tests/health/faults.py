@@ -1,0 +1,300 @@
+"""Planted faults: what somebody did wrong, and the name of the finding that must come first."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from albertqa.data.example import Example, Gold
+from albertqa.windows.tokenizer import SPIECE_MODEL
+
+from .cases import shuffle_answers
+
+Examples = list[Example]
+Change = Callable[[Examples], Examples]
+
+# A change of alphabet: every letter becomes one that the vocabulary has never seen.
+_OTHER_ALPHABET = {
+    ord(one): other
+    for small, large in (("абвгдежзиклмнопрстуфхцчшщ", "АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩ"),)
+    for ones, others in (("abcdefghijklmnopqrstuvwxy", small), ("ABCDEFGHIJKLMNOPQRSTUVWXY", large))
+    for one, other in zip(ones, others, strict=True)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One thing done wrong.
+
+    Attributes:
+        expected: Name of the finding that must come first.
+        on: ``numbers``: the task that a tiny ALBERT learns; ``questions``: the starter set's own questions.
+        settings: Settings that differ from the sound ones.
+        train: What was done to the training data.
+        validation: What was done to the validation data.
+        leak: Whether the training data is the validation data, too.
+        model: What was done to the model's folder.
+        code: What was done to the program.
+    """
+
+    expected: str
+    on: str = "numbers"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    train: Change | None = None
+    validation: Change | None = None
+    leak: Change | None = None
+    model: Callable[[Path], None] | None = None
+    code: Callable[[pytest.MonkeyPatch], None] | None = None
+
+
+def _everywhere(change: Callable[[Example], Example]) -> Change:
+    return lambda examples: [change(one) for one in examples]
+
+
+def _gold_at(one: Example, start: int, end: int) -> Example:
+    return dataclasses.replace(one, golds=(Gold(one.context[start:end], start),))
+
+
+def random_spans(examples: Examples) -> Examples:
+    """Put every answer somewhere else, at the start of a word."""
+    rng = random.Random(0)
+    starts = [[0, *(at + 1 for at, letter in enumerate(one.context[:-40]) if letter == " ")] for one in examples]
+    return [
+        _gold_at(one, start, start + one.context[start : start + 30].rfind(" "))
+        for one, places in zip(examples, starts, strict=True)
+        for start in [rng.choice(places)]
+    ]
+
+
+def shifted_questions(examples: Examples) -> Examples:
+    """Shift the question column by some rows."""
+    shifted = [*examples[9:], *examples[:9]]
+    return [dataclasses.replace(one, question=other.question) for one, other in zip(examples, shifted, strict=True)]
+
+
+def whole_sentences(one: Example) -> Example:
+    """Take the whole sentence for the answer, and the one after it."""
+    gold = one.golds[0]
+    start = one.context.rfind(". ", 0, gold.answer_start) + 2 if ". " in one.context[: gold.answer_start] else 0
+    end = one.context.find(". ", gold.answer_end)
+    return _gold_at(one, start, len(one.context) if end < 0 else end + 1)
+
+
+def off_by_two(one: Example) -> Example:
+    """Count answer_start from a text with two more characters, and cut the answer out there."""
+    gold = one.golds[0]
+    start = max(0, gold.answer_start - 2)
+    return _gold_at(one, start, start + len(gold.text))
+
+
+def answer_lost(one: Example) -> Example:
+    """Give an answer at character 0: the context's first words."""
+    return _gold_at(one, 0, one.context.index(" ", 12))
+
+
+def swap_fields(one: Example) -> Example:
+    """Exchange question and context; the answer is then somewhere in the question's text."""
+    return dataclasses.replace(one, question=one.context, context=one.question, golds=(Gold(one.question[:5], 0),))
+
+
+def without_answers(examples: Examples) -> Examples:
+    """Lose the answers of all but a few."""
+    return [dataclasses.replace(one, golds=()) if at % 20 else one for at, one in enumerate(examples)]
+
+
+def other_alphabet(one: Example) -> Example:
+    """Write everything with other letters."""
+    return dataclasses.replace(
+        one,
+        question=one.question.translate(_OTHER_ALPHABET),
+        context=one.context.translate(_OTHER_ALPHABET),
+        golds=tuple(Gold(gold.text.translate(_OTHER_ALPHABET), gold.answer_start) for gold in one.golds),
+    )
+
+
+def lower_case(one: Example) -> Example:
+    """Lower-case question and context, and put spaces around."""
+    return dataclasses.replace(
+        one,
+        id=f"again-{one.id}",
+        question=one.question.lower(),
+        context=one.context.lower().replace(". ", " . "),
+        golds=(Gold(one.context.lower().replace(". ", " . ").split(" ")[0], 0),),
+    )
+
+
+def german(examples: Examples) -> Examples:
+    """Ask the same kind of questions in German."""
+    from .german import TEXT
+
+    rng = random.Random(0)
+    words_of_text = TEXT.split()
+    found = []
+    for one in examples:
+        first = rng.randrange(len(words_of_text) - 26)
+        words = words_of_text[first : first + 26]
+        place = rng.randrange(5, 22)
+        words[place] = f"({rng.randrange(1000, 10_000)})"
+        context = " ".join(words)
+        question = f"Welche Zahl folgt auf {' '.join(words[place - 3 : place])}?"
+        number = words[place][1:-1]
+        found.append(Example(one.id, question, context, (Gold(number, context.index(number)),)))
+    return found
+
+
+def _config(**changes: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+    return change
+
+
+def keep_case(folder: Path) -> None:
+    """Tell an uncased vocabulary's tokenizer to keep upper case."""
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+
+
+def cased_vocabulary(folder: Path) -> None:
+    """Take a cased vocabulary, and leave the lower-casing on."""
+    import sentencepiece
+
+    from albertqa.data.read import load_examples
+
+    contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(contexts),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=1000,
+        model_type="unigram",
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        pad_piece="<pad>",
+        unk_piece="<unk>",
+        control_symbols="[CLS],[SEP],[MASK]",
+        user_defined_symbols='(,),",-,.',
+        minloglevel=2,
+    )
+    assert (folder / SPIECE_MODEL).is_file()
+
+
+def freeze_encoder(patch: pytest.MonkeyPatch) -> None:
+    """Keep the encoder's weights from being trained."""
+    import albertqa.model.load as load
+
+    real = load.use_packed_attention
+
+    def use_and_freeze(model: torch.nn.Module) -> None:
+        real(model)  # type: ignore[arg-type]
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(name.startswith("qa_outputs"))
+
+    patch.setattr(load, "use_packed_attention", use_and_freeze)
+
+
+def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
+    """Give the optimizer the encoder's weights in a group that stands still."""
+    import albertqa.recipe as recipe
+
+    real = recipe.train_steps
+
+    def train_steps(model: Any, store: Any, optimizer: torch.optim.Optimizer, *rest: Any, **options: Any) -> Any:
+        encoder = {id(weight) for name, weight in model.model.named_parameters() if not name.startswith("qa_outputs")}
+        step = optimizer.step
+
+        def step_head(*arguments: Any) -> Any:
+            kept = [(weight, weight.detach().clone()) for group in optimizer.param_groups for weight in group["params"]
+                    if id(weight) in encoder]  # fmt: skip
+            done = step(*arguments)
+            with torch.no_grad():
+                for weight, before in kept:
+                    weight.copy_(before)
+            return done
+
+        patch.setattr(optimizer, "step", step_head)
+        return real(model, store, optimizer, *rest, **options)
+
+    patch.setattr(recipe, "train_steps", train_steps)
+
+
+def schedule_ends(patch: pytest.MonkeyPatch) -> None:
+    """Let the schedule end after a third of the steps."""
+    import albertqa.training.loop as loop
+
+    real = loop.rate_factor
+
+    def rate_factor(step: int, *, total_steps: int, **options: Any) -> float:
+        return real(step, total_steps=total_steps // 3, **options) if step < total_steps // 3 else 0.0
+
+    patch.setattr(loop, "rate_factor", rate_factor)
+
+
+# Two steps tell as much as thousands where the data itself is at fault.
+_DATA: dict[str, Any] = {"on": "questions", "settings": {"max_steps": 2}}
+
+FAULTS: dict[str, Fault] = {
+    # Data.
+    "answers shuffled within contexts": Fault("labels-unrelated", **_DATA, train=shuffle_answers),
+    "answers anywhere": Fault("labels-unrelated", **_DATA, train=random_spans),
+    "question column shifted": Fault("labels-unrelated", **_DATA, train=shifted_questions),
+    "validation answers shuffled": Fault("labels-unrelated", **_DATA, validation=shuffle_answers),
+    "answer_start off by two": Fault("labels-off", **_DATA, train=_everywhere(off_by_two)),
+    "answer_start lost": Fault("answers-in-one-place", **_DATA, train=_everywhere(answer_lost)),
+    "the same question everywhere": Fault(
+        "labels-contradict", **_DATA, train=_everywhere(lambda one: dataclasses.replace(one, question="What is it?"))
+    ),
+    "question and context swapped": Fault("swapped-fields", settings={"max_steps": 2}, train=_everywhere(swap_fields)),
+    "answers lost": Fault("no-answers", **_DATA, train=without_answers),
+    "trained on the dev set": Fault("leaking-validation", **_DATA, leak=list),
+    "dev set in lower case among the training data": Fault("leaking-validation", **_DATA, leak=_everywhere(lower_case)),
+    "another alphabet": Fault(
+        "unknown-tokens", **_DATA, train=_everywhere(other_alphabet), validation=_everywhere(other_alphabet)
+    ),
+    "validation in German": Fault("other-language", validation=german),
+    # Windows and tokenizer.
+    "windows of 64 tokens": Fault(
+        "short-windows", on="questions", settings={"max_steps": 2, "max_seq_length": 64, "doc_stride": 16}
+    ),
+    "no overlap, long answers": Fault(
+        "answers-cut",
+        on="questions",
+        settings={"max_steps": 2, "max_seq_length": 160, "doc_stride": 0, "max_answer_length": 200},
+        train=_everywhere(whole_sentences),
+    ),
+    "answers of two tokens at most": Fault(
+        "answers-too-long", on="questions", settings={"max_steps": 2, "max_answer_length": 2}
+    ),
+    "case kept, vocabulary without": Fault("case-mismatch", **_DATA, model=keep_case),
+    "case folded, vocabulary with": Fault("case-mismatch", **_DATA, model=cased_vocabulary),
+    "tokenizer of a smaller vocabulary": Fault("other-vocabulary", model=_config(vocab_size=4000)),
+    "one segment": Fault("missing-segments", model=_config(type_vocab_size=1)),
+    # Settings.
+    "learning rate 100 times too high": Fault("high-learning-rate", settings={"learning_rate": 0.2}),
+    "learning rate 100 times too low": Fault("low-learning-rate", settings={"learning_rate": 2e-5}),
+    "warm-up longer than the run": Fault("long-warm-up", settings={"warmup_steps": 1000}),
+    "weight decay 100": Fault("strong-weight-decay", settings={"weight_decay": 100.0}),
+    "epsilon 1": Fault("large-epsilon", settings={"adam_epsilon": 1.0}),
+    "clipped to 1e-6": Fault("clipped-away", settings={"max_grad_norm": 1e-6}),
+    "clipped to 1e-9": Fault("clipped-away", settings={"max_grad_norm": 1e-9}),
+    "dropout 0.9": Fault("strong-noise", settings={"hidden_dropout": 0.9}),
+    "betas the wrong way round": Fault("swapped-betas", settings={"adam_beta1": 0.999, "adam_beta2": 0.9}),
+    "batch of 512": Fault("too-few-steps", settings={"train_batch_size": 512}),
+    "steps behind the schedule's end": Fault("rate-at-zero", code=schedule_ends),
+    # Model.
+    "encoder frozen": Fault("nothing-trainable", code=freeze_encoder),
+    "optimizer without the encoder": Fault("nothing-trainable", code=optimize_head_only),
+    "from scratch on real questions": Fault(
+        "random-weights", on="questions", settings={"epochs": 3.0, "max_train_examples": 200}
+    ),
+    # Too far.
+    "60 epochs on 16 questions": Fault(
+        "too-many-epochs", settings={"max_train_examples": 16, "epochs": 60.0, "eval_steps": 15.0}
+    ),
+}

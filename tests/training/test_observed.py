@@ -1,0 +1,75 @@
+"""What is observed of model and machine: trained weights are told from fresh ones, and movement from standing still."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from albertqa.model.load import SpanModel, load_model
+from albertqa.training.observed import WeightSample, is_untrained, machine_state, observe, unknown_id
+from albertqa.windows.tokenizer import load_tokenizer
+
+
+@pytest.fixture
+def model(tiny_weights: Path) -> SpanModel:
+    return load_model(tiny_weights, device=torch.device("cpu"))
+
+
+def test_fresh_weights_are_told_from_trained_ones(model: SpanModel) -> None:
+    assert is_untrained(model.model)
+    norms = [one for one in model.model.modules() if isinstance(one, torch.nn.LayerNorm)]
+    with torch.no_grad():
+        norms[-1].bias[0] += 1e-8
+    assert not is_untrained(model.model)
+
+
+def test_a_sample_tells_how_far_the_encoder_has_moved(model: SpanModel) -> None:
+    sample = WeightSample(model.model)
+    assert sample.moved_percent(model.model) == 0.0
+    with torch.no_grad():
+        # The head and the embeddings' tables do not count: one begins at random, of the other few rows are touched.
+        model.model.get_parameter("qa_outputs.weight").mul_(3)
+        assert sample.moved_percent(model.model) == 0.0
+        for name, weight in model.model.named_parameters():
+            if weight.dim() == 2 and "embeddings." not in name:
+                weight.mul_(1.01)
+    assert sample.moved_percent(model.model) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path, tmp_path: Path) -> None:
+    found = observe(model, load_tokenizer(tiny_weights), tmp_path)
+    config = json.loads((tiny_weights / "config.json").read_text())
+    assert found["model"] == {
+        "hidden_size": config["hidden_size"],
+        "layers": config["num_hidden_layers"],
+        "max_positions": 512,
+        "vocabulary": 1000,
+        "segment_types": 2,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "untrained": True,
+        "tokenizer": {"vocabulary": 1000, "segments": [0, 1], "folds_case": True, "cased_pieces_percent": 0.0},
+    }
+    assert found["machine"].keys() >= {"fast_bf16", "disk_free_bytes"}
+
+
+def test_a_tokenizer_that_keeps_case_is_seen(tiny_weights: Path, tmp_path: Path, model: SpanModel) -> None:
+    folder = tmp_path / "cased"
+    shutil.copytree(tiny_weights, folder)
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    tokenizer = load_tokenizer(folder)
+    assert observe(model, tokenizer, tmp_path)["model"]["tokenizer"]["folds_case"] is False
+    assert unknown_id(tokenizer) == tokenizer.backend.token_to_id("<unk>") == 1
+
+
+def test_swap_and_disk_are_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 100 kB\nSwapCached:     0 kB\nSwapTotal:    2000 kB\nSwapFree:     1500 kB\n")
+    monkeypatch.setattr("albertqa.training.observed._MEMINFO", meminfo)
+    found = machine_state(tmp_path)
+    assert found["swap_used_bytes"] == 500 * 1024
+    assert found["disk_free_bytes"] > 0
+    monkeypatch.setattr("albertqa.training.observed._MEMINFO", tmp_path / "none")
+    assert machine_state(tmp_path).keys() == {"disk_free_bytes"}
