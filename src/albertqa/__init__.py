@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from albertqa.decode.spans import Candidate, Prediction
     from albertqa.errors import AlbertQAError
     from albertqa.evaluation import evaluate
-    from albertqa.health.range_test import RangeTest
+    from albertqa.health.range_curve import RangeTest
     from albertqa.learning_rate import find_lr
     from albertqa.recipe import RunResult, train
     from albertqa.scoring.evaluate import Evaluation
@@ -37,7 +37,7 @@ _PLACES = {
     "Example": "data.example",
     "Gold": "data.example",
     "Prediction": "decode.spans",
-    "RangeTest": "health.range_test",
+    "RangeTest": "health.range_curve",
     "RunResult": "recipe",
     "Settings": "config",
     "Window": "windows.store",

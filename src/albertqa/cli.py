@@ -71,7 +71,7 @@ class Train:
 
 @dataclass(frozen=True)
 class FindLr:
-    """Find a learning rate: a short run in which it rises. Settings as for train; evaluation and saving play no part."""
+    """Find a learning rate: a short run in which it rises. Settings as for train; --learning-rate plays no part."""
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
     config: Path | None = None
@@ -392,7 +392,7 @@ def run_find_lr(command: FindLr) -> int:
     """Run ``albertqa find-lr``."""
     from rich.console import Console
 
-    from albertqa.health.range_test import spell_rate
+    from albertqa.health.range_curve import spell_rate
     from albertqa.learning_rate import RANGE_JSON, RANGE_PNG, find_lr, train_command
     from albertqa.training.display import TerminalDisplay
 

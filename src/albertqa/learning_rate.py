@@ -16,7 +16,8 @@ from albertqa.config import Settings, check_settings, to_flags
 from albertqa.data.read import load_several
 from albertqa.errors import RunError, SettingsError
 from albertqa.health.range_chart import draw_range
-from albertqa.health.range_test import FEWEST_STEPS, RangeTest, ramp_steps, run_range_test, spell_rate
+from albertqa.health.range_curve import RangeTest, spell_rate
+from albertqa.health.range_test import FEWEST_STEPS, ramp_steps, run_range_test
 from albertqa.model.load import resolve_model
 from albertqa.recipe import open_augmenter, open_device, open_model
 from albertqa.training.display import Display, Silent

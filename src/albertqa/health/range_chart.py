@@ -3,7 +3,7 @@
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from albertqa.health.range_test import RangeTest, spell_rate
+from albertqa.health.range_curve import RangeTest, spell_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
