@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 import torch
 
+from albertqa import recipe
+from albertqa.config import Settings
 from albertqa.model import packed
 from albertqa.model.attention import attend_in_rows, attend_varlen
 from albertqa.model.load import SpanModel
 from albertqa.model.replay import Replay
 from albertqa.training import step
 from albertqa.training.checkpoint import TrainState
+from albertqa.training.display import Silent
 from albertqa.training.loop import train_steps
 from albertqa.training.objective import Objective, build_objective, span_objective
 from albertqa.windows.batches import PackedBatch
 from albertqa.windows.store import WindowStore
 from model import flash_reference  # noqa: F401 -- FlashAttention's stand-in
 
-from .cases import Listener, open_model, plan_of
+from .cases import Listener, open_model, plan_of, small_run
 from .reference import Course, train_plainly
 
 COURSE = Course(max_grad_norm=2.5, micro_batch=4, accumulation=2, warmup_steps=8, weight_decay=0.1)
@@ -196,3 +199,49 @@ def test_a_cpu_records_nothing(tiny_weights: Path, store: WindowStore) -> None:
     assert step.recorder_for(torch.device("cpu")) is None
     heard, _ = train_course(tiny_weights, store, replace(SHORT, total_steps=2))
     assert len(heard.rows) == 2
+
+
+class Heard(Silent):
+    """A display that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize("reason", [None, "InductorError: no C compiler"])
+def test_a_run_compiles_where_it_is_asked_to_and_says_where_it_cannot(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    asked: list[SpanModel] = []
+    monkeypatch.setattr(recipe, "compile_layer", lambda model: asked.append(model) or reason)
+    heard = Heard()
+    recipe.train(small_run(tiny_weights, tmp_path / "run", torch_compile=True, fit=False), display=heard)
+    assert len(asked) == 1
+    told = [line for line in heard.lines if "compiled" in line]
+    assert told == ([f"the layer is not compiled, which may be slower: {reason}"] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "steps", "wanted"),
+    [
+        (None, "cpu", 16_620, False),
+        (None, "cuda", 16_620, True),
+        (None, "cuda", 250, False),
+        (False, "cuda", 16_620, False),
+        (True, "cpu", 1, True),
+    ],
+)
+def test_unless_told_long_runs_on_a_gpu_are_compiled(wish: bool | None, device: str, steps: int, wanted: bool) -> None:
+    settings = Settings(torch_compile=wish)
+    assert recipe._wants_compiled(settings, torch.device(device), steps) is wanted
+
+
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_a_run_replays_only_where_it_may(
+    tiny_weights: Path, tmp_path: Path, recorder: Recorder, cuda_graphs: bool
+) -> None:
+    recipe.train(small_run(tiny_weights, tmp_path / "run", cuda_graphs=cuda_graphs, fit=False))
+    assert bool(recorder.replayed) is cuda_graphs
