@@ -67,7 +67,7 @@ def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[
     if isinstance(value, tuple):
         return [f"--{flag}", *value]
     # A learning rate that comes out of a division is to be read, not to be exact.
-    return [f"--{flag}", short(value) if name == "learning_rate" else str(value)]
+    return [f"--{flag}", short(float(value)) if name == "learning_rate" else str(value)]
 
 
 def _free(run: Path, suffix: str) -> Path:

@@ -1,6 +1,6 @@
 """What a rule finds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -30,7 +30,7 @@ class Finding:
     step: int
     message: str
     remedy: str
-    evidence: dict[str, float | int | str] = field(default_factory=dict)
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the finding as ``health.json`` has it."""
@@ -40,7 +40,7 @@ class Finding:
             "step": self.step,
             "message": self.message,
             "remedy": self.remedy,
-            "evidence": self.evidence,
+            "evidence": dict(self.evidence),
         }
 
 

@@ -112,8 +112,8 @@ class RunRecord:
 
     def blind_loss(self, part: Part = "train") -> float:
         """Give the loss of a guess that knows only how many windows hold no answer."""
-        empty = self.data(part, "windows_without_answer") / self.data(part, "windows")
-        entropy = -sum(share * math.log(share) for share in (empty, 1 - empty) if share > 0)
+        empty: float = self.data(part, "windows_without_answer") / self.data(part, "windows")
+        entropy = -math.fsum(share * math.log(share) for share in (empty, 1 - empty) if share > 0)
         return entropy + (1 - empty) * self.uniform_loss(part)
 
     @cached_property
