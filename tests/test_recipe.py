@@ -83,6 +83,7 @@ def test_a_finished_run_has_all_its_files(finished: RunResult) -> None:
         rundir.PREDICTIONS_JSON,
         rundir.NBEST_JSON,
         rundir.EVAL_JSON,
+        rundir.HEALTH_JSON,
     }
     for name in (rundir.BEST, rundir.FINAL):
         assert {path.name for path in (run / name).iterdir()} == MODEL_FILES

@@ -34,6 +34,8 @@ def recompute_activations(model: "PreTrainedModel") -> bool:
     for layer in layers:
         # A method of this one object: `state_dict` does not see it, and a deep copy of the layer gets its own.
         layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+        # What was compiled (`albertqa.model.compiled`) would go on keeping what it computes.
+        layer._compiled_call_impl = None
     return bool(layers)
 
 
