@@ -4,11 +4,16 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from albertqa.data.read import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows.tokenizer import SPIECE_MODEL
+
+# A busy machine makes an example slow, not wrong.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 TINY_ALBERT = {
     "architectures": ["AlbertForQuestionAnswering"],

@@ -140,7 +140,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer one question, or a file of them (JSONL rows with `question` and `context`; `-`: standard input)."""
+    """Answer one question, or a file of them: JSONL rows with `question` and `context`."""
 
     model: tyro.conf.Positional[str]
     """Run directory (its best/), model folder, or Hub name."""
