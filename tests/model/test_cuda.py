@@ -184,6 +184,21 @@ def test_recordings_add_up_and_see_weights_that_the_optimizer_moved(folder: Path
     assert replayed.has_recordings
 
 
+def test_after_recordings_are_forgotten_new_ones_are_made(folder: Path) -> None:
+    model = load_model(folder, device=CUDA)
+    model.model.train()
+    said: list[str] = []
+    work, replayed = replays(model, said)
+    batch = random_batch((100, 20, 30), VOCAB_SIZE)
+    expected = work(batch.to(CUDA), 3)
+    for _ in range(2):
+        for _ in range(3):
+            assert_close([replayed(batch, 3)], [expected], 1e-4)
+        assert replayed.has_recordings
+        replayed.forget()
+    assert said == []
+
+
 def test_dropout_differs_from_replay_to_replay(folder: Path) -> None:
     model = load_model(folder, device=CUDA, hidden_dropout=0.3)
     model.model.train()

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
+from weakref import WeakSet
 
 import torch
 
@@ -52,7 +53,7 @@ class CudaGraphs:
     """
 
     def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     def __call__(self, work: Replay) -> Replay:
         """Record work.
@@ -66,12 +67,16 @@ class CudaGraphs:
         Raises:
             RuntimeError: The work cannot be recorded.
         """
+        if not self._graphs:
+            # PyTorch takes a pool for a further graph only while one of its graphs is there.
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # An autograd graph left over in a reference cycle would have gradients added up on the stream it was made on.
         gc.collect()
         # The outer context gives back the stream, which `torch.cuda.graph` keeps where recording fails.
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, pool=self._pool):
             result = work()
+        self._graphs.add(graph)
 
         def replay() -> torch.Tensor:
             graph.replay()
