@@ -32,6 +32,6 @@ def tokenizer(tiny_folder: Path) -> QATokenizer:
 
 @pytest.fixture(scope="session")
 def store(tokenizer: QATokenizer) -> WindowStore:
-    """Some 250 windows of up to 96 tokens, so that 50 steps of 8 go through an epoch and a half."""
-    examples = load_examples("starter:train", limit=40)
+    """Some 290 windows of up to 96 tokens, so that 50 steps of 8 go through an epoch and a half."""
+    examples = load_examples("starter:train", limit=41)
     return windows_in_memory(examples, tokenizer, max_seq_length=96, doc_stride=32)
