@@ -236,6 +236,64 @@ def schedule_ends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loop, "rate_factor", rate_factor)
 
 
+def no_fast_bf16(patch: pytest.MonkeyPatch) -> None:
+    """Have a processor that imitates bf16."""
+    patch.setattr("albertqa.training.observed.has_fast_bf16", lambda _: False)
+
+
+def slow_disk(patch: pytest.MonkeyPatch) -> None:
+    """Let every window take its time."""
+    import time
+
+    from albertqa.windows.store import WindowStore
+
+    real = WindowStore.__getitem__
+
+    def get(self: WindowStore, index: int) -> Any:
+        time.sleep(0.02)
+        return real(self, index)
+
+    patch.setattr(WindowStore, "__getitem__", get)
+
+
+def broken_weights(patch: pytest.MonkeyPatch) -> None:
+    """Break a weight in the middle of the run, as a faulty memory would."""
+    import albertqa.recipe as recipe
+
+    real = recipe.train_steps
+
+    def train_steps(model: Any, store: Any, optimizer: torch.optim.Optimizer, *rest: Any, **options: Any) -> Any:
+        step, done = optimizer.step, 0
+
+        def step_and_break(*arguments: Any) -> Any:
+            nonlocal done
+            done += 1
+            found = step(*arguments)
+            if done == 20:
+                with torch.no_grad():
+                    model.model.get_parameter("qa_outputs.weight")[0, 0] = float("nan")
+            return found
+
+        patch.setattr(optimizer, "step", step_and_break)
+        return real(model, store, optimizer, *rest, **options)
+
+    patch.setattr(recipe, "train_steps", train_steps)
+
+
+def out_of_memory(patch: pytest.MonkeyPatch) -> None:
+    """Let the memory hold four windows at a time, and no more."""
+    import albertqa.training.step as step
+
+    real = step.Stepper._gradient
+
+    def gradient(self: Any, windows: Any, micro_batch: int) -> Any:
+        if micro_batch > 4 and self._optimizer.state:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, windows, micro_batch)
+
+    patch.setattr(step.Stepper, "_gradient", gradient)
+
+
 # Two steps tell as much as thousands where the data itself is at fault.
 _DATA: dict[str, Any] = {"on": "questions", "settings": {"max_steps": 2}}
 
@@ -293,6 +351,11 @@ FAULTS: dict[str, Fault] = {
     "from scratch on real questions": Fault(
         "random-weights", on="questions", settings={"epochs": 3.0, "max_train_examples": 200}
     ),
+    # Machine.
+    "windows from a slow disk": Fault("slow-data", code=slow_disk),
+    "weights that break": Fault("no-numbers", code=broken_weights),
+    "memory for four windows": Fault("out-of-memory", code=out_of_memory),
+    "bf16 on a processor without": Fault("emulated-bf16", settings={"mixed_precision": "bf16"}, code=no_fast_bf16),
     # Too far.
     "60 epochs on 16 questions": Fault(
         "too-many-epochs", settings={"max_train_examples": 16, "epochs": 60.0, "eval_steps": 15.0}

@@ -11,7 +11,7 @@ import pytest
 
 from albertqa import cli
 from albertqa.config import check_settings, to_toml
-from albertqa.health.advice import short, train_again
+from albertqa.health.advice import short, train_again, train_for
 from albertqa.health.diagnose import diagnose
 from albertqa.health.record import RunRecord
 
@@ -89,6 +89,13 @@ def test_a_remedy_really_runs(
         written = Path(arguments[arguments.index("--output-dir") + 1])
         assert (written / "health.json").is_file()
         shutil.rmtree(written)
+
+
+def test_a_run_that_was_told_its_steps_is_told_steps() -> None:
+    record = changed(published_run(noise=0.1, seed=1), settings={"max_steps": 16_620})
+    told = train_for(record, "short", 1.0, train_batch_size=8)
+    assert "--max-steps 11080 --train-batch-size 8" in told
+    assert "--epochs" not in told
 
 
 def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.health.diagnose import CAUSES, OTHERS, STUCK, SYMPTOMS, diagnose
+from albertqa.health.diagnose import CAUSES, OTHERS, RATES, STUCK, SYMPTOMS, diagnose
 from albertqa.health.record import RunRecord
 
 from .cases import changed, names, published_run
@@ -149,6 +149,23 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"machine": {"swap_used_bytes": 2 << 30}, "evaluations": last(swap_used_bytes=2 << 30)}),
     ("emulated-bf16", {"settings": {"mixed_precision": "bf16"}, "machine": {"fast_bf16": False}},
      {"machine": {"fast_bf16": False, "precision": "float32"}}),
+    ("few-texts", {"train": {"contexts": 2, "repeated_questions": 0}},
+     {"train": {"contexts": 18_000, "repeated_questions": 0}}),
+    ("repeated-questions", {"train": {"contexts": 18_000, "repeated_questions": 80_000}},
+     {"train": {"contexts": 18_000, "repeated_questions": 300}}),
+    ("much-overlap", {"settings": {"doc_stride": 300}, "train": {"question_tokens_mean": 13.0, "windows": 400_000,
+                                                                 "context_tokens_mean": 150.0}},
+     {"settings": {"doc_stride": 300}, "train": {"question_tokens_mean": 13.0, "context_tokens_mean": 150.0}}),
+    ("wild-start", {"steps": losses(noisy(14.0)), **RUNNING}, {"steps": losses(noisy(5.2)), **RUNNING}),
+    ("loss-without-score", {"evaluations": last(f1=9.0, validation_loss=0.9)},
+     {"evaluations": evaluations((0.9, 40.0))}),
+    ("too-many-epochs",
+     {"settings": {"epochs": 30.0}, "plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
+      "evaluations": evaluations((6.0, 8.0)), "steps": losses(noisy(0.1), 16_620)},
+     {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
+      "evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(0.1), 16_620)}),
+    ("costly-evaluations", {"rows": {"seconds": 500.0}, "evaluations": last(eval_seconds=700.0)},
+     {"rows": {"seconds": 9000.0}, "evaluations": last(eval_seconds=700.0)}),
     ("full-disk", {"status": "running", "machine": {"disk_free_bytes": 100 << 20}},
      {"status": "running", "machine": {"disk_free_bytes": 100 << 30}}),
 ]  # fmt: skip
@@ -162,10 +179,18 @@ def test_a_rule_finds_what_is_wrong_and_nothing_just_short_of_it(
     assert names(diagnose(changed(SOUND, **right))) == []
 
 
+def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() -> None:
+    steps = [{**row, "train_loss": row["train_loss"] if row["step"] < 6500 else 5.1} for row in SOUND.steps[:8500]]
+    record = changed(SOUND, steps=steps, evaluations=SOUND.evaluations[:1], status="running")
+    assert names(diagnose(record)) == ["high-learning-rate"]
+    before = changed(SOUND, steps=steps[:6400], evaluations=SOUND.evaluations[:1], status="running")
+    assert names(diagnose(before)) == []
+
+
 def test_every_rule_says_what_it_looks_for() -> None:
-    rules = [*CAUSES, *STUCK, *SYMPTOMS, *OTHERS]
+    rules = [*CAUSES, *STUCK, *RATES, *SYMPTOMS, *OTHERS]
     assert all(rule.__doc__ for rule in rules)
-    assert len(set(rules)) == len(rules) >= 40
+    assert len(set(rules)) == len(rules) >= 50
 
 
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:

@@ -1,5 +1,6 @@
 """Remedies: commands that can be run as they stand."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import get_type_hints
@@ -26,6 +27,22 @@ def train_again(record: RunRecord, suffix: str, **changes: float | int | str | b
     for name, value in changes.items():
         words += _flag(name, value)
     return shlex.join([*words, "--output-dir", str(_free(record.run, suffix))])
+
+
+def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | int) -> str:
+    """Give the command that repeats a run for so many epochs (see `train_again`); in steps, where it was told those."""
+    settings = record.settings
+    if settings.max_steps is None:
+        return train_again(record, suffix, epochs=epochs, **changes)
+    batch = changes.get("train_batch_size", settings.train_batch_size)
+    accumulation = changes.get("gradient_accumulation_steps", settings.gradient_accumulation_steps)
+    steps = math.ceil(epochs * record.data("train", "windows") / (batch * accumulation))
+    return train_again(record, suffix, max_steps=steps, **changes)
+
+
+def find_rate(record: RunRecord) -> str:
+    """Give the command that measures a learning rate on the run's data, with its settings."""
+    return shlex.join(["albertqa", "find-lr", "--config", str(record.run / rundir.CONFIG_TOML)])
 
 
 def check_data(record: RunRecord) -> str:

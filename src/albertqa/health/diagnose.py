@@ -4,11 +4,12 @@ A rule is a function that takes a `RunRecord` and yields `Finding`s. To add one:
 name it below at its place, and add a planted fault and a test to ``tests/health``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from albertqa.health.finding import SEVERITIES, Finding, Rule
 from albertqa.health.record import RunRecord
-from albertqa.health.rules import answers, labels, learning, machine, overfitting, settings, text
+from albertqa.health.rules import answers, labels, learning, machine, overfitting, rates, settings, text, windows
 
 # Faults of their own, each told: first what training cannot mend, then what settings spoil.
 CAUSES: tuple[Rule, ...] = (
@@ -19,8 +20,10 @@ CAUSES: tuple[Rule, ...] = (
     labels.labels_unrelated,
     labels.leaking_validation,
     labels.no_answers,
-    labels.cut_answers,
-    labels.short_windows,
+    labels.few_texts,
+    windows.cut_answers,
+    windows.short_windows,
+    windows.much_overlap,
     text.case_mismatch,
     text.other_vocabulary,
     text.unknown_tokens,
@@ -35,21 +38,19 @@ CAUSES: tuple[Rule, ...] = (
     settings.answers_not_allowed,
 )
 # Why a model does not learn, by direct signs; they explain one symptom, so the first that fits is told.
-STUCK: tuple[Rule, ...] = (
-    learning.nothing_trainable,
-    learning.rate_at_zero,
-    learning.high_rate,
-    learning.low_rate,
-)
+STUCK: tuple[Rule, ...] = (learning.nothing_trainable, rates.rate_at_zero)
+RATES: tuple[Rule, ...] = (rates.high_rate, rates.low_rate)
 # The symptom itself: told only where nothing before explains it.
 SYMPTOMS: tuple[Rule, ...] = (
     machine.no_numbers,
+    learning.wild_start,
     learning.vanishing_gradients,
     learning.too_few_steps,
     learning.random_weights,
     answers.mostly_empty,
     answers.one_position,
     learning.learned_by_heart_only,
+    learning.loss_without_score,
     learning.not_learning,
 )
 # What may be said of any run, sound or not.
@@ -68,6 +69,7 @@ OTHERS: tuple[Rule, ...] = (
     machine.swapping,
     machine.emulated_bf16,
     machine.full_disk,
+    machine.costly_evaluations,
 )
 
 
@@ -81,11 +83,18 @@ def diagnose(record: RunRecord) -> list[Finding]:
         What is wrong with it, the root first: errors before warnings, causes before symptoms. Empty where it is sound.
     """
     findings = [finding for rule in CAUSES for finding in rule(record)]
-    findings += _first(STUCK, record)
-    if not any(finding.severity == "error" for finding in findings):
-        findings += _first(SYMPTOMS, record)
-    findings += _others(record)
-    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
+    # Where something else is wrong, an ordinary learning rate is not to blame.
+    may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
+    findings += _first((*STUCK, *(RATES if may_blame_rate else ())), record)
+    symptoms = [] if _has_error(findings) else _first(SYMPTOMS, record)
+    if record.is_unlearned:
+        # What only slows a run that learns is the first thing to mend in one that does not.
+        findings = [replace(one, severity="error") for one in findings]
+    return sorted([*findings, *symptoms, *_others(record)], key=lambda one: SEVERITIES.index(one.severity))
+
+
+def _has_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _first(rules: tuple[Rule, ...], record: RunRecord) -> list[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from albertqa.health.advice import check_data, train_again
+from albertqa.health.advice import check_data
 from albertqa.health.finding import Finding
 from albertqa.health.record import Part, RunRecord
 
@@ -195,61 +195,34 @@ def no_answers(record: RunRecord) -> Iterator[Finding]:
         )
 
 
-def cut_answers(record: RunRecord) -> Iterator[Finding]:
-    """Answers that no window holds whole, or that are longer than any prediction may be."""
-    golds = record.data("train", "golds")
-    lost, long = (record.data("train", f"golds_{what}") for what in ("in_no_window", "too_long"))
-    if not golds or lost is None:
-        return
-    settings = record.settings
-    if lost > 0.02 * golds:
-        length = min(record.model("max_positions") or 512, max(384, settings.max_seq_length * 4 // 3))
-        stride = max(settings.doc_stride, length // 3)
-        yield Finding(
-            "answers-cut",
-            "error" if lost > 0.2 * golds else "warning",
-            0,
-            f"{lost:,} of {golds:,} training answers ({100 * lost / golds:.3g} %) are in no window whole: they lie "
-            f"across the edges of windows of {settings.max_seq_length} tokens that overlap by {settings.doc_stride}. "
-            "They are trained as having no answer. Take longer windows, or let them overlap more.",
-            train_again(record, "longer-windows", max_seq_length=length, doc_stride=stride),
-            {"golds_in_no_window": lost, "golds": golds, "max_seq_length": settings.max_seq_length,
-             "doc_stride": settings.doc_stride},
-        )  # fmt: skip
-    elif long > 0.05 * golds:
-        yield Finding(
-            "answers-too-long",
-            "error" if long > 0.3 * golds else "warning",
-            0,
-            f"{long:,} of {golds:,} training answers ({100 * long / golds:.3g} %) are longer than max_answer_length "
-            f"({settings.max_answer_length} tokens): they can never be predicted whole. Allow longer answers.",
-            train_again(record, "longer-answers", max_answer_length=max(64, 3 * settings.max_answer_length)),
-            {"golds_too_long": long, "golds": golds, "max_answer_length": settings.max_answer_length},
-        )
-
-
-def short_windows(record: RunRecord) -> Iterator[Finding]:
-    """Windows so short that most of them hold no answer."""
-    empty, windows, questions = (
-        record.data("train", name) for name in ("windows_without_answer", "windows", "questions")
+def few_texts(record: RunRecord) -> Iterator[Finding]:
+    """Questions on a handful of texts, or the same questions again and again."""
+    questions, contexts, repeated = (
+        record.data("train", f"{what}") for what in ("questions", "contexts", "repeated_questions")
     )
-    unanswered = record.data("train", "without_answer")
-    settings, longest = record.settings, int(record.model("max_positions") or 512)
-    # Of the windows of questions that have an answer; some of those without are counted twice, which only helps them.
-    share = max(0.0, (empty - unanswered) / max(1, windows - unanswered))
-    if share < 0.5 or settings.max_seq_length >= min(384, longest):
+    if contexts is None or questions < _FEWEST_QUESTIONS:
         return
-    yield Finding(
-        "short-windows",
-        "error" if share > 0.7 else "warning",
-        0,
-        f"{100 * share:.0f} % of the training windows hold no answer, because max_seq_length is only "
-        f"{settings.max_seq_length} tokens: a question has {windows / questions:.1f} windows, and the answer is in "
-        "one or two of them. The model learns above all to point at nothing. Take longer windows.",
-        train_again(record, "longer-windows", max_seq_length=min(384, longest), doc_stride=128),
-        {"windows_without_answer_percent": round(100 * share, 2), "max_seq_length": settings.max_seq_length,
-         "windows_per_question": round(windows / questions, 2)},
-    )  # fmt: skip
+    if contexts <= max(1, questions / 200):
+        yield Finding(
+            "few-texts",
+            "warning",
+            0,
+            f"All {questions:,} training questions are asked on {contexts} contexts. The model learns these texts, "
+            "not how to read others. Take questions on more texts; five to ten questions a text are usual.",
+            check_data(record),
+            {"questions": questions, "contexts": contexts},
+        )
+    elif repeated > 0.5 * questions:
+        yield Finding(
+            "repeated-questions",
+            "warning",
+            0,
+            f"{repeated:,} of {questions:,} training questions are asked before on the same context: each question "
+            f"is there {questions / (questions - repeated):.0f} times, and an epoch is as many passes over the data. "
+            "Was the file put together from copies? Keep one of each.",
+            check_data(record),
+            {"questions": questions, "repeated_questions": repeated},
+        )
 
 
 def _validates(record: RunRecord) -> bool:

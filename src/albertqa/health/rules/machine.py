@@ -183,3 +183,22 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
     )
+
+
+def costly_evaluations(record: RunRecord) -> Iterator[Finding]:
+    """More time in evaluations than in training."""
+    seconds = sum(row.get("eval_seconds", 0.0) for row in record.evaluations)
+    trained = record.steps[-1].get("seconds", 0.0) if record.steps else 0.0
+    # Below ten minutes nobody waits for it.
+    if seconds < 600 or seconds < trained:
+        return
+    count = len(record.evaluations)
+    yield Finding(
+        "costly-evaluations",
+        "warning",
+        record.step,
+        f"{count} evaluations took {seconds / 60:.0f} minutes, the training itself {trained / 60:.0f}. Evaluate less "
+        "often, or on fewer questions.",
+        train_again(record, "fewer-evaluations", eval_steps=max(1, 4 * record.step // count)),
+        {"eval_seconds": round(seconds, 1), "train_seconds": round(trained, 1), "evaluations": count},
+    )

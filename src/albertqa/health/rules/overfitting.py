@@ -6,7 +6,7 @@ because a surer model pays more for each error. So every rule here weighs f1, wi
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import train_again
+from albertqa.health.advice import train_again, train_for
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
 from albertqa.health.record import Row, RunRecord
@@ -30,7 +30,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
         f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
         "to read others. best/ holds the better model. Train for fewer epochs, or on more questions.",
-        train_again(record, "fewer-epochs", epochs=_epochs(epochs)),
+        train_for(record, "fewer-epochs", _epochs(epochs)),
         {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
          "lowest_validation_loss": round(lowest["validation_loss"], 4),
          "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
@@ -58,7 +58,7 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
         "now). The questions are known by heart; more passes only make wrong answers surer. Train for fewer epochs, "
         "or on more questions.",
-        train_again(record, "fewer-epochs", epochs=_epochs(lowest["epoch"])),
+        train_for(record, "fewer-epochs", _epochs(lowest["epoch"])),
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
          "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},

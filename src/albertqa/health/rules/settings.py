@@ -36,7 +36,7 @@ def no_warmup(record: RunRecord) -> Iterator[Finding]:
         return
     yield Finding(
         "no-warm-up",
-        "error" if record.has_not_learned and len(record.losses) >= 100 else "warning",
+        "error" if record.is_unlearned and len(record.losses) >= 100 else "warning",
         0,
         f"An encoder of {hidden} dimensions begins at its full learning rate of {short(settings.learning_rate)}. The "
         "larger ALBERT models often diverge so in the first hundred steps and never recover. Let the rate rise over "
@@ -67,7 +67,7 @@ def damped_steps(record: RunRecord) -> Iterator[Finding]:
     share = kept(clipped, epsilon)
     if share > 0.5 or norm == 0:
         return
-    severity: Severity = "error" if share < 0.1 or record.has_not_learned else "warning"
+    severity: Severity = "error" if share < 0.1 or record.is_unlearned else "warning"
     evidence = {"share_of_step": share, "grad_norm": norm, "max_grad_norm": settings.max_grad_norm,
                 "adam_epsilon": epsilon}  # fmt: skip
     if kept(clipped, 1e-8) > 0.9 or (epsilon > 1e-6 and settings.max_grad_norm >= 0.1):
@@ -102,7 +102,7 @@ def strong_decay(record: RunRecord) -> Iterator[Finding]:
         return
     yield Finding(
         "strong-weight-decay",
-        "error" if left < 0.5 or record.has_not_learned else "warning",
+        "error" if left < 0.5 or record.is_unlearned else "warning",
         0,
         f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % "
         "of what pretraining made it. Usual is 0 to 0.1.",
@@ -127,7 +127,7 @@ def strong_noise(record: RunRecord) -> Iterator[Finding]:
     usual = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "head_dropout": 0.1, "label_smoothing_factor": 0.1}
     yield Finding(
         "strong-noise",
-        "error" if rate >= 0.7 or record.has_not_learned else "warning",
+        "error" if rate >= 0.7 or record.is_unlearned else "warning",
         0,
         f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of what it acts on is thrown away, and the model "
         "cannot learn from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
@@ -143,7 +143,7 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
         return
     yield Finding(
         "swapped-betas",
-        "error" if record.has_not_learned else "warning",
+        "error" if record.is_unlearned else "warning",
         0,
         f"adam_beta1 is {beta1:g} and adam_beta2 {beta2:g}. The first averages the gradients over 1/(1-beta1) steps, "
         f"here {1 / (1 - beta1):.0f}, and the second their squares, over more. Usual is 0.9 and 0.999.",
