@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = command_line(__doc__, rounds=5)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--questions", type=int, metavar="N", help="questions of a round (cpu: 30, cuda: 2000)")
+    parser.add_argument("--questions", type=int, metavar="N", help="questions of a round (cpu: 24, cuda: 2000)")
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape (base)")
     options = parser.parse_args(arguments)
     device = choose_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
-    questions: int = options.questions or (30 if device.type == "cpu" else 2000)
+    questions: int = options.questions or (24 if device.type == "cpu" else 2000)
     material = real_questions()
     bf16 = choose_precision("auto", device)
     with tempfile.TemporaryDirectory() as folder:
