@@ -28,11 +28,13 @@ REALLY_RUN = (
 )
 
 
-def words_of(remedy: str) -> list[str]:
+def commands_of(remedy: str) -> list[list[str]]:
     """Split a remedy as a shell would; a variable before the command is no word of it."""
     words = shlex.split(remedy)
     assert words[0] == "albertqa" or "=" in words[0]
-    return words[words.index("albertqa") + 1 :]
+    starts = [at for at, word in enumerate(words) if word == "albertqa"]
+    assert all(words[at - 1] == "&&" for at in starts[1:])
+    return [words[at + 1 : end] for at, end in zip(starts, [*(at - 1 for at in starts[1:]), len(words)], strict=True)]
 
 
 @pytest.mark.parametrize("at", range(len(CASES)), ids=[f"{at}-{case[0]}" for at, case in enumerate(CASES)])
@@ -43,7 +45,7 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
     record = dataclasses.replace(changed(SOUND, **wrong), run=run)
     (run / "config.toml").write_text(to_toml(record.settings))
     for finding in diagnose(record):
-        command, *arguments = words_of(finding.remedy)
+        ((command, *arguments),) = commands_of(finding.remedy)
         form, _ = cli.COMMANDS[command]
         if command == "train":
             settings = cli._parse_train(arguments).settings
@@ -81,14 +83,16 @@ def test_a_remedy_really_runs(
 
     monkeypatch.setattr(recipe, "resolve_model", resolve)
     finding = diagnose(planted(fault))[0]
-    command, *arguments = words_of(finding.remedy)
-    code = cli.main([command, *arguments, *(["--max-steps", "1"] if command == "train" else [])])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    if command == "train":
-        written = Path(arguments[arguments.index("--output-dir") + 1])
-        assert (written / "health.json").is_file()
-        shutil.rmtree(written)
+    for command, *arguments in commands_of(finding.remedy):
+        code = cli.main([command, *arguments, *(["--max-steps", "1"] if command == "train" else [])])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        if command == "train":
+            written = Path(arguments[arguments.index("--output-dir") + 1])
+            assert (written / "health.json").is_file()
+            shutil.rmtree(written)
+        elif "--write-repaired" in arguments:
+            assert Path(arguments[arguments.index("--write-repaired") + 1]).is_file()
 
 
 def test_a_run_that_was_told_its_steps_is_told_steps() -> None:

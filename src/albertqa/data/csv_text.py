@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from albertqa.data.problem import SourceError, one_line
 from albertqa.data.record import Broken, Record
-from albertqa.data.tables import require_columns
+from albertqa.data.tables import known_columns
 from albertqa.data.unpack import lines_of
 
 _DELIMITERS = {",": "csv", "\t": "tsv", ";": "csv"}
@@ -37,7 +37,7 @@ def parse_csv_text(text: str) -> tuple[str, Iterator[Record | Broken]]:
     rows = _rows(text, delimiter)
     _, header = next(rows, (0, []))
     names = [name.strip() for name in header]
-    require_columns(names)
+    known_columns(names)
     return _DELIMITERS[delimiter], _records(names, rows)
 
 

@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = {
     "answerable-without-answers": Kind("error", "is_impossible is false, yet there is no answer"),
     # Accepted, but it changes what is trained or measured.
     "ambiguous-answer-start": Kind("warning", "no answer_start, and the answer occurs more than once"),
+    "shifted-answer": Kind("warning", "all answers are off by the same number of characters"),
     "answer-outer-space": Kind("warning", "an answer begins or ends with white space"),
     "mixed-versions": Kind("warning", "SQuAD v1.1 and v2.0 are mixed"),
     "shared-context": Kind("warning", "the context is also in another file"),

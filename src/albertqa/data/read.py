@@ -11,6 +11,7 @@ What is decided for you, and reported:
 - An answer without `answer_start` is placed where it occurs: a note where it occurs once, a warning where the first of
   several places is taken, an error where it does not occur.
 - Null, NaN or absent answers, and an empty `answer_text`, mean that the question has no answer (SQuAD v2.0).
+- Answers that all stand the same number of characters beside words are warned of, and can be moved back.
 - `plausible_answers` and unknown keys are ignored. Where a row has `answers`, `answer_text` is not looked at.
 """
 
@@ -19,12 +20,13 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from albertqa.data.entry import Entry, read_entry
 from albertqa.data.example import Example
 from albertqa.data.problem import Problem, SourceError, listed, quoted
 from albertqa.data.record import FIELDS, Broken, Record, is_absent
+from albertqa.data.shift import answers_shift, moved_back
 from albertqa.data.source import open_source, source_name
 from albertqa.errors import DataError
 
@@ -231,6 +233,7 @@ class _Reading:
             message = f"expected answers or answer_text in the rows, found {listed(self.columns)}"
             raise SourceError("no-answers-column", message)
         self._judge_versions(version)
+        self._judge_places()
 
     def result(self, form: str, version: str | None, size_bytes: int | None, sha256: str | None) -> ReadResult:
         """Give all that was found."""
@@ -264,6 +267,23 @@ class _Reading:
         message = f"the same question on the same context as question {quoted(first)}"
         problem = Problem("duplicate-question", message, self.name, entry.place, entry.question_id)
         return Entry(entry.place, entry.question_id, entry.example, entry.repaired, (*entry.problems, problem))
+
+    def _judge_places(self) -> None:
+        """Report answers that agree with their places, where these are all off by the same number of characters."""
+        shift = answers_shift([entry.example for entry in self.entries if entry.example is not None])
+        if shift is None:
+            return
+        characters = "1 character" if abs(shift) == 1 else f"{abs(shift)} characters"
+        where = f"{characters} too far {'right' if shift > 0 else 'left'}"
+        for at, entry in enumerate(self.entries):
+            if entry.example is None or not entry.example.has_answer:
+                continue
+            moved, gold = moved_back(entry.example, shift), entry.example.golds[0]
+            repair = f"move it to {quoted(moved.golds[0].text)} at {moved.golds[0].answer_start}" if moved else ""
+            message = f"answer {quoted(gold.text)} at {gold.answer_start} is cut out of words; all answers are {where}"
+            problem = Problem("shifted-answer", message, self.name, entry.place, entry.question_id, repair)
+            self.entries[at] = replace(entry, repaired=moved, problems=(*entry.problems, problem))
+            self.problems.append(problem)
 
     def _judge_versions(self, version: str | None) -> None:
         readable = [entry.readable for entry in self.entries]

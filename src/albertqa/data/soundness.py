@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from albertqa.data.example import Example, Gold
+from albertqa.data.shift import answers_shift
 
 _SAMPLE = 1_000
 # Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
@@ -43,7 +44,8 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
 
     Returns:
         Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions`` are asked before on the same
-        context, ``contradicting_questions`` so that the first golds do not even overlap.
+        context, ``contradicting_questions`` so that the first golds do not even overlap. ``answers_shift``: see
+        `albertqa.data.shift`.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
@@ -61,6 +63,7 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
         "gold_words_mean": round(sum(words) / len(words), 3) if words else 0.0,
         "upper_case_percent": _upper_case_percent(one.context for one in _sample(examples)),
         "nearness": nearness(examples),
+        "answers_shift": answers_shift(examples),
     }
 
 

@@ -138,7 +138,7 @@ def _dropped(result: ReadResult) -> list[dict[str, object]]:
 
 
 def _dropped_item(place: str, question_id: str, problems: tuple[Problem, ...]) -> dict[str, object]:
-    beyond = [problem for problem in problems if problem.is_error and not problem.repairable]
+    beyond = [problem for problem in problems if problem.severity != "note" and not problem.repairable]
     reasons = [{"kind": problem.kind, "message": problem.message} for problem in beyond]
     return {"id": question_id, "place": place, "reasons": reasons}
 

@@ -10,11 +10,14 @@ _BATCH_ROWS = 1000
 _PANDAS_MISSING = {"NAType", "NaTType"}
 
 
-def require_columns(columns: Sequence[object]) -> None:
-    """Refuse a table that cannot hold questions.
+def known_columns(columns: Sequence[object]) -> list[str]:
+    """Give the columns of a table that are read; refuse a table that cannot hold questions.
 
     Args:
         columns: The names in the header.
+
+    Returns:
+        Those among `FIELDS`.
 
     Raises:
         SourceError: Question or context is missing, or one of the names we read is there twice.
@@ -25,6 +28,7 @@ def require_columns(columns: Sequence[object]) -> None:
     twice = [name for name in FIELDS if list(columns).count(name) > 1]
     if twice:
         raise SourceError("unknown-structure", f"expected each column once, found {listed(twice)} more than once")
+    return [name for name in FIELDS if name in columns]
 
 
 def parquet_records(data: bytes) -> Iterator[Record | Broken]:
@@ -44,9 +48,7 @@ def parquet_records(data: bytes) -> Iterator[Record | Broken]:
 
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        columns = list(file.schema_arrow.names)
-        require_columns(columns)
-        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=[name for name in columns if name in FIELDS])
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=known_columns(file.schema_arrow.names))
         yield from _numbered(row for batch in batches for row in batch.to_pylist())
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text in it that is not UTF-8
         reason = str(error).partition("\n")[0]
@@ -65,9 +67,7 @@ def frame_records(frame: Any) -> Iterator[Record | Broken]:
     Raises:
         SourceError: Without the columns we need.
     """
-    columns = list(frame.columns)
-    require_columns(columns)
-    used = [name for name in FIELDS if name in columns]
+    used = known_columns(list(frame.columns))
     rows = frame[used].itertuples(index=False, name=None)
     yield from _numbered(dict(zip(used, row, strict=True)) for row in rows)
 
@@ -84,9 +84,7 @@ def dataset_records(dataset: Any) -> Iterator[Record | Broken]:
     Raises:
         SourceError: Without the columns we need.
     """
-    columns = list(dataset.column_names)
-    require_columns(columns)
-    used = dataset.select_columns([name for name in columns if name in FIELDS]).with_format("arrow")
+    used = dataset.select_columns(known_columns(dataset.column_names)).with_format("arrow")
     yield from _numbered(row for table in used.iter(batch_size=_BATCH_ROWS) for row in table.to_pylist())
 
 

@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from albertqa import rundir
 from albertqa.config import Settings
-from albertqa.health.record import RunRecord
+from albertqa.health.record import Part, RunRecord
 
 BASE_MODEL = "albert/albert-base-v2"
 
@@ -48,6 +48,24 @@ def find_rate(record: RunRecord) -> str:
 def check_data(record: RunRecord) -> str:
     """Give the command that shows what is wrong with the run's data."""
     return shlex.join(["albertqa", "check", *record.settings.train_file, *record.settings.validation_file])
+
+
+def repair_data(record: RunRecord, part: Part) -> str:
+    """Give the commands that repair one part of the run's data and train on the copy.
+
+    Several files are repaired into a folder; which of them to train on is left to the reader.
+
+    Args:
+        record: The run.
+        part: The part.
+    """
+    files = record.settings.train_file if part == "train" else record.settings.validation_file
+    copy = _free(record.run, f"{part}-repaired")
+    if len(files) > 1:
+        return shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
+    copy = copy.with_name(f"{copy.name}.json")
+    repair = shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
+    return f"{repair} && {train_again(record, 'repaired', **{f'{part}_file': (str(copy),)})}"
 
 
 def use_base_model(record: RunRecord, **changes: float) -> str:

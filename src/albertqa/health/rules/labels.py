@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from albertqa.health.advice import check_data
+from albertqa.health.advice import check_data, repair_data
 from albertqa.health.finding import Finding
 from albertqa.health.record import Part, RunRecord
 
@@ -89,18 +89,33 @@ def labels_off(record: RunRecord) -> Iterator[Finding]:
         exact, golds = record.data(part, "golds_exact_percent"), record.data(part, "golds")
         if exact is None or golds < _FEWEST_QUESTIONS or exact >= 90:
             continue
+        shift = record.data(part, "answers_shift")
         yield Finding(
             "labels-off",
             "error" if exact < 75 else "warning",
             0,
             f"Only {exact:.3g} % of the {part} answers begin and end where tokens do; with sound data and tokenizer "
-            "it is over 98 %. The others are cut in the middle of words: answer_start was counted in other units "
-            "(bytes, or characters of a cleaned text), or the answers' texts were cut out with it. Correct the "
-            "offsets; an answer is to be whole words.",
-            check_data(record),
-            {"part": part, "golds_exact_percent": exact, "golds": golds},
+            f"it is over 98 %. {_why_off(shift)}",
+            repair_data(record, part) if shift else check_data(record),
+            {"part": part, "golds_exact_percent": exact, "golds": golds, "answers_shift": shift},
         )
         return
+
+
+def _why_off(shift: int | None) -> str:
+    if shift is None:
+        return (
+            "The others are cut in the middle of words: answer_start was counted in other units (bytes, or characters "
+            "of a cleaned text), or the answers' texts were cut out with it. Correct the offsets; an answer is to be "
+            "whole words."
+        )
+    by = "1 character" if abs(shift) == 1 else f"{abs(shift)} characters"
+    side = "right" if shift > 0 else "left"
+    return (
+        f"All of them stand {by} too far {side} and were cut out there, as when contexts were stripped or "
+        "joined with a title after the offsets were counted. The command moves them back and trains on the repaired "
+        "copy."
+    )
 
 
 def labels_contradict(record: RunRecord) -> Iterator[Finding]:
