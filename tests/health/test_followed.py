@@ -1,0 +1,142 @@
+"""Whoever follows the doctor's command gets the sound run's f1 back: real trainings of the starter encoder.
+
+A fault is planted into a run on part of the starter set. It must cost f1, beyond the noise of the questions evaluated;
+the doctor's first command is run as it stands; what comes out must not be below the sound run, beyond that noise.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from albertqa import cli, rundir
+from albertqa.config import Settings
+from albertqa.data.example import Example, Gold
+from albertqa.data.read import load_examples
+from albertqa.data.squad_json import squad_document
+from albertqa.health.diagnose import diagnose
+from albertqa.health.record import load_record
+from albertqa.quickstart import VALIDATION, quickstart_settings
+from albertqa.recipe import train
+from albertqa.scoring.interval import difference_interval
+from albertqa.scoring.official import score_each
+
+from .test_remedies import commands_of
+
+pytestmark = pytest.mark.slow
+
+TRAIN_QUESTIONS, DEV_QUESTIONS = 800, 300
+SMALL_QUESTIONS = 40
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault, and what the doctor must say to it first.
+
+    Attributes:
+        finding: Name of the first finding.
+        settings: Settings that differ from the sound run's.
+        data: What was done to the training data.
+        reader: Whether the run goes on from the sound run's model instead of the starter encoder.
+    """
+
+    finding: str
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: Callable[[list[Example]], list[Example]] = list
+    reader: bool = False
+
+
+def seven_to_the_right(examples: list[Example]) -> list[Example]:
+    """Cut every answer out seven characters beside its place, as where a title was taken off the contexts."""
+    return [
+        replace(one, golds=(Gold(one.context[gold.answer_start + 7 : gold.answer_end + 7], gold.answer_start + 7),))
+        for one in examples
+        if (gold := one.golds[0]).answer_end + 7 <= len(one.context)
+    ]
+
+
+FAULTS = {
+    "learning rate 100 times too high": Planted("high-learning-rate", {"learning_rate": 2e-2}),
+    "learning rate 100 times too low": Planted("low-learning-rate", {"learning_rate": 2e-6}),
+    "batch too large": Planted("too-few-steps", {"train_batch_size": 256}),
+    "misaligned data": Planted("labels-off", data=seven_to_the_right),
+    "no dropout on a small set": Planted(
+        "overfitting",
+        {"epochs": 20.0, "augment": (), "hidden_dropout": 0.0, "eval_steps": 0.25},
+        data=lambda examples: examples[:SMALL_QUESTIONS],
+        reader=True,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Train the sound run; give its settings."""
+    folder = tmp_path_factory.mktemp("sound")
+    settings = replace(
+        quickstart_settings(folder / "run", epochs=1.5),
+        train_file=(str(write(folder / "train.json", load_examples("starter:train", limit=TRAIN_QUESTIONS))),),
+        max_eval_examples=DEV_QUESTIONS,
+    )
+    train(settings)
+    assert diagnose(load_record(settings.output_dir)) == []
+    return settings
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_following_the_doctor_brings_f1_back(
+    sound: Settings, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = FAULTS[name]
+    examples = fault.data(load_examples(sound.train_file[0]))
+    settings = replace(
+        sound,
+        **fault.settings,
+        train_file=(str(write(tmp_path / "train.json", examples)),),
+        output_dir=tmp_path / "run",
+        model=str(sound.output_dir / rundir.BEST) if fault.reader else sound.model,
+    )
+    train(settings)
+    finding = diagnose(load_record(settings.output_dir))[0]
+    remedied = follow(finding.remedy)
+    healthy = f1_of_questions(sound.output_dir)
+    harm = difference_interval(healthy, f1_of_questions(settings.output_dir))
+    left = difference_interval(healthy, f1_of_questions(remedied))
+    with capsys.disabled():
+        rows = (("sound", sound.output_dir), ("planted", settings.output_dir), ("remedied", remedied))
+        figures = ", ".join(f"{what} {mean(f1_of_questions(run).values()):.1f}" for what, run in rows)
+        print(f"\n{name}: f1 {figures} ({left.low:+.1f} to {left.high:+.1f}); {finding.name}: {finding.remedy}")
+    assert finding.name == fault.finding
+    assert harm.high < 0
+    assert left.high >= 0
+
+
+def follow(remedy: str) -> Path:
+    """Run the commands of a remedy as a shell would; give the run that comes out."""
+    commands = commands_of(remedy)
+    for arguments in commands:
+        assert cli.main(arguments) == 0
+    assert commands[-1][0] == "train"
+    return Path(commands[-1][commands[-1].index("--output-dir") + 1])
+
+
+def f1_of_questions(run: Path) -> dict[str, float]:
+    """Give the f1 of every evaluated question, in percent, of the model that the run ended with."""
+    evaluated = run / "final-evaluated"
+    if not evaluated.is_dir():
+        words = ["evaluate", str(run / rundir.FINAL), VALIDATION, "--max-eval-examples", str(DEV_QUESTIONS)]
+        assert cli.main([*words, "--output-dir", str(evaluated)]) == 0
+    predictions = json.loads((evaluated / rundir.PREDICTIONS_JSON).read_text())
+    scores = score_each(load_examples(VALIDATION, limit=DEV_QUESTIONS), predictions)
+    return {name: 100 * one.f1 for name, one in scores.items()}
+
+
+def write(path: Path, examples: list[Example]) -> Path:
+    """Write examples as SQuAD JSON."""
+    path.write_text(json.dumps(squad_document(examples)), encoding="utf-8")
+    return path
