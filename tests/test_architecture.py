@@ -18,6 +18,7 @@ PACKAGE = Path(albertqa.__file__).parent
 ROOMS = (
     "errors",
     "cache",
+    "hub",
     "config",
     "rundir",
     "data",
@@ -27,6 +28,8 @@ ROOMS = (
     "scoring",
     "training",
     "health",
+    "opening",
+    "watch",
     "recipe",
     "learning_rate",
     "evaluation",

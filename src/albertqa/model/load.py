@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
+from albertqa.hub import fetch_folder
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # One kernel for the same function that `gelu_new` computes in a chain of operations.
 _SAME_FUNCTION = {"gelu_new": "gelu_pytorch_tanh"}
+
+_HUB_FILES = ("*.json", "*.safetensors", "spiece.model", "vocab.txt", "merges.txt")
 
 
 @dataclass
@@ -175,18 +178,14 @@ def resolve_model(source: str | Path) -> str:
         return str(source)
     if Path(source).exists():
         raise ModelError(f"{source}: is a file, expected a Transformers model folder or a Hub name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return snapshot_download(
-            str(source), allow_patterns=["*.json", "*.safetensors", "spiece.model", "vocab.txt", "merges.txt"]
-        )
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"{source}: no such folder, and it cannot be fetched from the Hub ({type(error).__name__}). "
-            "Give a local folder with the model, connect to a network, or try offline with --model starter"
-        ) from error
+    fetched = fetch_folder(
+        str(source),
+        _HUB_FILES,
+        refusal=ModelError,
+        expected="folder",
+        remedy="Give a local folder with the model, connect to a network, or try offline with --model starter",
+    )
+    return str(fetched)
 
 
 def choose_device(name: str) -> torch.device:

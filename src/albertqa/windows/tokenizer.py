@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from albertqa.errors import TokenizerError
+from albertqa.hub import fetch_folder
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -130,21 +131,14 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
         return _checked(_from_spiece(path), _albert_config(), str(source), albert=True)
     if path.is_dir():
         return _from_folder(path, str(source))
-    return _from_folder(_fetch(str(source)), str(source))
-
-
-def _fetch(name: str) -> Path:
-    """Download the tokenizer's files of a Hub name (or take them from the Hub's cache)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise TokenizerError(
-            f"{name}: no such file or folder, and it cannot be fetched from the Hub ({type(error).__name__}). "
-            "Give a local folder with tokenizer.json or spiece.model, or connect to a network"
-        ) from error
+    fetched = fetch_folder(
+        str(source),
+        _HUB_FILES,
+        refusal=TokenizerError,
+        expected="file or folder",
+        remedy="Give a local folder with tokenizer.json or spiece.model, or connect to a network",
+    )
+    return _from_folder(fetched, str(source))
 
 
 def _from_folder(folder: Path, source: str) -> QATokenizer:
