@@ -19,7 +19,8 @@ from albertqa.health.range_chart import draw_range
 from albertqa.health.range_curve import RangeTest, spell_rate
 from albertqa.health.range_test import FEWEST_STEPS, ramp_steps, run_range_test
 from albertqa.model.load import resolve_model
-from albertqa.recipe import open_augmenter, open_device, open_model
+from albertqa.opening import make_room, open_augmenter, open_device, open_learner
+from albertqa.training.checkpoint import TrainState
 from albertqa.training.display import Display, Silent
 from albertqa.training.objective import build_objective
 from albertqa.windows.build import build_windows
@@ -40,7 +41,9 @@ def find_lr(
     """Run a range test on the training data, and write it to ``lr_range.json`` and ``lr_range.png``.
 
     Args:
-        settings: As for `train`; the learning rate and its schedule, evaluation and checkpoints have no effect.
+        settings: As for `train`: model and memory are made ready by the same functions. Without effect are the learning
+            rate and its schedule, the number of steps, evaluation, checkpoints, the moving average and the trackers,
+            as nothing of them comes into a range test, and `cuda_graphs`: recordings change no loss.
         min_lr: Learning rate of the first step.
         max_lr: Learning rate of the last.
         num_steps: Steps; fewer where an epoch has fewer.
@@ -70,24 +73,25 @@ def find_lr(
     show.say(f"range test: {steps} steps of {settings.step_windows} windows, "
              f"learning rate {min_lr:g} to {max_lr:g}"
              + (f" (an epoch has no more; asked for: {num_steps})" if steps < num_steps else ""))  # fmt: skip
-    model, optimizer = open_model(settings, source, tokenizer, device)
+    learner = open_learner(settings, source, tokenizer, device)
+    objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
+    state, _ = make_room(settings, learner, store, objective, TrainState(), steps=steps, say=show.say)
+    micro_batch = equal_passes(settings.step_windows, state.micro_batch or settings.train_batch_size)
 
     show.start(0, steps)
     try:
         test = run_range_test(
-            model,
+            learner.model,
             store,
-            optimizer,
+            learner.optimizer,
             min_lr=min_lr,
             max_lr=max_lr,
             num_steps=steps,
-            micro_batch=settings.train_batch_size,
-            accumulation=settings.gradient_accumulation_steps,
+            micro_batch=micro_batch,
+            accumulation=settings.step_windows // micro_batch,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
-            objective=build_objective(
-                label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
-            ),
+            objective=objective,
             view_of_epoch=open_augmenter(settings, store, examples, tokenizer),
             may_recompute=settings.gradient_checkpointing is not False,
             stepped=show.stepped,
@@ -109,11 +113,21 @@ def find_lr(
         "windows": len(store),
         "seed": settings.seed,
         "device": str(device),
-        "precision": str(model.autocast_dtype or torch.float32).removeprefix("torch."),
+        "precision": str(learner.model.autocast_dtype or torch.float32).removeprefix("torch."),
         "seconds": round(seconds, 3),
     }
     rundir.write_json(out / RANGE_JSON, _as_json(test, train_command(settings, test.suggestion), facts))
     return test
+
+
+def equal_passes(step_windows: int, most: int) -> int:
+    """Give the most windows of one forward and backward that cut a step into equal passes.
+
+    Args:
+        step_windows: Windows of one step.
+        most: Windows that the memory holds at a time.
+    """
+    return max(windows for windows in range(1, most + 1) if step_windows % windows == 0)
 
 
 def train_command(settings: Settings, learning_rate: float | None) -> str | None:

@@ -11,6 +11,7 @@ from albertqa.model.load import SpanModel, load_model
 from albertqa.training.average import WeightAverage
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import Plan, plan_steps, train_steps
+from albertqa.training.objective import Objective, span_objective
 from albertqa.training.optimizer import build_optimizer
 from albertqa.windows.store import WindowStore
 
@@ -79,6 +80,10 @@ def go_on(
     listener: Listener,
     state: TrainState | None = None,
     average: WeightAverage | None = None,
+    *,
+    objective: Objective = span_objective,
+    may_recompute: bool = True,
+    may_replay: bool = True,
     **plan: Any,
 ) -> TrainState:
     """Train from a state on."""
@@ -95,7 +100,10 @@ def go_on(
         accumulation=course.accumulation,
         max_grad_norm=course.max_grad_norm,
         seed=course.seed,
+        objective=objective,
         average=average,
+        may_recompute=may_recompute,
+        may_replay=may_replay,
     )
 
 

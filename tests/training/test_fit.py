@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from albertqa import rundir
 from albertqa.config import Settings, load_settings
 from albertqa.errors import SettingsError
+from albertqa.learning_rate import equal_passes, find_lr
 from albertqa.model.load import SpanModel
 from albertqa.model.recompute import recompute_activations
 from albertqa.recipe import RunResult, train
@@ -405,6 +408,30 @@ def test_a_run_short_of_memory_has_the_same_steps_in_more_passes(
     assert any(f"fits: {facts['micro_batch']} window" in line and "as 8 need" in line for line in lines.lines)
 
 
+def test_a_range_test_short_of_memory_has_the_same_steps_in_more_passes(
+    tiny_weights: Path, tmp_path: Path, memory: Any
+) -> None:
+    settings = small_run(tiny_weights, tmp_path / "lr", max_train_examples=41, fit=False)
+    whole = find_lr(settings, num_steps=20)
+    memory(2_400_000)
+    lines = Lines()
+    short = find_lr(dataclasses.replace(settings, fit=True), num_steps=20, display=lines)
+    assert sum("as 8 need" in line for line in lines.lines) == 1
+    assert short.learning_rates == whole.learning_rates
+    # At the highest rates, the rounding of sums grows to something.
+    assert short.losses[:10] == pytest.approx(whole.losses[:10], rel=1e-5)
+
+
+@given(st.integers(1, 64), st.integers(1, 8), st.data())
+def test_a_step_is_cut_into_the_fewest_equal_passes(micro_batch: int, accumulation: int, data: st.DataObject) -> None:
+    most, step_windows = data.draw(st.integers(1, micro_batch)), micro_batch * accumulation
+    windows = equal_passes(step_windows, most)
+    assert windows <= most
+    assert step_windows % windows == 0
+    assert all(step_windows % more for more in range(windows + 1, most + 1))
+    assert equal_passes(step_windows, micro_batch) == micro_batch
+
+
 def test_a_resumed_run_takes_no_more_than_it_had_and_less_where_it_must(
     tiny_weights: Path, tmp_path: Path, memory: Any
 ) -> None:
@@ -442,7 +469,7 @@ def test_a_run_that_was_killed_for_its_memory_may_go_on_with_other_settings_of_i
 def test_an_encoder_without_such_layers_is_told_before_the_run_takes_its_folder(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("albertqa.recipe.recompute_activations", lambda _model: False)
+    monkeypatch.setattr("albertqa.opening.recompute_activations", lambda _model: False)
     settings = small_run(tiny_weights, tmp_path / "run", gradient_checkpointing=True)
     with pytest.raises(SettingsError, match=r"^gradient_checkpointing is set, but .* \(albert\) has no layers that"):
         train(settings)

@@ -35,7 +35,7 @@ from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 from . import processes as processes  # sets up the server that the forked processes come from
-from .cases import TIMED, Listener, open_model, plan_of, small_run
+from .cases import TIMED, Listener, go_on, open_model, plan_of, small_run
 from .reference import Course
 
 COURSE = Course(total_steps=4, micro_batch=8)
@@ -60,22 +60,7 @@ def run_course(
     prepare(model)
     torch.manual_seed(5)
     heard = listener or Listener()
-    end = train_steps(
-        model,
-        store,
-        optimizer,
-        plan_of(store, course),
-        heard,
-        state=state or TrainState(),
-        learning_rate=course.learning_rate,
-        schedule="linear",
-        micro_batch=course.micro_batch,
-        accumulation=course.accumulation,
-        max_grad_norm=course.max_grad_norm,
-        seed=course.seed,
-        objective=objective,
-        may_recompute=may_recompute,
-    )
+    end = go_on(model, optimizer, store, course, heard, state, objective=objective, may_recompute=may_recompute)
     return model, optimizer, heard, end
 
 

@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from albertqa import recipe
+from albertqa import opening
 from albertqa.config import Settings
 from albertqa.model import packed
 from albertqa.model.attention import attend_in_rows, attend_varlen
 from albertqa.model.load import SpanModel
 from albertqa.model.replay import Replay
+from albertqa.recipe import train
 from albertqa.training import step
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.display import Silent
-from albertqa.training.loop import train_steps
 from albertqa.training.objective import Objective, build_objective, span_objective
 from albertqa.windows.batches import PackedBatch
 from albertqa.windows.store import WindowStore
 from model import flash_reference  # noqa: F401 -- FlashAttention's stand-in
 
-from .cases import Listener, open_model, plan_of, small_run
+from .cases import Listener, go_on, open_model, small_run
 from .reference import Course, train_plainly
 
 COURSE = Course(max_grad_norm=2.5, micro_batch=4, accumulation=2, warmup_steps=8, weight_decay=0.1)
@@ -76,22 +76,7 @@ def train_course(
     model, optimizer = opened or open_model(folder, course, **changes)
     torch.manual_seed(5)
     heard = listener or Listener()
-    end = train_steps(
-        model,
-        store,
-        optimizer,
-        plan_of(store, course),
-        heard,
-        state=state or TrainState(),
-        learning_rate=course.learning_rate,
-        schedule="linear",
-        micro_batch=course.micro_batch,
-        accumulation=course.accumulation,
-        max_grad_norm=course.max_grad_norm,
-        seed=course.seed,
-        objective=objective,
-        may_replay=may_replay,
-    )
+    end = go_on(model, optimizer, store, course, heard, state, objective=objective, may_replay=may_replay)
     return heard, end
 
 
@@ -216,9 +201,9 @@ def test_a_run_compiles_where_it_is_asked_to_and_says_where_it_cannot(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None
 ) -> None:
     asked: list[SpanModel] = []
-    monkeypatch.setattr(recipe, "compile_layer", lambda model: asked.append(model) or reason)
+    monkeypatch.setattr(opening, "compile_layer", lambda model: asked.append(model) or reason)
     heard = Heard()
-    recipe.train(small_run(tiny_weights, tmp_path / "run", torch_compile=True, fit=False), display=heard)
+    train(small_run(tiny_weights, tmp_path / "run", torch_compile=True, fit=False), display=heard)
     assert len(asked) == 1
     told = [line for line in heard.lines if "compiled" in line]
     assert told == ([f"the layer is not compiled, which may be slower: {reason}"] if reason else [])
@@ -236,12 +221,12 @@ def test_a_run_compiles_where_it_is_asked_to_and_says_where_it_cannot(
 )
 def test_unless_told_long_runs_on_a_gpu_are_compiled(wish: bool | None, device: str, steps: int, wanted: bool) -> None:
     settings = Settings(torch_compile=wish)
-    assert recipe._wants_compiled(settings, torch.device(device), steps) is wanted
+    assert opening._wants_compiled(settings, torch.device(device), steps) is wanted
 
 
 @pytest.mark.parametrize("cuda_graphs", [True, False])
 def test_a_run_replays_only_where_it_may(
     tiny_weights: Path, tmp_path: Path, recorder: Recorder, cuda_graphs: bool
 ) -> None:
-    recipe.train(small_run(tiny_weights, tmp_path / "run", cuda_graphs=cuda_graphs, fit=False))
+    train(small_run(tiny_weights, tmp_path / "run", cuda_graphs=cuda_graphs, fit=False))
     assert bool(recorder.replayed) is cuda_graphs

@@ -90,7 +90,7 @@ def plan_steps(
 
 
 class Watcher(Protocol):
-    """What the loop calls as it goes; see `albertqa.recipe`."""
+    """What the loop calls as it goes; see `albertqa.watch`."""
 
     def stepped(self, row: dict[str, Any]) -> None:
         """Take one line of the record: a training step."""
