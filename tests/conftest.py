@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -78,6 +79,17 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, spiece_model: Path) ->
     (folder / SPIECE_MODEL).write_bytes(spiece_model.read_bytes())
     (folder / "config.json").write_text(json.dumps({**TINY_ALBERT, "vocab_size": 1000}))
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: small matrices are slower on more, and sums then have one order."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

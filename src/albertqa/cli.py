@@ -421,7 +421,6 @@ def _shown_scores(scores: dict[str, float | int]) -> dict[str, float | int]:
 def run_evaluate(command: Evaluate) -> int:
     """Run ``albertqa evaluate``."""
     from albertqa import rundir
-    from albertqa.data.read import load_examples
     from albertqa.evaluation import evaluate
     from albertqa.scoring.evaluate import null_odds, write_predictions
     from albertqa.scoring.threshold import tune_threshold
@@ -448,8 +447,7 @@ def run_evaluate(command: Evaluate) -> int:
                 f"--tune-threshold: {command.data} has no question without an answer; there is nothing to tune"
             )
         texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
-        examples = load_examples(command.data, limit=command.max_eval_examples)
-        tuned = tune_threshold(examples, texts, odds)
+        tuned = tune_threshold(evaluation.examples, texts, odds)
         summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
     beside = Path(command.model) if Path(command.model).is_dir() else Path()
     folder = command.output_dir or beside / f"evaluation-{Path(command.data).name.split('.json')[0].replace(':', '-')}"

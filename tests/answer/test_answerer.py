@@ -1,10 +1,8 @@
 """Answers are those of evaluation, one at a time or many, from short contexts and long ones."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import albertqa
 from albertqa.answer.answerer import Answer, Answerer
@@ -16,12 +14,7 @@ LENGTHS = {"max_seq_length": 96, "doc_stride": 32}
 MACHINE = {"device": "cpu", "mixed_precision": "no"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

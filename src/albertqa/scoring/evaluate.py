@@ -27,6 +27,7 @@ class Evaluation:
         seconds: Time of the forward passes.
         predictions: One an example, in order.
         habits: See `answering_habits`.
+        examples: The data, with golds, in order.
     """
 
     scores: dict[str, float | int]
@@ -35,6 +36,7 @@ class Evaluation:
     seconds: float
     predictions: tuple[Prediction, ...]
     habits: dict[str, float | int]
+    examples: Sequence[Example]
 
     @property
     def exact(self) -> float:
@@ -99,7 +101,7 @@ def evaluate_windows(
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
     habits = answering_habits(passed.logits, predictions)
-    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions), habits)
+    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions), habits, examples)
 
 
 def answering_habits(logits: WindowLogits, predictions: Sequence[Prediction]) -> dict[str, float | int]:
