@@ -47,6 +47,24 @@ def test_every_curve_of_the_record_is_there(plain_run: Path) -> None:
     assert {chart.x_range for chart in charts.values()} == {(0.0, 60.0)}
 
 
+@pytest.mark.parametrize(
+    ("regularizers", "name"),
+    [
+        ({"label_smoothing_factor": 0.1}, "training + label smoothing"),
+        ({"r_drop_alpha": 1.0}, "training + R-Drop"),
+        ({"label_smoothing_factor": 0.1, "r_drop_alpha": 1.0}, "training + label smoothing + R-Drop"),
+    ],
+)
+def test_a_training_loss_says_what_else_was_minimized(
+    plain_run: Path, regularizers: dict[str, float], name: str
+) -> None:
+    plain = load_run(plain_run)
+    regularized = replace(plain, settings=replace(plain.settings, **regularizers))
+    assert [line.name for line in _charts(regularized)["loss"].series] == [name, "validation"]
+    both = [line.name for line in _charts(plain, replace(regularized, name="other"))["loss"].series]
+    assert both[:2] == [f"{plain.name}: training", f"other: {name}"]
+
+
 def test_evaluations_are_drawn_as_they_are(plain_run: Path) -> None:
     run = load_run(plain_run)
     validation = _charts(run)["loss"].series[1]

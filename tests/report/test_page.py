@@ -5,12 +5,15 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from albertqa import rundir
+from albertqa.config import load_settings, to_toml
 from albertqa.errors import RunError
 from albertqa.report import write_report
 from albertqa.report.published import CARD, card_beside, ids_sha256
@@ -56,6 +59,15 @@ def _text(page: Path) -> str:
     """The page's visible text."""
     html = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+def test_a_training_loss_with_a_regularizer_is_not_to_be_compared(plain_run: Path, tmp_path: Path) -> None:
+    run, warning = _copy(plain_run, tmp_path), "it does not compare with the validation loss"
+    assert warning not in _text(write_report([run]))
+    config = run / rundir.CONFIG_TOML
+    before = load_settings(config)
+    config.write_text(to_toml(replace(before, label_smoothing_factor=0.1)), encoding="utf-8")
+    assert warning in _text(write_report([run]))
 
 
 def test_page_is_one_file_that_names_no_other(plain_run: Path, tmp_path: Path) -> None:

@@ -79,11 +79,20 @@ def _window(num_steps: int) -> int:
 
 def _loss_lines(runs: Sequence[Run]) -> list[Series]:
     several = len(runs) > 1
-    lines = _step_lines(runs, "train_loss", "training", smooth=True, band=not several)
+    lines = [
+        _step_line(run.steps, "train_loss", _named(runs, run, _minimized(run)), index, smooth=True, band=not several)
+        for index, run in enumerate(runs)
+    ]
     for index, run in enumerate(runs):
         colour = index if several else 1
         lines.append(_evaluation_line(run, "validation_loss", _named(runs, run, "validation"), colour, 1))
     return lines
+
+
+def _minimized(run: Run) -> str:
+    """Name the training loss; where a regularizer is part of it, it does not compare with the validation loss."""
+    parts = {"label smoothing": run.settings.label_smoothing_factor, "R-Drop": run.settings.r_drop_alpha}
+    return "training" + "".join(f" + {name}" for name, strength in parts.items() if strength)
 
 
 def _score_lines(runs: Sequence[Run]) -> list[Series]:
