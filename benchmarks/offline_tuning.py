@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "half the rate": {"learning_rate": 7.5e-5},
     "twice the rate": {"learning_rate": 3e-4},
     "longer warm-up": {"warmup_ratio": 0.2},
+    "one epoch": {"epochs": 1.0},
     "three epochs": {"epochs": 3.0},
     "crop, three epochs": {"augment": ("crop",), "augment_rate": 1.0, "epochs": 3.0},
     "another seed": {"seed": 1},

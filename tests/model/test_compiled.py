@@ -4,7 +4,7 @@ PyTorch's tracing and its autograd are tested here, without the code generation 
 generated kernels run in `test_cuda`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,16 @@ LENGTHS = [(100, 20, 30), (7, 9), (64,), (200, 3, 3, 4, 5, 90)]
 
 
 @pytest.fixture(autouse=True)
-def _varlen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Attend as on a GPU, and forget afterwards what was compiled."""
-    monkeypatch.setattr(packed, "choose_attention", lambda *_: attend_varlen)
+def _forget() -> Iterator[None]:
+    """Forget afterwards what was compiled."""
     yield
     torch._dynamo.reset()
+
+
+@pytest.fixture
+def _varlen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attend as on a GPU."""
+    monkeypatch.setattr(packed, "choose_attention", lambda *_: attend_varlen)
 
 
 def run(model: SpanModel, batch: PackedBatch) -> list[torch.Tensor]:
@@ -45,10 +50,10 @@ def run(model: SpanModel, batch: PackedBatch) -> list[torch.Tensor]:
     return [losses.detach(), *(one.grad.clone() for one in model.model.parameters())]
 
 
-def test_the_compiled_layer_computes_the_same_and_is_compiled_once_for_all_sizes(tiny_weights: Path) -> None:
-    model = load_model(tiny_weights, device=CPU)
+def same_when_compiled(folder: Path, batches: Sequence[PackedBatch]) -> tuple[CompileCounterWithBackend, int]:
+    """Compare a compiled layer with the plain one; give what counted the compilations, and their number before."""
+    model = load_model(folder, device=CPU)
     model.model.train()
-    batches = [with_tail(random_batch(lengths, VOCAB_SIZE), 256) for lengths in LENGTHS]
     expected = [run(model, batch) for batch in batches]
     names = list(model.model.state_dict())
     counter = CompileCounterWithBackend("aot_eager")
@@ -59,9 +64,25 @@ def test_the_compiled_layer_computes_the_same_and_is_compiled_once_for_all_sizes
     for batch, tensors in zip(batches, expected, strict=True):
         for found, reference in zip(run(model, batch), tensors, strict=True):
             torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-6)
+    assert list(model.model.state_dict()) == names
+    return counter, after_trial
+
+
+@pytest.mark.usefixtures("_varlen")
+def test_the_compiled_layer_computes_the_same_and_is_compiled_once_for_all_sizes(tiny_weights: Path) -> None:
+    batches = [with_tail(random_batch(lengths, VOCAB_SIZE), 256) for lengths in LENGTHS]
+    counter, after_trial = same_when_compiled(tiny_weights, batches)
     # `longest` is a number of the program: the first other value of it is one more reason to compile, the next none.
     assert counter.frame_count <= 2 * after_trial
-    assert list(model.model.state_dict()) == names
+
+
+def test_on_a_cpu_it_is_ready_for_any_windows_after_the_trial(tiny_weights: Path) -> None:
+    lengths = [*LENGTHS, (200, 56), (300, 20), (10,) * 17]
+    counter, after_trial = same_when_compiled(
+        tiny_weights, [random_batch(one, VOCAB_SIZE) for one in lengths if len(one) > 1]
+    )
+    # So a resumed run goes on with the same kernels, whatever its next step is.
+    assert counter.frame_count == after_trial
 
 
 def test_trying_the_compiled_layer_uses_no_random_number_and_keeps_the_mode(tiny_weights: Path) -> None:

@@ -72,7 +72,8 @@ def attention_inputs(attend: Attend, batch: PackedBatch) -> dict[str, Any]:
         ends = batch.first_token.diff()[:, None, None, None]
         return {"slots": token_slots(batch), "is_key": torch.arange(batch.longest, device=ends.device) < ends}
     tail = len(batch.input_ids) - batch.num_tokens
-    return {"window_lengths": (*batch.lengths, tail) if tail else batch.lengths}
+    # A tensor, for a layer compiled with a tuple of lengths would be compiled for just these.
+    return {"window_lengths": torch.tensor((*batch.lengths, tail) if tail else batch.lengths)}
 
 
 def token_slots(batch: PackedBatch) -> torch.Tensor:
@@ -86,6 +87,8 @@ def token_slots(batch: PackedBatch) -> torch.Tensor:
     return window * batch.longest + token - batch.first_token[window]
 
 
+# It is no part of a compiled layer, which would be compiled anew for every number of windows.
+@torch.compiler.disable
 def attend_per_window(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -93,7 +96,7 @@ def attend_per_window(
     *,
     dropout: float,
     scaling: float | None,
-    window_lengths: tuple[int, ...],
+    window_lengths: torch.Tensor,
 ) -> torch.Tensor:
     """Attend in one window after the other.
 
@@ -103,13 +106,14 @@ def attend_per_window(
         value: Values.
         dropout: Dropout of the attention probabilities.
         scaling: Factor on the scores; None is one over the root of the head size.
-        window_lengths: Tokens of each window, in order.
+        window_lengths: Tokens of each window, in order; (W,) int64, on the CPU.
 
     Returns:
         The attended values.
     """
+    lengths = window_lengths.tolist()
     # split, not slices: its backward is one concatenation instead of a zero-filled gradient for every window.
-    parts = zip(*(tensor.split(window_lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     attended = [
         functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling).transpose(1, 2)
         for q, k, v in parts

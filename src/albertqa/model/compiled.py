@@ -15,6 +15,8 @@ from albertqa.model.load import SpanModel
 from albertqa.model.packed import span_losses
 from albertqa.windows.batches import PackedBatch, with_tail
 
+_TRIED_TOKENS = (256, 320)
+
 
 def compile_layer(model: SpanModel, *, backend: str | Callable[..., Any] = "inductor") -> str | None:
     """Compile an ALBERT's layer, and try it with one forward and backward.
@@ -63,14 +65,17 @@ def _try(model: SpanModel) -> None:
     model.model.train()
     try:
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-            batch = _some_windows().to(model.device)
-            span_losses(*model.logits(batch), batch).sum().backward()
+            # The second number of tokens is what makes the parts around an attention that is not compiled ready for
+            # any: from then on every step runs the same kernels, whichever step it is.
+            for tokens in _TRIED_TOKENS:
+                batch = _some_windows(tokens).to(model.device)
+                span_losses(*model.logits(batch), batch).sum().backward()
     finally:
         model.model.zero_grad(set_to_none=True)
         model.model.train(was_training)
 
 
-def _some_windows() -> PackedBatch:
+def _some_windows(tokens: int) -> PackedBatch:
     lengths = (100, 80, 20)
     windows = PackedBatch(
         input_ids=torch.zeros(sum(lengths), dtype=torch.int64),
@@ -82,4 +87,4 @@ def _some_windows() -> PackedBatch:
         start_positions=torch.zeros(len(lengths), dtype=torch.int64),
         end_positions=torch.zeros(len(lengths), dtype=torch.int64),
     )
-    return with_tail(windows, 256)
+    return with_tail(windows, tokens)
