@@ -30,9 +30,10 @@ from albertqa.windows.tokenizer import load_tokenizer
 # What may differ when a run goes on: nothing of these changes a result.
 _FREE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size", "gradient_checkpointing"),
-    *("torch_compile", "cuda_graphs"),
-    # Where a run goes on with less memory: sums in another order, and where there is dropout other draws of it.
-    "fit",
+    "cuda_graphs",
+    # Where a run goes on with less memory or without a compiler: sums in another order, and where there is dropout other
+    # draws of it.
+    *("fit", "torch_compile"),
 }
 
 
