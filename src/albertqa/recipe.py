@@ -31,8 +31,7 @@ from albertqa.windows.tokenizer import load_tokenizer
 _FREE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size", "gradient_checkpointing"),
     "cuda_graphs",
-    # Where a run goes on with less memory or without a compiler: sums in another order, and where there is dropout other
-    # draws of it.
+    # Where a run goes on with less memory, or with no compiler: sums in another order, and of dropout other draws.
     *("fit", "torch_compile"),
 }
 
