@@ -35,6 +35,17 @@ def test_questions_stand_near_their_own_answers_and_not_near_shuffled_ones(sourc
     assert spoilt["at_home"] == sound["at_home"] > 0.8 > 5 * sound["elsewhere"]
 
 
+def test_a_spoilt_half_shows_in_its_quarters_and_nowhere_else() -> None:
+    examples = load_examples("starter:train", limit=400)
+    found = nearness([*examples[:200], *shuffled(examples[200:])])
+    assert found is not None
+    lows = [one["ratio"] - 2 * one["ratio_error"] for one in found["quarters"][:2]]
+    highs = [one["ratio"] + 2 * one["ratio_error"] for one in found["quarters"][2:]]
+    assert min(lows) > 2
+    assert min(lows) > max(highs)
+    assert sum(one["questions"] for one in found["quarters"]) == found["questions"]
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("file", ["squad/dev-v1.1.json", "shifts/reddit_v1.0.json"])
 def test_real_data_tells_shuffled_answers_and_shifted_questions(real_data: pytest.TempPathFactory, file: str) -> None:
@@ -93,6 +104,13 @@ def test_repetitions_and_contradictions_are_counted() -> None:
     facts = text_soundness(examples)
     assert (facts["contexts"], facts["repeated_questions"], facts["contradicting_questions"]) == (2, 3, 2)
     assert facts["gold_words_mean"] == pytest.approx((1 + 2 + 1 + 1) / 4)
+
+
+def test_answers_at_the_end_have_no_word_behind_them() -> None:
+    context = "Rollo came in 911 (or so)."
+    places = ["Rollo", "911", "or so", "so"]
+    examples = [Example(text, "Q?", context, (Gold(text, context.index(text)),)) for text in places]
+    assert text_soundness([*examples, Example("none", "Q?", context)])["golds_at_end_percent"] == 50.0
 
 
 def test_upper_case_is_a_share_of_the_letters_that_have_case() -> None:

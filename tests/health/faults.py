@@ -77,6 +77,25 @@ def shifted_questions(examples: Examples) -> Examples:
     return [dataclasses.replace(one, question=other.question) for one, other in zip(examples, shifted, strict=True)]
 
 
+def second_file_shifted(examples: Examples) -> Examples:
+    """Give the second half of the questions, as a second file, the answer of the next question on the same context."""
+    half = len(examples) // 2
+    of_context: dict[str, Examples] = {}
+    for one in examples[half:]:
+        of_context.setdefault(one.context, []).append(one)
+    return examples[:half] + [
+        dataclasses.replace(one, golds=other.golds)
+        for ones in of_context.values()
+        for one, other in zip(ones, [*ones[1:], ones[0]], strict=True)
+    ]
+
+
+def cut_behind_answer(one: Example) -> Example:
+    """Let the context end with the answer."""
+    gold = one.golds[0]
+    return dataclasses.replace(one, context=one.context[: gold.answer_end], golds=(gold,))
+
+
 def whole_sentences(one: Example) -> Example:
     """Take the whole sentence for the answer, and the one after it."""
     gold = one.golds[0]
@@ -102,9 +121,18 @@ def swap_fields(one: Example) -> Example:
     return dataclasses.replace(one, question=one.context, context=one.question, golds=(Gold(one.question[:5], 0),))
 
 
-def without_answers(examples: Examples) -> Examples:
-    """Lose the answers of all but a few."""
-    return [dataclasses.replace(one, golds=()) if at % 20 else one for at, one in enumerate(examples)]
+def without_blanks(one: Example) -> Example:
+    """Lose the blanks between words, as from a badly read PDF."""
+    before, gold = one.context[: one.golds[0].answer_start], one.golds[0]
+    text = gold.text.replace(" ", "")
+    return dataclasses.replace(
+        one, context=one.context.replace(" ", ""), golds=(Gold(text, len(before.replace(" ", ""))),)
+    )
+
+
+def without_answers(examples: Examples, *, kept: int = 20) -> Examples:
+    """Lose the answers of all questions but every so manyth."""
+    return [dataclasses.replace(one, golds=()) if at % kept else one for at, one in enumerate(examples)]
 
 
 def other_alphabet(one: Example) -> Example:
@@ -300,6 +328,11 @@ _DATA: dict[str, Any] = {"on": "questions", "settings": {"max_steps": 2}}
 FAULTS: dict[str, Fault] = {
     # Data.
     "answers shuffled within contexts": Fault("labels-unrelated", **_DATA, train=shuffle_answers),
+    "one file of two shifted": Fault("labels-partly-unrelated", **_DATA, train=second_file_shifted),
+    "contexts cut off behind the answer": Fault("answers-in-one-place", **_DATA, train=_everywhere(cut_behind_answer)),
+    "trained on sentences, asked for phrases": Fault("other-answers", **_DATA, train=_everywhere(whole_sentences)),
+    "validation without blanks": Fault("lost-blanks", **_DATA, validation=_everywhere(without_blanks)),
+    "five answers of six lost": Fault("no-answers", **_DATA, train=lambda examples: without_answers(examples, kept=6)),
     "answers anywhere": Fault("labels-unrelated", **_DATA, train=random_spans),
     "question column shifted": Fault("labels-unrelated", **_DATA, train=shifted_questions),
     "validation answers shuffled": Fault("labels-unrelated", **_DATA, validation=shuffle_answers),
@@ -325,6 +358,7 @@ FAULTS: dict[str, Fault] = {
         on="questions",
         settings={"max_steps": 2, "max_seq_length": 160, "doc_stride": 0, "max_answer_length": 200},
         train=_everywhere(whole_sentences),
+        validation=_everywhere(whole_sentences),
     ),
     "answers of two tokens at most": Fault(
         "answers-too-long", on="questions", settings={"max_steps": 2, "max_answer_length": 2}
@@ -343,6 +377,11 @@ FAULTS: dict[str, Fault] = {
     "clipped to 1e-9": Fault("clipped-away", settings={"max_grad_norm": 1e-9}),
     "dropout 0.9": Fault("strong-noise", settings={"hidden_dropout": 0.9}),
     "betas the wrong way round": Fault("swapped-betas", settings={"adam_beta1": 0.999, "adam_beta2": 0.9}),
+    "stopped at the first evaluations": Fault(
+        "stopped-too-soon",
+        on="questions",
+        settings={"epochs": 3.0, "learning_rate": 1e-4, "eval_steps": 1.0, "early_stopping_patience": 1},
+    ),
     "batch of 512": Fault("too-few-steps", settings={"train_batch_size": 512}),
     "steps behind the schedule's end": Fault("rate-at-zero", code=schedule_ends),
     # Model.

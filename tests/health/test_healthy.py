@@ -53,6 +53,19 @@ def test_a_recorded_sound_run_raises_no_alarm_at_any_step(name: str) -> None:
             400,
             {"label_smoothing_factor": 0.1, "weight_decay": 0.01, "gradient_accumulation_steps": 2, "epochs": 3.0},
         ),
+        (
+            4,
+            300,
+            {
+                "lr_scheduler_type": "cosine",
+                "ema_decay": 0.97,
+                "hidden_dropout": 0.1,
+                "max_grad_norm": 0.001,
+                "train_batch_size": 4,
+                "gradient_accumulation_steps": 2,
+                "epochs": 4.0,
+            },
+        ),
     ],
 )
 def test_a_sound_run_of_a_tiny_model_raises_no_alarm(

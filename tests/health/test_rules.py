@@ -48,7 +48,22 @@ def noisy(level: float) -> Callable[[int], float]:
 
 
 RUNNING = {"status": "running", "evaluations": []}
+PLAN = {"steps_per_epoch": 5540, "total_steps": 16_620, "warmup_steps": 0}
 V2 = {"version_2_with_negative": True}
+
+
+def quarters(*ratios: float) -> dict[str, Any]:
+    """What is measured of data whose quarters have these ratios."""
+    known = [{"questions": 200, "own": ratio, "others": 1.0, "ratio": ratio, "ratio_error": 0.1} for ratio in ratios]
+    return {"questions": 800, "own": 2.0, "others": 1.0, "ratio": sum(ratios) / 4, "ratio_error": 0.05,
+            "at_home": 0.9, "elsewhere": 0.1, "quarters": known}  # fmt: skip
+
+
+def related(percent: float, *, pairs: int = 2000) -> dict[str, Any]:
+    """A model whose embeddings of word forms are more alike than others in so many cases."""
+    return {"tokenizer": {"cased_pieces_percent": 0.0, "folds_case": True, "vocabulary": 30_000, "segments": [0, 1],
+                          "related_pieces": pairs, "related_pieces_percent": percent}}  # fmt: skip
+
 
 # Name of the finding, what is wrong, and what is just short of it.
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -88,6 +103,23 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"model": {"segment_types": 2, "tokenizer": {"segments": [0, 1], "cased_pieces_percent": 0.0,
                                                      "folds_case": True, "vocabulary": 30_000}}},
     ),
+    ("strange-embeddings", {"model": related(50.0), "steps": SOUND.steps[:5], **RUNNING},
+     {"model": related(90.0), "steps": SOUND.steps[:5], **RUNNING}),
+    ("strange-embeddings", {"model": related(50.0), "steps": SOUND.steps[:5], **RUNNING},
+     {"model": related(50.0, pairs=100), "steps": SOUND.steps[:5], **RUNNING}),
+    ("labels-partly-unrelated", {"train": {"golds": 87_599, "nearness": quarters(2.4, 2.2, 2.6, 0.9)}},
+     {"train": {"golds": 87_599, "nearness": quarters(2.4, 2.2, 2.6, 1.6)}}),
+    ("answers-in-one-place", {"train": {"golds": 87_599, "golds_at_end_percent": 60.0}},
+     {"train": {"golds": 87_599, "golds_at_end_percent": 40.0}}),
+    ("other-answers", {"train": {"golds": 87_599, "gold_words_mean": 12.0},
+                       "validation": {"golds": 10_570, "gold_words_mean": 3.0}},
+     {"train": {"golds": 87_599, "gold_words_mean": 6.0}, "validation": {"golds": 10_570, "gold_words_mean": 3.0}}),
+    ("other-questions", {"train": {"question_tokens_mean": 4.0, "context_tokens_mean": 150.0},
+                         "validation": {"question_tokens_mean": 13.0, "context_tokens_mean": 150.0}},
+     {"train": {"question_tokens_mean": 8.0, "context_tokens_mean": 150.0},
+      "validation": {"question_tokens_mean": 13.0, "context_tokens_mean": 150.0}}),
+    ("larger-validation", {"validation": {"questions": 400_000}},
+     {"validation": {"questions": 400_000}, "settings": {"max_train_examples": 90_000}}),
     ("strong-weight-decay", {"settings": {"weight_decay": 2.0}}, {"settings": {"weight_decay": 0.5}}),
     ("strong-noise", {"settings": {"label_smoothing_factor": 0.5}}, {"settings": {"label_smoothing_factor": 0.2}}),
     ("strong-noise", {"model": {"attention_dropout": 0.6}}, {"model": {"attention_dropout": 0.1}}),
@@ -126,6 +158,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": evaluations((2.0, 60.0), (2.4, 64.0), (3.0, 66.0)), "steps": losses(noisy(0.1), 16_620)}),
     ("stopped-too-soon", {"status": "stopped early", "evaluations": evaluations((1.2, 85.0), (1.1, 84.9))},
      {"status": "stopped early", "evaluations": evaluations((1.1, 85.0), (1.2, 84.9))}),
+    ("stopped-too-soon", {"status": "stopped early", "steps": losses(noisy(4.9), 4), "plan": PLAN,
+                          "evaluations": [{**evaluations((4.9, 4.0))[0], "step": 4}]},
+     {"status": "running", "steps": losses(noisy(4.9), 4), "plan": PLAN,
+      "evaluations": [{**evaluations((4.9, 4.0))[0], "step": 4}]}),
+    ("lost-blanks", {"validation": {"word_letters_mean": 31.0}}, {"validation": {"word_letters_mean": 8.0}}),
     ("best-long-past",
      {"evaluations": evaluations((1.0, 88.0), (1.0, 85.0), (1.0, 85.2), (1.0, 84.9), (1.0, 85.0))},
      {"evaluations": evaluations((1.0, 88.0), (1.0, 87.6), (1.0, 87.7), (1.0, 87.9), (1.0, 87.5))}),

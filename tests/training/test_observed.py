@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from albertqa.model.load import SpanModel, load_model
-from albertqa.training.observed import WeightSample, is_untrained, machine_state, observe, unknown_id
+from albertqa.training.observed import (
+    WeightSample,
+    is_untrained,
+    machine_state,
+    observe,
+    related_pieces,
+    unknown_id,
+)
 from albertqa.windows.tokenizer import load_tokenizer
 
 
@@ -39,7 +46,9 @@ def test_a_sample_tells_how_far_the_encoder_has_moved(model: SpanModel) -> None:
 
 
 def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path, tmp_path: Path) -> None:
-    found = observe(model, load_tokenizer(tiny_weights), tmp_path)
+    tokenizer = load_tokenizer(tiny_weights)
+    found = observe(model, tokenizer, tmp_path)
+    table = model.model.get_input_embeddings().weight
     config = json.loads((tiny_weights / "config.json").read_text())
     assert found["model"] == {
         "hidden_size": config["hidden_size"],
@@ -50,7 +59,13 @@ def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path,
         "hidden_dropout": 0.0,
         "attention_dropout": 0.0,
         "untrained": True,
-        "tokenizer": {"vocabulary": 1000, "segments": [0, 1], "folds_case": True, "cased_pieces_percent": 0.0},
+        "tokenizer": {
+            "vocabulary": 1000,
+            "segments": [0, 1],
+            "folds_case": True,
+            "cased_pieces_percent": 0.0,
+            **related_pieces(table, tokenizer.backend.get_vocab()),
+        },
     }
     assert found["machine"].keys() >= {"fast_bf16", "disk_free_bytes"}
 
@@ -73,3 +88,19 @@ def test_swap_and_disk_are_read_from_the_system(tmp_path: Path, monkeypatch: pyt
     assert found["disk_free_bytes"] > 0
     monkeypatch.setattr("albertqa.training.observed._MEMINFO", tmp_path / "none")
     assert machine_state(tmp_path).keys() == {"disk_free_bytes"}
+
+
+def test_forms_of_a_word_are_alike_in_their_own_table_and_not_in_another_s() -> None:
+    stems = [f"{''.join(chr(97 + int(digit)) for digit in f'{at:04d}')}" for at in range(300)]
+    vocabulary = {piece: at for at, piece in enumerate([*stems, *(f"{stem}s" for stem in stems)])}
+    torch.manual_seed(0)
+    shared = torch.randn(300, 16)
+    own = torch.cat([shared, shared]) + 0.3 * torch.randn(600, 16) + 5.0
+    assert related_pieces(own, vocabulary) == {"related_pieces": 300, "related_pieces_percent": 100.0}
+    for table in (own[torch.randperm(600)], torch.zeros_like(own), torch.randn_like(own)):
+        assert related_pieces(table, vocabulary)["related_pieces_percent"] == pytest.approx(50, abs=10)
+
+
+@pytest.mark.parametrize("vocabulary", [{}, {"東": 0, "京": 1}, {"river": 0, "rivers": 900}])
+def test_a_vocabulary_without_forms_of_words_gives_no_pairs(vocabulary: dict[str, int]) -> None:
+    assert related_pieces(torch.randn(4, 8), vocabulary) == {"related_pieces": 0, "related_pieces_percent": 0.0}

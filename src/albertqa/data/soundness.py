@@ -45,7 +45,8 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
     Returns:
         Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions`` are asked before on the same
         context, ``contradicting_questions`` so that the first golds do not even overlap. ``answers_shift``: see
-        `albertqa.data.shift`.
+        `albertqa.data.shift`. ``word_letters_mean`` is the length of the contexts' words; behind
+        ``golds_at_end_percent`` of the golds their contexts have no further word.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
@@ -56,11 +57,14 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
         for golds in several[1:]
     )
     words = [len(one.golds[0].text.split()) for one in examples if one.golds]
+    at_end = [not _WORD.search(one.context, one.golds[0].answer_end) for one in examples if one.golds]
     return {
         "contexts": len({context for _, context in golds_of}),
         "repeated_questions": len(examples) - len(golds_of),
         "contradicting_questions": contradicting,
         "gold_words_mean": round(sum(words) / len(words), 3) if words else 0.0,
+        "golds_at_end_percent": _percent(at_end),
+        "word_letters_mean": _word_letters_mean(one.context for one in _sample(examples)),
         "upper_case_percent": _upper_case_percent(one.context for one in _sample(examples)),
         "nearness": nearness(examples),
         "answers_shift": answers_shift(examples),
@@ -100,7 +104,7 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     return facts
 
 
-def nearness(examples: Sequence[Example]) -> dict[str, float] | None:
+def nearness(examples: Sequence[Example]) -> dict[str, Any] | None:
     """Compare how many rare words of a question stand near its own gold, and near other places of the same context.
 
     Where labels belong to their questions it is two to six times as many (SQuAD's dev sets, SQuADShifts, the starter
@@ -113,7 +117,8 @@ def nearness(examples: Sequence[Example]) -> dict[str, float] | None:
     Returns:
         ``questions`` compared, mean number of words near the ``own`` gold and near the ``others``, their ``ratio`` and
         its standard error; ``at_home`` and ``elsewhere``, the shares of the questions with some rare word in their own
-        context and in another question's. None where no question can be compared.
+        context and in another question's; ``quarters``, the same comparison for each quarter of the data, in order
+        (None: nothing to compare), as one of several files may be spoilt. None where no question can be compared.
     """
     sample = _sample([one for one in examples if one.golds])
     words_of = {context: _words(context) for context in dict.fromkeys(one.context for one in sample)}
@@ -134,7 +139,7 @@ def nearness(examples: Sequence[Example]) -> dict[str, float] | None:
             if in_contexts[word] <= most_contexts and in_questions[word] <= most_questions
         }
 
-    counts = []
+    quarters: tuple[list[tuple[float, float]], ...] = ([], [], [], [])
     at_home = elsewhere = 0
     for at, (one, question) in enumerate(zip(sample, asked, strict=True)):
         rare = rare_words(question, one.context)
@@ -144,10 +149,13 @@ def nearness(examples: Sequence[Example]) -> dict[str, float] | None:
         others = [gold for gold in golds_of[one.context] if not _overlap(gold, own)] or _places(words[0], own)
         if rare and others:
             near = [_near(words, gold, rare) for gold in others]
-            counts.append((_near(words, own, rare), sum(near) / len(near)))
-    found = _compared(counts)
+            quarters[4 * at // len(sample)].append((_near(words, own, rare), sum(near) / len(near)))
+    found = _compared([pair for quarter in quarters for pair in quarter])
     shares = {"at_home": at_home / max(1, len(sample)), "elsewhere": elsewhere / max(1, len(sample))}
-    return None if found is None else found | {name: round(share, 4) for name, share in shares.items()}
+    if found is None:
+        return None
+    rounded = {name: round(share, 4) for name, share in shares.items()}
+    return {**found, **rounded, "quarters": [_compared(quarter) for quarter in quarters]}
 
 
 def _compared(counts: Sequence[tuple[float, float]]) -> dict[str, float] | None:
@@ -220,6 +228,12 @@ def _upper_case_percent(texts: Iterable[str]) -> float:
         upper += sum(map(str.isupper, text))
         lower += sum(map(str.islower, text))
     return round(100 * upper / max(1, upper + lower), 3)
+
+
+def _word_letters_mean(texts: Iterable[str]) -> float:
+    """Give the mean length of the words of scripts that put spaces between words; 0 where there are none."""
+    lengths = [len(word) for text in dict.fromkeys(texts) for word in _WORD.findall(text) if not _UNSPACED.search(word)]
+    return round(sum(lengths) / len(lengths), 3) if lengths else 0.0
 
 
 def _percent(values: Iterable[bool]) -> float:

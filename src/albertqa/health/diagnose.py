@@ -9,22 +9,28 @@ from dataclasses import replace
 
 from albertqa.health.finding import SEVERITIES, Finding, Rule
 from albertqa.health.record import RunRecord
-from albertqa.health.rules import answers, labels, learning, machine, overfitting, rates, settings, text, windows
+from albertqa.health.rules import answers, labels, learning, machine, overfitting, parts, rates, settings, text, windows
 
 # Faults of their own, each told: first what training cannot mend, then what settings spoil.
 CAUSES: tuple[Rule, ...] = (
     labels.swapped_fields,
+    text.lost_blanks,
     labels.labels_contradict,
     labels.answers_in_one_place,
     labels.labels_off,
     labels.labels_unrelated,
-    labels.leaking_validation,
-    labels.no_answers,
+    parts.leaking_validation,
+    labels.labels_partly_unrelated,
+    parts.no_answers,
+    parts.other_answers,
+    parts.other_questions,
+    parts.larger_validation,
     labels.few_texts,
     windows.cut_answers,
     windows.short_windows,
     windows.much_overlap,
     text.case_mismatch,
+    text.strange_embeddings,
     text.other_vocabulary,
     text.unknown_tokens,
     text.other_language,
@@ -45,6 +51,7 @@ SYMPTOMS: tuple[Rule, ...] = (
     machine.no_numbers,
     learning.wild_start,
     learning.vanishing_gradients,
+    learning.stopped_before_learning,
     learning.too_few_steps,
     learning.random_weights,
     answers.mostly_empty,

@@ -5,16 +5,20 @@ All of it is cheap, and none of it changes what is trained.
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from albertqa.model.load import SpanModel, has_fast_bf16
 from albertqa.windows.tokenizer import QATokenizer
 
 _MEMINFO = Path("/proc/meminfo")
 _SAMPLED_WEIGHTS = 512
+# Shorter pieces are seldom two forms of one word.
+_SHORTEST_FORM, _MOST_PAIRS = 4, 4_000
 
 
 def observe(model: SpanModel, tokenizer: QATokenizer, run: Path) -> dict[str, dict[str, Any]]:
@@ -52,8 +56,47 @@ def _model_facts(model: SpanModel, tokenizer: QATokenizer) -> dict[str, Any]:
             "segments": [tokenizer.layout.question_segment, tokenizer.layout.context_segment],
             "folds_case": tokenizer.encode_batch(["ABC"])[0].ids == tokenizer.encode_batch(["abc"])[0].ids,
             "cased_pieces_percent": round(100 * cased / max(1, len(pieces)), 3),
+            **related_pieces(model.model.get_input_embeddings().get_parameter("weight"), tokenizer.backend.get_vocab()),
         },
     }
+
+
+@torch.no_grad()
+def related_pieces(embeddings: torch.Tensor, vocabulary: Mapping[str, int]) -> dict[str, float | int]:
+    """Measure whether pieces that are two forms of a word ("river", "rivers") have embeddings that are alike.
+
+    In pretraining they become so. Where another vocabulary's ids are looked up, or the table is damaged, two forms of a
+    word are no more alike than any two pieces.
+
+    Args:
+        embeddings: The encoder's table.
+        vocabulary: The tokenizer's pieces with their ids.
+
+    Returns:
+        ``related_pieces``, how many pairs of pieces that differ by one last letter were looked at, and
+        ``related_pieces_percent``, how many of them are more alike than one of the two is to another pair's: 94 for the
+        starter encoder, 50 by chance.
+
+    Shapes:
+        embeddings: (tokens, width)
+    """
+    # Sorted, as a tokenizer gives its pieces in another order every time.
+    forms = sorted(
+        (at, vocabulary[piece[:-1]])
+        for piece, at in vocabulary.items()
+        if len(piece) > _SHORTEST_FORM and piece[-1].isalpha() and piece[:-1] in vocabulary
+    )
+    forms = [pair for pair in forms[:: 1 + len(forms) // _MOST_PAIRS] if max(pair) < len(embeddings)]
+    if len(forms) < 2:
+        return {"related_pieces": len(forms), "related_pieces_percent": 0.0}
+    used = embeddings[torch.tensor(forms, device=embeddings.device)].to("cpu", torch.float32)
+    # What all pieces have in common would make any two alike.
+    one, other = (used - used.mean(dim=(0, 1))).unbind(1)
+    own = functional.cosine_similarity(one, other)
+    strange = functional.cosine_similarity(one, other.roll(len(forms) // 2, dims=0))
+    # A table of equal rows gives as many as chance would.
+    percent = 100 * ((own > strange).float().mean() + 0.5 * (own == strange).float().mean())
+    return {"related_pieces": len(forms), "related_pieces_percent": round(float(percent), 3)}
 
 
 def unknown_id(tokenizer: QATokenizer) -> int | None:

@@ -59,6 +59,37 @@ def vanishing_gradients(record: RunRecord) -> Iterator[Finding]:
     )
 
 
+def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
+    """Early stopping that ended the run before the weights were moved as far as learning needs."""
+    if not has_stopped_before_learning(record):
+        return
+    settings, last = record.settings, record.evaluations[-1]
+    yield Finding(
+        "stopped-too-soon",
+        "error",
+        record.step,
+        f"Early stopping ended the run at step {record.step:,} of {record.total_steps:,}, before the model had learned "
+        f"anything (f1 {last['f1']:.1f}, validation loss {last['validation_loss']:.2f}; blind "
+        f"{record.uniform_loss('validation'):.2f}). Reading takes some hundred steps, and f1 is noise until then; "
+        f"{settings.early_stopping_patience} evaluations without a better one say nothing that early. Evaluate less "
+        "often, and wait for more evaluations.",
+        train_again(
+            record,
+            "more-patience",
+            early_stopping_patience=max(5, 3 * settings.early_stopping_patience),
+            eval_steps=float(max(1, record.total_steps // 10)),
+        ),
+        {"step": record.step, "total_steps": record.total_steps, "f1": round(last["f1"], 3),
+         "validation_loss": round(last["validation_loss"], 4), "patience": settings.early_stopping_patience},
+    )  # fmt: skip
+
+
+def has_stopped_before_learning(record: RunRecord) -> bool:
+    """Tell whether a run stopped early, unlearned, with much of its way before it (see `stopped_before_learning`)."""
+    way = min(2 * SHORTEST_PATH, 0.5 * record.planned_path)
+    return record.status == "stopped early" and record.ended_unlearned and record.path < way
+
+
 def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     """A run that ends before it has left the ground."""
     if record.loss is None or not record.ended_unlearned or record.planned_path > 2 * SHORTEST_PATH:

@@ -10,6 +10,7 @@ from albertqa.health.advice import train_again, train_for
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
 from albertqa.health.record import Row, RunRecord
+from albertqa.health.rules.learning import has_stopped_before_learning
 
 
 def overfitting(record: RunRecord) -> Iterator[Finding]:
@@ -88,7 +89,7 @@ def best_long_past(record: RunRecord) -> Iterator[Finding]:
 
 def stopped_too_soon(record: RunRecord) -> Iterator[Finding]:
     """A run that stopped early while the validation loss was still going down."""
-    if record.status != "stopped early" or len(record.evaluations) < 2:
+    if record.status != "stopped early" or len(record.evaluations) < 2 or has_stopped_before_learning(record):
         return
     before, last = record.evaluations[-2]["validation_loss"], record.evaluations[-1]["validation_loss"]
     if last > 0.99 * before or last > _lowest(record)["validation_loss"]:
