@@ -120,6 +120,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "validation": {"question_tokens_mean": 13.0, "context_tokens_mean": 150.0}}),
     ("larger-validation", {"validation": {"questions": 400_000}},
      {"validation": {"questions": 400_000}, "settings": {"max_train_examples": 90_000}}),
+    ("larger-validation", {"train": {"questions": 2_000}}, {"train": {"questions": 900}}),
     ("strong-weight-decay", {"settings": {"weight_decay": 2.0}}, {"settings": {"weight_decay": 0.5}}),
     ("strong-noise", {"settings": {"label_smoothing_factor": 0.5}}, {"settings": {"label_smoothing_factor": 0.2}}),
     ("strong-noise", {"model": {"attention_dropout": 0.6}}, {"model": {"attention_dropout": 0.1}}),

@@ -11,7 +11,8 @@ from albertqa.health.rules.labels import FEWEST_QUESTIONS, PARTS
 # Between sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
 # short factoids and the longest of the common sets of short answers by about two.
 _OTHER_LENGTH = 2.5
-_MANY_MORE = 4
+# Few questions of one's own beside a common validation set are nothing unusual; thousands of them are.
+_MANY_MORE, _NOT_FEW = 4, 1_000
 
 
 def leaking_validation(record: RunRecord) -> Iterator[Finding]:
@@ -123,7 +124,7 @@ def larger_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation data several times as large as the training data, as when the two files were exchanged."""
     settings = record.settings
     train, validation = (record.data(part, "questions") for part in PARTS)
-    if settings.max_train_examples is not None or validation < max(100, _MANY_MORE * train):
+    if settings.max_train_examples is not None or train < _NOT_FEW or validation < _MANY_MORE * train:
         return
     yield Finding(
         "larger-validation",
