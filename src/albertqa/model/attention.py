@@ -87,9 +87,7 @@ def token_slots(batch: PackedBatch) -> torch.Tensor:
     return window * batch.longest + token - batch.first_token[window]
 
 
-# It is no part of a compiled layer, which would be compiled anew for every number of windows.
-@torch.compiler.disable
-def attend_per_window(
+def _attend_per_window(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -119,6 +117,10 @@ def attend_per_window(
         for q, k, v in parts
     ]
     return torch.cat(attended, dim=1)
+
+
+# It is no part of a compiled layer, which would be compiled anew for every number of windows.
+attend_per_window: Attend = torch.compiler.disable(_attend_per_window)
 
 
 def attend_varlen(
