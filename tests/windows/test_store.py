@@ -64,6 +64,15 @@ def test_a_stored_store_equals_one_in_memory(tokenizer: QATokenizer, tmp_path: P
     assert_same_store(stored, in_memory)
 
 
+def test_characters_alone_are_those_of_the_whole_window(tokenizer: QATokenizer) -> None:
+    store = windows_in_memory(starter_examples(60, version_2=True), tokenizer, max_seq_length=64, doc_stride=16)
+    for index in range(len(store)):
+        context_start, starts, ends = store.characters(index)
+        window = store[index]
+        assert context_start == window.context_start
+        assert (starts.tolist(), ends.tolist()) == (window.start_char.tolist(), window.end_char.tolist())
+
+
 def test_the_store_stays_under_the_cache_folder_unless_told_otherwise(
     tokenizer: QATokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ Source: `postprocess_qa_predictions` of `run_qa.py` (Transformers); there ties a
 without a valid pair gets the answer "empty".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -127,17 +127,22 @@ def decode(
         One prediction an example, in order.
     """
     window, start, end, score = _ranked_pairs(logits, store, n_best_size, max_answer_length)
-    example_of_pair = store.columns["example_index"][window]
-    first = np.searchsorted(example_of_pair, np.arange(len(examples)), side="left")
-    last = np.searchsorted(example_of_pair, np.arange(len(examples)), side="right")
+    # All arithmetic is done for all pairs at once; what is left to the loop is to make objects of it.
+    of_example = store.columns["example_index"][window]
+    first = np.searchsorted(of_example, np.arange(len(examples) + 1), side="left")
+    kept = np.arange(len(window)) - first[of_example] < n_best_size
+    window, start, end, score = window[kept], start[kept], end[kept], score[kept]
+    first = np.searchsorted(of_example[kept], np.arange(len(examples) + 1), side="left")
+    start_char, end_char = (chars.tolist() for chars in _characters(store, window, start, end))
+    start_logit = logits.start[logits.first_token[window] + start].tolist()
+    end_logit = logits.end[logits.first_token[window] + end].tolist()
     null_start, null_end = logits.start[logits.first_token[:-1]], logits.end[logits.first_token[:-1]]
     predictions = []
     for index, example in enumerate(examples):
-        pairs = slice(first[index], min(last[index], first[index] + n_best_size))
-        spans = list(_spans(store, example, window[pairs], start[pairs], end[pairs]))
-        starts = logits.start[logits.first_token[window[pairs]] + start[pairs]]
-        ends = logits.end[logits.first_token[window[pairs]] + end[pairs]]
-        found = [(*span, float(s), float(e)) for span, s, e in zip(spans, starts, ends, strict=True)]
+        pairs = slice(first[index], first[index + 1])
+        begins, ends = start_char[pairs], end_char[pairs]
+        texts = [example.context[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        found = list(zip(texts, begins, ends, start_logit[pairs], end_logit[pairs], strict=True))
         scores = score[pairs]
         if not version_2:
             n_best = _with_probabilities(found, scores)
@@ -150,29 +155,30 @@ def decode(
         difference = float(null_score) - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
         # Among the n-best by its score; appended where it would fall out of them.
         at = min(int(np.searchsorted(-scores, -null_score, side="right")), n_best_size)
-        kept = n_best_size if at == n_best_size else n_best_size - 1
+        most = n_best_size if at == n_best_size else n_best_size - 1
         null = ("", 0, 0, float(null_start[null_window]), float(null_end[null_window]))
-        found = [*found[:at], null, *found[at:kept]]
-        scores = np.concatenate([scores[:at], [null_score], scores[at:kept]])
-        best = spans[0][0] if spans else ""
+        found = [*found[:at], null, *found[at:most]]
+        scores = np.concatenate([scores[:at], [null_score], scores[at:most]])
+        best = texts[0] if texts else ""
         text = "" if difference > null_score_diff_threshold else best
         n_best = _with_probabilities(found, scores)
         predictions.append(Prediction(example.id, text, n_best, float(null_score), difference))
     return predictions
 
 
-def _spans(
-    store: WindowStore, example: Example, window: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> Iterator[tuple[str, int, int]]:
-    """Give text, start and end character of token spans."""
-    known = {}
-    for index in dict.fromkeys(window.tolist()):
-        known[index] = store[index]
-    for index, first, last in zip(window.tolist(), start.tolist(), end.tolist(), strict=True):
-        one = known[index]
-        start_char = int(one.start_char[first - one.context_start])
-        end_char = int(one.end_char[last - one.context_start])
-        yield example.context[start_char:end_char], start_char, end_char
+def _characters(
+    store: WindowStore, window: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Give first character and character after the last one, in their contexts, of token spans."""
+    start_char, end_char = np.empty(len(window), dtype=np.int32), np.empty(len(window), dtype=np.int32)
+    order = np.argsort(window, kind="stable")
+    borders = np.searchsorted(window[order], np.arange(len(store) + 1))
+    for index in np.flatnonzero(np.diff(borders)).tolist():
+        of_window = order[borders[index] : borders[index + 1]]
+        context_start, starts, ends = store.characters(index)
+        start_char[of_window] = starts[start[of_window] - context_start]
+        end_char[of_window] = ends[end[of_window] - context_start]
+    return start_char, end_char
 
 
 def _with_probabilities(
@@ -181,8 +187,8 @@ def _with_probabilities(
     if not found:
         return ()
     weights = np.exp(scores.astype(np.float64) - float(scores.max()))
-    probabilities = weights / weights.sum()
-    return tuple(Candidate(*one, float(p)) for one, p in zip(found, probabilities, strict=True))
+    probabilities = (weights / weights.sum()).tolist()
+    return tuple([Candidate(*one, p) for one, p in zip(found, probabilities, strict=True)])
 
 
 def _ranked_pairs(

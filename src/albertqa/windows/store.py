@@ -191,6 +191,20 @@ class WindowStore:
             end_position=column["end_position"],
         )
 
+    def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
+        """Give where the context begins in a window, and first and end characters of its tokens (see `Window`).
+
+        Args:
+            index: The window.
+
+        Returns:
+            `context_start`, `start_char`, `end_char`.
+        """
+        context, first, end = (int(self.columns[name][index]) for name in ("context_index", "first_token", "end_token"))
+        context_start = int(self.columns["length"][index]) - len(self.layout.suffix) - (end - first)
+        starts, ends = (self._contexts.get(context, name)[first:end] for name in ("start_char", "end_char"))
+        return context_start, starts, ends
+
 
 def join(
     layout: PairLayout, question: Int32Array | Int64Array, context: Int32Array | Int64Array
