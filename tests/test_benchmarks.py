@@ -118,9 +118,6 @@ def test_a_forward_that_computes_otherwise_is_not_measured() -> None:
         module._require_equal(np.array([1, 2, 4], dtype=np.float32), rows, store)
 
 
-# PyTorch's compiler is made with what PyTorch itself calls out of date.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
 def test_training_is_measured_against_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("train_throughput")
     monkeypatch.setattr(module, "_GEMM_SIZES", {"cpu": (64,)})

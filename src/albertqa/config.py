@@ -134,7 +134,7 @@ class Settings:
     gradient_checkpointing: bool | None = None
     """Recompute activations in the backward pass: less memory, more time; unset: only where nothing else fits."""
     torch_compile: Annotated[bool | None, _also("compile")] = None
-    """Compile ALBERT's layer first; unset: for 1,000 steps or more, on a CUDA GPU or of a base-size ALBERT on a CPU."""
+    """Compile ALBERT's layer before training; unset: on a CUDA GPU, in runs of 1,000 steps or more."""
     cuda_graphs: bool = True
     """On a CUDA GPU, record a step's kernels once for every shape of it and replay them; less work for the host."""
     num_threads: int | None = None

@@ -33,9 +33,8 @@ from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
-# Compiling takes about as long as some hundred steps do; on a processor, as some steps of a base-size model do.
+# Compiling takes about as long as some hundred steps do.
 _STEPS_WORTH_COMPILING = 1000
-_HIDDEN_SIZE_WORTH_COMPILING = 768
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ def make_room(
     state = replace(state, recompute=may_recompute and (state.recompute or bool(settings.gradient_checkpointing)))
     if state.recompute:
         recompute_activations(model.model)
-    elif _wants_compiled(settings, model, state.step + steps) and (reason := compile_layer(model)):
+    elif _wants_compiled(settings, model.device, state.step + steps) and (reason := compile_layer(model)):
         say(f"the layer is not compiled, which may be slower: {reason}")
     if not settings.fit or steps <= 0:
         return state, None
@@ -279,14 +278,11 @@ def make_room(
     return replace(state, micro_batch=fit.micro_batch, recompute=fit.recompute), fit
 
 
-def _wants_compiled(settings: Settings, model: SpanModel, steps: int) -> bool:
+def _wants_compiled(settings: Settings, device: torch.device, steps: int) -> bool:
     """Tell by the plan, not by what is left of it: a resumed run goes on with the same kernels."""
     if settings.torch_compile is not None:
         return settings.torch_compile
-    config = model.model.config
-    is_wide = config.hidden_size >= _HIDDEN_SIZE_WORTH_COMPILING and getattr(config, "num_hidden_groups", 0) == 1
-    worth = {"cuda": True, "cpu": is_wide}
-    return steps >= _STEPS_WORTH_COMPILING and worth.get(model.device.type, False)
+    return device.type == "cuda" and steps >= _STEPS_WORTH_COMPILING
 
 
 def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:

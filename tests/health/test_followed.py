@@ -31,7 +31,6 @@ from .test_remedies import commands_of
 pytestmark = pytest.mark.slow
 
 TRAIN_QUESTIONS, DEV_QUESTIONS = 800, 300
-SMALL_QUESTIONS = 150
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,11 @@ class Planted:
         finding: Name of the first finding.
         settings: Settings that differ from the sound run's.
         data: What was done to the training data.
-        small: Whether it is planted into the sound run on few questions, seen many times.
     """
 
     finding: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: Callable[[list[Example]], list[Example]] = list
-    small: bool = False
 
 
 def seven_to_the_right(examples: list[Example]) -> list[Example]:
@@ -65,54 +62,42 @@ FAULTS = {
     "learning rate 100 times too low": Planted("low-learning-rate", {"learning_rate": 2e-6}),
     "batch too large": Planted("too-few-steps", {"train_batch_size": 256}),
     "misaligned data": Planted("labels-off", data=seven_to_the_right),
-    "no dropout on a small set": Planted("too-many-epochs", {"augment": (), "hidden_dropout": 0.0}, small=True),
 }
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Settings]:
-    """Train a sound run, on many questions or on few, the first time it is asked for; give its settings."""
-    runs: dict[bool, Settings] = {}
-
-    def give(small: bool) -> Settings:
-        if small not in runs:
-            folder = tmp_path_factory.mktemp("sound")
-            examples = load_examples(TRAIN, limit=SMALL_QUESTIONS if small else TRAIN_QUESTIONS)
-            settings = replace(
-                quickstart_settings(folder / "run", epochs=8.0 if small else 1.5),
-                train_file=(str(write(folder / "train.json", examples)),),
-                max_eval_examples=DEV_QUESTIONS,
-                hidden_dropout=0.1 if small else None,
-                eval_steps=100,
-            )
-            train(settings)
-            assert diagnose(load_record(settings.output_dir)) == []
-            runs[small] = settings
-        return runs[small]
-
-    return give
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Train the sound run; give its settings."""
+    folder = tmp_path_factory.mktemp("sound")
+    settings = replace(
+        quickstart_settings(folder / "run", epochs=1.5),
+        train_file=(str(write(folder / "train.json", load_examples(TRAIN, limit=TRAIN_QUESTIONS))),),
+        max_eval_examples=DEV_QUESTIONS,
+    )
+    train(settings)
+    assert diagnose(load_record(settings.output_dir)) == []
+    return settings
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_following_the_doctor_brings_f1_back(
-    sound: Callable[[bool], Settings], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sound: Settings, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fault = FAULTS[name]
-    before = sound(fault.small)
     settings = replace(
-        before,
+        sound,
         **fault.settings,
-        train_file=(str(write(tmp_path / "train.json", fault.data(load_examples(before.train_file[0])))),),
+        train_file=(str(write(tmp_path / "train.json", fault.data(load_examples(sound.train_file[0])))),),
         output_dir=tmp_path / "run",
     )
     train(settings)
     finding = diagnose(load_record(settings.output_dir))[0]
     remedied = follow(finding.remedy)
-    healthy = f1_of_questions(before.output_dir)
+    healthy = f1_of_questions(sound.output_dir)
     harm = difference_interval(healthy, f1_of_questions(settings.output_dir))
     left = difference_interval(healthy, f1_of_questions(remedied))
     with capsys.disabled():
-        rows = (("sound", before.output_dir), ("planted", settings.output_dir), ("remedied", remedied))
+        rows = (("sound", sound.output_dir), ("planted", settings.output_dir), ("remedied", remedied))
         figures = ", ".join(f"{what} {mean(f1_of_questions(run).values()):.1f}" for what, run in rows)
         print(f"\n{name}: f1 {figures} ({left.low:+.1f} to {left.high:+.1f}); {finding.name}: {finding.remedy}")
     assert finding.name == fault.finding

@@ -10,8 +10,6 @@ from albertqa.config import Settings
 from albertqa.health.record import Part, RunRecord
 
 BASE_MODEL = "albert/albert-base-v2"
-# A model learns so few by heart in a couple of epochs.
-_FEW_QUESTIONS = 2_000
 
 
 def train_again(record: RunRecord, suffix: str, **changes: float | int | str | bool | tuple[str, ...]) -> str:
@@ -40,28 +38,6 @@ def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | 
     accumulation = changes.get("gradient_accumulation_steps", settings.gradient_accumulation_steps)
     steps = math.ceil(epochs * record.data("train", "windows") / (batch * accumulation))
     return train_again(record, suffix, max_steps=steps, **changes)
-
-
-def against_overfitting(record: RunRecord, epochs: float) -> tuple[str, str]:
-    """Say what keeps a model from learning its questions by heart.
-
-    Args:
-        record: The run.
-        epochs: As many were enough.
-
-    Returns:
-        A sentence, and the command: with dropout and cropped contexts where questions are few and neither was on, else
-        the run for fewer epochs.
-    """
-    settings = record.settings
-    dropout = record.model("hidden_dropout") if settings.hidden_dropout is None else settings.hidden_dropout
-    if record.data("train", "questions") < _FEW_QUESTIONS and not settings.augment and not dropout:
-        return (
-            "Such few questions want dropout, and contexts that are cropped anew in every epoch; more questions are "
-            "better still.",
-            train_again(record, "regularized", hidden_dropout=0.1, augment=("crop",), augment_rate=1.0),
-        )
-    return "Train for fewer epochs, or on more questions.", train_for(record, "fewer-epochs", epochs)
 
 
 def find_rate(record: RunRecord) -> str:

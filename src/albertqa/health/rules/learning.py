@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from albertqa.health.advice import against_overfitting, check_data, train_again, train_for, use_base_model
+from albertqa.health.advice import check_data, train_again, train_for, use_base_model
 from albertqa.health.curve import level
 from albertqa.health.finding import Finding
 from albertqa.health.record import SHORTEST_PATH, RunRecord
@@ -157,7 +157,6 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
         return
     passes, questions = record.step / record.plan("steps_per_epoch"), record.data("train", "questions")
     by_heart = passes >= 5
-    how, remedy = against_overfitting(record, 3.0)
     yield Finding(
         "too-many-epochs" if by_heart else "nothing-carries-over",
         "error",
@@ -165,12 +164,13 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
         f"The training loss is {record.loss.mean:.2f}, but the validation loss {validation:.2f}, no better than a "
         f"blind guess ({blind:.2f}): nothing of what was learned holds for the validation data. "
         + (
-            f"In {passes:.0f} passes the {questions:,} training questions were learned by heart. {how}"
+            f"In {passes:.0f} passes the {questions:,} training questions were learned by heart. Train for fewer "
+            "epochs, on more questions; reading takes thousands of them."
             if by_heart
             else "The two parts are not of one kind, or the training questions are so few that they were learned "
             "by heart."
         ),
-        remedy if by_heart else check_data(record),
+        train_for(record, "fewer-epochs", 3.0) if by_heart else check_data(record),
         {
             "epochs": round(passes, 3),
             "questions": questions,

@@ -6,7 +6,7 @@ because a surer model pays more for each error. So every rule here weighs f1, wi
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import against_overfitting, train_again
+from albertqa.health.advice import train_again, train_for
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
 from albertqa.health.record import Row, RunRecord
@@ -22,7 +22,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     rise = last["validation_loss"] / lowest["validation_loss"]
     if rise < 1.08 or drop < max(1.0, 2 * noise) or record.loss.mean > 0.7 * last["validation_loss"]:
         return
-    how, remedy = against_overfitting(record, _epochs(best["epoch"]))
+    epochs = best["epoch"]
     yield Finding(
         "overfitting",
         "warning",
@@ -30,8 +30,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
         f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
-        f"to read others. best/ holds the better model. {how}",
-        remedy,
+        "to read others. best/ holds the better model. Train for fewer epochs, or on more questions.",
+        train_for(record, "fewer-epochs", _epochs(epochs)),
         {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
          "lowest_validation_loss": round(lowest["validation_loss"], 4),
          "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
@@ -50,7 +50,6 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
     noise = _noise(record, lowest["f1"])
     if passes < 5 or rise < 1.4 or gain > 2 * noise or record.loss.mean > 0.25 * last["validation_loss"]:
         return
-    how, remedy = against_overfitting(record, _epochs(lowest["epoch"]))
     yield Finding(
         "too-many-epochs",
         "warning",
@@ -58,8 +57,9 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
         f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} times its lowest "
         f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
-        f"now). The questions are known by heart; more passes only make wrong answers surer. {how}",
-        remedy,
+        "now). The questions are known by heart; more passes only make wrong answers surer. Train for fewer epochs, "
+        "or on more questions.",
+        train_for(record, "fewer-epochs", _epochs(lowest["epoch"])),
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
          "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
