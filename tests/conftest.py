@@ -11,6 +11,7 @@ import pytest
 from albertqa.data.read import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows.tokenizer import SPIECE_MODEL
+from vocabulary import train_spiece
 
 # A busy machine makes an example slow, not wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -50,26 +51,9 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def spiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SentencePiece model of ALBERT's form with 1,000 pieces, trained on the bundled starter set."""
-    import sentencepiece
-
     folder = tmp_path_factory.mktemp("spiece")
     contexts = dict.fromkeys(example.context for example in load_examples(starter_file("train")))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(context.lower() for context in contexts),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=1000,
-        model_type="unigram",
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        pad_piece="<pad>",
-        unk_piece="<unk>",
-        control_symbols="[CLS],[SEP],[MASK]",
-        user_defined_symbols='(,),",-,.',
-        minloglevel=2,
-    )
-    return folder / SPIECE_MODEL
+    return train_spiece(folder, (context.lower() for context in contexts))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from albertqa.data.example import Example, Gold
-from albertqa.windows.tokenizer import SPIECE_MODEL
+from vocabulary import train_spiece
 
 from .cases import shuffle_answers
 
@@ -190,27 +190,10 @@ def keep_case(folder: Path) -> None:
 
 def cased_vocabulary(folder: Path) -> None:
     """Take a cased vocabulary, and leave the lower-casing on."""
-    import sentencepiece
-
     from albertqa.data.read import load_examples
 
     contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(contexts),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=1000,
-        model_type="unigram",
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        pad_piece="<pad>",
-        unk_piece="<unk>",
-        control_symbols="[CLS],[SEP],[MASK]",
-        user_defined_symbols='(,),",-,.',
-        minloglevel=2,
-    )
-    assert (folder / SPIECE_MODEL).is_file()
+    assert train_spiece(folder, contexts).is_file()
 
 
 def freeze_encoder(patch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from albertqa.data.entry import Entry, read_entry
 from albertqa.data.example import Example
 from albertqa.data.problem import Problem, SourceError, listed, quoted
 from albertqa.data.record import FIELDS, Broken, Record, is_absent
-from albertqa.data.shift import answers_shift, moved_back
+from albertqa.data.shift import answers_shift, moved_back, spell_shift
 from albertqa.data.source import open_source, source_name
 from albertqa.errors import DataError
 
@@ -273,8 +273,7 @@ class _Reading:
         shift = answers_shift([entry.example for entry in self.entries if entry.example is not None])
         if shift is None:
             return
-        characters = "1 character" if abs(shift) == 1 else f"{abs(shift)} characters"
-        where = f"{characters} too far {'right' if shift > 0 else 'left'}"
+        where = spell_shift(shift)
         for at, entry in enumerate(self.entries):
             if entry.example is None or not entry.example.has_answer:
                 continue

@@ -35,6 +35,12 @@ def answers_shift(examples: Sequence[Example]) -> int | None:
     return best if best and whole[best] >= _SOUND and others <= _OFF else None
 
 
+def spell_shift(shift: int) -> str:
+    """Spell how far answers are off: "7 characters too far right"."""
+    characters = "1 character" if abs(shift) == 1 else f"{abs(shift)} characters"
+    return f"{characters} too far {'right' if shift > 0 else 'left'}"
+
+
 def moved_back(example: Example, shift: int) -> Example | None:
     """Move a question's answers to where they belong.
 

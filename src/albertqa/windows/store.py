@@ -180,13 +180,14 @@ class WindowStore:
         inside = slice(column["first_token"], column["end_token"])
         context = self._contexts.get(column["context_index"], "input_ids")[inside]
         input_ids, token_type_ids, context_start = join(self.layout, question, context)
+        _, start_char, end_char = self.characters(index)
         return Window(
             example_index=column["example_index"],
             input_ids=input_ids,
             token_type_ids=token_type_ids,
             context_start=context_start,
-            start_char=self._contexts.get(column["context_index"], "start_char")[inside],
-            end_char=self._contexts.get(column["context_index"], "end_char")[inside],
+            start_char=start_char,
+            end_char=end_char,
             start_position=column["start_position"],
             end_position=column["end_position"],
         )

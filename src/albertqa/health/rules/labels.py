@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from albertqa.data.shift import spell_shift
 from albertqa.health.advice import check_data, repair_data
 from albertqa.health.finding import Finding
 from albertqa.health.record import Part, RunRecord
@@ -118,10 +119,8 @@ def _why_off(shift: int | None) -> str:
             "of a cleaned text), or the answers' texts were cut out with it. Correct the offsets; an answer is to be "
             "whole words."
         )
-    by = "1 character" if abs(shift) == 1 else f"{abs(shift)} characters"
-    side = "right" if shift > 0 else "left"
     return (
-        f"All of them stand {by} too far {side} and were cut out there, as when contexts were stripped or "
+        f"All of them stand {spell_shift(shift)} and were cut out there, as when contexts were stripped or "
         "joined with a title after the offsets were counted. The command moves them back and trains on the repaired "
         "copy."
     )
