@@ -49,6 +49,7 @@ _NAMES = {
     "Transformers": "Transformers, padded to 384",
     "ours_fp32": "albertqa, fp32",
     "ours": "albertqa, bf16",
+    "ours_on_B": "albertqa, on B's windows",
 }
 _WAYS = {"padded": "Transformers, padded", "ours": "albertqa", "ours_recomputed": "albertqa, recomputing"}
 

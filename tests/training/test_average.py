@@ -87,7 +87,7 @@ def test_the_average_is_the_sum_of_all_weights_times_their_shares(decay: float, 
     for step in range(1, num_steps + 1):
         random_weights(model, generator)
         seen.append(weights_of(model))
-        average.update(step)
+        average.update(step, torch.tensor(True))
     for name, found in average.tensors().items():
         expected = closed_form([one[name] for one in seen], decay)
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
@@ -102,7 +102,7 @@ def test_below_the_warm_up_it_is_pytorchs_own_average() -> None:
     theirs.update_parameters(model)  # its first update takes the weights as they are
     for step in range(1, 20):
         random_weights(model, generator)
-        ours.update(step)
+        ours.update(step, torch.tensor(True))
         theirs.update_parameters(model)
     assert_equal(ours.tensors(), weights_of(theirs.module))
 
@@ -113,7 +113,7 @@ def test_a_high_decay_forgets_the_beginning_of_a_short_run() -> None:
     average = WeightAverage(model, 0.9999)
     torch.nn.init.zeros_(model.weight)
     for step in range(1, 31):
-        average.update(step)
+        average.update(step, torch.tensor(True))
     assert 0 < average.tensors()["weight"].item() < 1e-6
 
 
@@ -123,7 +123,7 @@ def test_the_model_has_the_average_inside_and_its_own_weights_to_the_bit_outside
     model[0].bias.requires_grad_(False)
     average = WeightAverage(model, 0.5)
     random_weights(model, generator)
-    average.update(1)
+    average.update(1, torch.tensor(True))
     places = [one.data_ptr() for one in model.parameters()]
     before, averaged = weights_of(model), {name: one.clone() for name, one in average.tensors().items()}
     assert "0.bias" not in averaged

@@ -5,6 +5,7 @@ relative. In bf16 a single loss tells little; their course is compared, by the m
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from albertqa.model.load import load_model
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import train_steps
 from albertqa.training.optimizer import build_optimizer
+from albertqa.training.step import Begun, Stepper
 from albertqa.windows.store import WindowStore
 
 from .cases import Listener, plan_of
@@ -60,6 +62,22 @@ def test_fifty_steps_in_fp32_give_the_losses_of_a_plain_loop_on_the_cpu(
     assert len(losses) == 50
     assert said == []
     np.testing.assert_allclose(losses, expected.losses, rtol=1e-3)
+
+
+def test_no_step_waits_for_the_device(tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Stepper.begin
+
+    def watched(stepper: Stepper, *args: Any) -> tuple[Begun, TrainState]:
+        # By then every kernel has been loaded.
+        torch.cuda.set_sync_debug_mode("error" if args[1].step >= 30 else "default")
+        try:
+            return begin(stepper, *args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Stepper, "begin", watched)
+    losses, said = train_on_gpu(tiny_weights, store, torch.bfloat16, may_replay=False)
+    assert (len(losses), said) == (50, [])
 
 
 @pytest.mark.parametrize("may_replay", [False, True], ids=["plain", "replayed"])

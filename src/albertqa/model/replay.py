@@ -153,6 +153,9 @@ class Replayed:
 
     def forget(self) -> None:
         """Drop all recordings, as they are of a program that has changed since."""
+        if self._recordings and self._device.type == "cuda":
+            # The host runs ahead: one of them may still be at work.
+            torch.cuda.synchronize(self._device)
         self._recordings.clear()
         self._seen.clear()
         self._is_trusted = False

@@ -32,15 +32,16 @@ class WeightAverage:
         self._average = {name: one.detach().clone() for name, one in self._weights.items()}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the average towards the weights.
+    def update(self, step: int, is_applied: torch.Tensor) -> None:
+        """Move the average towards the weights, without asking the device.
 
         Args:
-            step: Optimizer steps done, the one just applied included.
+            step: Optimizer steps done, this one included.
+            is_applied: Whether it moved the weights, () bool; if not, the average stays, too.
         """
-        decay = min(self._decay, (1 + step) / (10 + step))
+        share = (1 - min(self._decay, (1 + step) / (10 + step))) * is_applied
         for name, average in self._average.items():
-            average.lerp_(self._weights[name], 1 - decay)
+            average.lerp_(self._weights[name], share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

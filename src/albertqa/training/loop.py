@@ -4,12 +4,16 @@ A step takes the next windows of the epoch's order, in micro-batches without pad
 the loss is the mean over the step's windows, clips, and steps (`albertqa.training.step`). Where the run stands is one
 number (steps done): epoch, position and learning rate follow from it, so a resumed run does what the uninterrupted one
 would have done.
+
+A GPU is one step ahead of the record: while it works on a step, the host packs and gives it the next, and only then
+reads what the first one gave. Nothing is outstanding where the run evaluates, saves or ends.
 """
 
 import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +29,7 @@ from albertqa.training.average import WeightAverage, judged_weights
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.objective import Objective, span_objective
 from albertqa.training.optimizer import rate_factor
-from albertqa.training.step import Stepper
+from albertqa.training.step import Begun, Stepper
 from albertqa.windows.batches import WindowSource, epoch_order
 from albertqa.windows.store import WindowStore
 
@@ -211,7 +215,10 @@ def train_steps(
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     order_epoch = -1
     view: WindowSource = store
-    while state.step < plan.total_steps and not state.stopped_early and not watcher.should_stop():
+    unfinished: deque[_Unfinished] = deque()
+    is_stopping = watcher.should_stop()
+    clock = time.perf_counter()
+    while state.step < plan.total_steps and not state.stopped_early and not is_stopping:
         begun = time.perf_counter()
         epoch, at = divmod(state.step, plan.steps_per_epoch)
         if epoch != order_epoch:
@@ -229,36 +236,69 @@ def train_steps(
         # Taken once: a step that is done again must not see them changed anew.
         windows = [view[int(index)] for index in indices]
         data_seconds = time.perf_counter() - begun
-        step, state = stepper.step(windows, state)
-        if average is not None and step.is_applied:
-            average.update(state.step + 1)
-        seconds = time.perf_counter() - begun
-        state = replace(state, step=state.step + 1, seconds=state.seconds + seconds)
-        row = {
-            "step": state.step,
-            "epoch": round(state.step / plan.steps_per_epoch, 6),
-            "train_loss": step.loss if math.isfinite(step.loss) else None,
-            "learning_rate": rate,
-            "grad_norm": step.norm if math.isfinite(step.norm) else None,
-            "tokens": step.tokens,
-            "tokens_per_second": round(step.tokens / seconds, 1),
-            "seconds": round(state.seconds, 3),
-            "data_seconds": round(data_seconds, 6),
-            "micro_batch": step.micro_batch,
-        }
-        if step.faulty_windows:
-            row |= {"skipped": True, "non_finite_windows": indices[list(step.faulty_windows)].tolist()}
-        watcher.stepped(row)
-        if state.faults_in_a_row >= MOST_FAULTS:
-            raise RunError(
-                f"step {state.step}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th step in a "
-                f"row with such numbers; none of them was applied. Lower --learning-rate (now {rate:g}), or look at "
-                "the windows that metrics.jsonl names; the last checkpoint is whole"
-            )
+        step, state = stepper.begin(windows, state)
+        if average is not None:
+            average.update(step.number, step.is_applied)
+        state = replace(state, step=step.number)
+        unfinished.append(_Unfinished(step, indices, state.step / plan.steps_per_epoch, rate, data_seconds))
+        is_stopping = watcher.should_stop()
         last = state.step == plan.total_steps
-        if last or state.step % plan.eval_every_steps == 0:
+        is_evaluated = last or state.step % plan.eval_every_steps == 0
+        is_saved = last or state.step % plan.save_every_steps == 0
+        ahead = 1 if stepper.may_run_ahead and not (is_evaluated or is_saved) else 0
+        while len(unfinished) > ahead:
+            state, clock = _finished(unfinished.popleft(), stepper, watcher, state, clock)
+        if is_evaluated:
             with judged_weights(average):
                 state = watcher.evaluate(state)
-        if last or state.stopped_early or state.step % plan.save_every_steps == 0 or watcher.should_stop():
+        is_stopping = watcher.should_stop()
+        while is_stopping and unfinished:
+            state, clock = _finished(unfinished.popleft(), stepper, watcher, state, clock)
+        if is_saved or is_stopping or state.stopped_early:
             watcher.save(state)
+        if not unfinished:
+            clock = time.perf_counter()
     return state
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A step that the device was given, and what the record will have of it."""
+
+    step: Begun
+    indices: NDArray[np.int64]
+    epoch: float
+    learning_rate: float
+    data_seconds: float
+
+
+def _finished(
+    one: _Unfinished, stepper: Stepper, watcher: Watcher, state: TrainState, clock: float
+) -> tuple[TrainState, float]:
+    """Wait for a step, and record it; give the state, and the time that the next one's seconds count from."""
+    step, state = stepper.finish(one.step, state)
+    now = time.perf_counter()
+    seconds = now - clock
+    state = replace(state, seconds=state.seconds + seconds)
+    row = {
+        "step": one.step.number,
+        "epoch": round(one.epoch, 6),
+        "train_loss": step.loss if math.isfinite(step.loss) else None,
+        "learning_rate": one.learning_rate,
+        "grad_norm": step.norm if math.isfinite(step.norm) else None,
+        "tokens": step.tokens,
+        "tokens_per_second": round(step.tokens / seconds, 1),
+        "seconds": round(state.seconds, 3),
+        "data_seconds": round(one.data_seconds, 6),
+        "micro_batch": step.micro_batch,
+    }
+    if step.faulty_windows:
+        row |= {"skipped": True, "non_finite_windows": one.indices[list(step.faulty_windows)].tolist()}
+    watcher.stepped(row)
+    if state.faults_in_a_row >= MOST_FAULTS:
+        raise RunError(
+            f"step {one.step.number}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th step in "
+            f"a row with such numbers; none of them was applied. Lower --learning-rate (now {one.learning_rate:g}), or "
+            "look at the windows that metrics.jsonl names; the last checkpoint is whole"
+        )
+    return state, now

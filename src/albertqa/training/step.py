@@ -6,8 +6,11 @@ those of the step's windows, however it is cut: they differ by the rounding of s
 on the cut. What was found to fit holds for the rest of the run, resumed or not.
 
 **Numbers.** A step whose loss or gradient is infinite or not a number is left out: weights and moments stay, step count
-and learning rate go on. Half precision is given up with the first such step. fp16's loss scale is meant to overflow now
-and then; only where it has come down below 1 is that a fault.
+and learning rate go on. Half precision is given up after the first such step. fp16's loss scale is meant to overflow
+now and then; only where it has come down below 1 is that a fault.
+
+The device itself decides whether a step is left out, so a GPU can be given the next step before anybody has read what
+the last one gave: `Stepper.begin` gives a step to the device, `Stepper.finish` reads its numbers.
 """
 
 import gc
@@ -37,7 +40,6 @@ class Step:
         norm: Gradient norm before clipping.
         tokens: Real tokens.
         micro_batch: Windows of one forward and backward, at most.
-        is_applied: Whether the weights moved; a faulty step's do not, nor those of one that overflowed fp16's scale.
         faulty_windows: Positions, among the step's windows, of those whose loss is infinite or not a number; all of
             them where only the gradient is. Empty where the step is no fault.
     """
@@ -46,8 +48,43 @@ class Step:
     norm: float
     tokens: int
     micro_batch: int
-    is_applied: bool
     faulty_windows: tuple[int, ...]
+
+
+class _Numbers:
+    """Numbers on their way from the device to the host."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self._values = values.to("cpu", non_blocking=values.is_cuda)
+        self._arrived = torch.cuda.current_stream(values.device).record_event() if values.is_cuda else None
+
+    def read(self) -> list[float]:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        read: list[float] = self._values.tolist()
+        return read
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step that the device was given.
+
+    Attributes:
+        number: Its number, from 1.
+        numbers: Its loss, its gradient norm before clipping, and every window's loss.
+        is_applied: Whether the weights move, () bool, on the device; a faulty step's do not, nor those of one that
+            overflowed fp16's scale.
+        is_scaled: Whether fp16's scale is such that it may overflow.
+        tokens: Real tokens.
+        micro_batch: Windows of one forward and backward, at most.
+    """
+
+    number: int
+    numbers: _Numbers
+    is_applied: torch.Tensor
+    is_scaled: bool
+    tokens: int
+    micro_batch: int
 
 
 @dataclass(frozen=True)
@@ -100,53 +137,74 @@ class Stepper:
         parameters = [one for one in model.model.parameters() if one.requires_grad]
         self._replayed = Replayed(self._run, parameters, model.device, record=record, say=say) if record else None
 
-    def step(self, windows: Sequence[Window], state: TrainState) -> tuple[Step, TrainState]:
-        """Do one step, or leave it out.
+    @property
+    def may_run_ahead(self) -> bool:
+        """Whether the device works by itself, so that the next step should begin before this one is finished."""
+        return self._model.device.type == "cuda"
+
+    def begin(self, windows: Sequence[Window], state: TrainState) -> tuple[Begun, TrainState]:
+        """Give a step to the device, which does it or leaves it out; on a GPU nobody waits for it.
 
         Args:
             windows: The step's windows.
             state: Where the run stands before it.
 
         Returns:
-            What the step gave, and the state with what was learned of memory and numbers; its step is not counted yet.
+            The step, to be finished, and the state with what was learned of memory; its step is not counted yet.
 
         Raises:
             RunError: The memory does not hold one window.
         """
         done, state = self._gradient_in_memory(windows, state)
-        number = state.step + 1
         try:
             self._scaler.unscale_(self._optimizer)
             parameters = self._model.model.parameters()
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._max_grad_norm or math.inf))
-            loss = float(done.loss)
-            # A scale of 1 or more may be what overflowed; the scaler then leaves the step out and lowers it.
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self._max_grad_norm or math.inf)
+            is_applied = done.loss.isfinite() & norm.isfinite()
             is_scaled = self._scaler.is_enabled() and self._scaler.get_scale() >= 1
-            is_fault = not math.isfinite(loss) or not (math.isfinite(norm) or is_scaled)
-            if not is_fault:
-                self._scaler.step(self._optimizer)
+            # As GradScaler tells them: where this is 1, PyTorch's fused optimizers leave the step out, on the device.
+            self._optimizer.found_inf = (~is_applied).float()  # type: ignore[attr-defined]
+            self._optimizer.step()
             self._scaler.update()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise RunError(
-                f"step {number}: out of memory in the optimizer's own arithmetic, where fewer windows are no help. "
-                "Use a smaller --model; the last checkpoint is whole"
+                f"step {state.step + 1}: out of memory in the optimizer's own arithmetic, where fewer windows are no "
+                "help. Use a smaller --model; the last checkpoint is whole"
             ) from error
-        faulty: tuple[int, ...] = ()
-        if is_fault:
-            found = (~done.losses.isfinite()).nonzero().flatten().tolist()
-            faulty = tuple(found or range(len(windows)))
+        return Begun(
+            number=state.step + 1,
+            numbers=_Numbers(torch.cat([torch.stack([done.loss, norm]), done.losses])),
+            is_applied=is_applied,
+            is_scaled=is_scaled,
+            tokens=done.tokens,
+            micro_batch=self._most(state),
+        ), state
+
+    def finish(self, begun: Begun, state: TrainState) -> tuple[Step, TrainState]:
+        """Tell what a step gave, once the device has done it.
+
+        Args:
+            begun: The step.
+            state: Where the run stands now: one step further at least.
+
+        Returns:
+            What the step gave, and the state with what was learned of its numbers.
+        """
+        loss, norm, *losses = begun.numbers.read()
+        # fp16's scale may be what overflowed; the scaler has lowered it.
+        is_fault = not math.isfinite(loss) or not (math.isfinite(norm) or begun.is_scaled)
+        faulty = [at for at, one in enumerate(losses) if not math.isfinite(one)] or range(len(losses))
         step = Step(
             loss=loss,
             norm=norm,
-            tokens=done.tokens,
-            micro_batch=self._most(state),
-            is_applied=not is_fault and math.isfinite(norm),
-            faulty_windows=faulty,
+            tokens=begun.tokens,
+            micro_batch=begun.micro_batch,
+            faulty_windows=tuple(faulty) if is_fault else (),
         )
         if is_fault:
-            return step, self._after_fault(step, len(windows), state)
+            return step, self._after_fault(begun.number, step, len(losses), state)
         return step, replace(state, faults_in_a_row=0)
 
     def _most(self, state: TrainState) -> int:
@@ -216,14 +274,14 @@ class Stepper:
             f"Use a shorter --max-seq-length{allow} or a smaller --model; the last checkpoint is whole"
         )
 
-    def _after_fault(self, step: Step, num_windows: int, state: TrainState) -> TrainState:
-        number, further = state.step + 1, ""
+    def _after_fault(self, number: int, step: Step, num_windows: int, state: TrainState) -> TrainState:
+        further = ""
         if self._model.autocast_dtype is not None:
             self._model.autocast_dtype = None
             self._scaler = torch.amp.GradScaler(self._model.device.type, enabled=False)
             if self._replayed is not None:
                 self._replayed.forget()
-            state = replace(state, fp32_since_step=number + 1)
+            state = replace(state, fp32_since_step=state.step + 1)
             further = "; fp32 from here on"
         self._say(
             f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}; the step was not applied "
