@@ -30,7 +30,7 @@ from .test_remedies import commands_of
 
 pytestmark = pytest.mark.slow
 
-TRAIN_QUESTIONS, DEV_QUESTIONS = 800, 300
+TRAIN_QUESTIONS, FEW_QUESTIONS, DEV_QUESTIONS = 800, 40, 300
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Planted:
         finding: Name of the first finding.
         settings: Settings that differ from the sound run's.
         data: What was done to the training data.
+        goes_on: Whether it trains the sound run's reader further, and not the encoder.
     """
 
     finding: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: Callable[[list[Example]], list[Example]] = list
+    goes_on: bool = False
 
 
 def seven_to_the_right(examples: list[Example]) -> list[Example]:
@@ -57,11 +59,19 @@ def seven_to_the_right(examples: list[Example]) -> list[Example]:
     ]
 
 
+def few_others(_examples: list[Example]) -> list[Example]:
+    """Give a few questions that the sound run did not train on."""
+    return load_examples(TRAIN)[-FEW_QUESTIONS:]
+
+
 FAULTS = {
     "learning rate 100 times too high": Planted("high-learning-rate", {"learning_rate": 2e-2}),
     "learning rate 100 times too low": Planted("low-learning-rate", {"learning_rate": 2e-6}),
     "batch too large": Planted("too-few-steps", {"train_batch_size": 256}),
     "misaligned data": Planted("labels-off", data=seven_to_the_right),
+    "no dropout on a small set": Planted(
+        "overfitting", {"augment": (), "hidden_dropout": 0.0, "epochs": 10.0}, few_others, goes_on=True
+    ),
 }
 
 
@@ -87,6 +97,7 @@ def test_following_the_doctor_brings_f1_back(
     settings = replace(
         sound,
         **fault.settings,
+        model=str(sound.output_dir / rundir.FINAL) if fault.goes_on else sound.model,
         train_file=(str(write(tmp_path / "train.json", fault.data(load_examples(sound.train_file[0])))),),
         output_dir=tmp_path / "run",
     )

@@ -28,6 +28,7 @@ from albertqa.training.checkpoint import TrainState
 from albertqa.training.display import Silent, TerminalDisplay
 from albertqa.training.loop import Plan, train_steps
 from albertqa.training.optimizer import build_optimizer
+from albertqa.training.step import Stepper
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import load_tokenizer
@@ -193,6 +194,13 @@ def test_the_suggestion_trains_and_far_from_it_does_not(
     }
     assert reached[1] < reached[1 / 30] - 0.02
     assert reached[1] < reached[30] - 0.02
+
+
+def test_a_step_begun_behind_the_divergence_does_not_count(
+    tiny_test: RangeTest, weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stepper, "may_run_ahead", True)
+    assert run_range_test(*_swap(opened(weights), store), **RAMP, **STEP) == tiny_test
 
 
 def test_divergence_ends_the_ramp(tiny_test: RangeTest) -> None:

@@ -182,7 +182,10 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("small-micro-batch",
      {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
      {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
-    ("slow-data", {"rows": {"data_seconds": 0.2}}, {"rows": {"data_seconds": 0.02}}),
+    # 0.3 s a step, on a GPU that works on the step before meanwhile, and on a CPU, which does not.
+    ("slow-data", {"rows": {"data_seconds": 0.28}}, {"rows": {"data_seconds": 0.2}}),
+    ("slow-data", {"machine": {"device": "cpu"}, "rows": {"data_seconds": 0.2}},
+     {"machine": {"device": "cpu"}, "rows": {"data_seconds": 0.02}}),
     ("swapping", {"machine": {"swap_used_bytes": 0}, "evaluations": last(swap_used_bytes=2 << 30)},
      {"machine": {"swap_used_bytes": 2 << 30}, "evaluations": last(swap_used_bytes=2 << 30)}),
     ("emulated-bf16", {"settings": {"mixed_precision": "bf16"}, "machine": {"fast_bf16": False}},

@@ -18,7 +18,7 @@ from albertqa.windows.store import WindowStore
 
 from .cases import TIMED, Listener, go_on, open_model
 from .reference import Course
-from .test_recovery import Spoiled, assert_same_weights
+from .test_recovery import SmallGpu, Spoiled, assert_same_weights
 
 COURSE = Course(learning_rate=1e-3, total_steps=9, micro_batch=4, max_grad_norm=1.0, seed=42)
 
@@ -135,3 +135,22 @@ def test_faults_in_a_row_end_it_one_step_later(
     with pytest.raises(RunError, match=r"^step 5: loss is nan, .* the 5th step in a row"):
         run(tiny_weights, store, objective=Spoiled(set(range(MOST_FAULTS))))
     assert order[-2:] == [("begin", 6), ("finish", 5)]
+
+
+def test_what_was_done_before_memory_ran_out_is_recorded(
+    tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stepper, "may_run_ahead", True)
+    listener = Listener()
+    with pytest.raises(RunError, match=r"^step 3: out of memory with one window"):
+        run(tiny_weights, store, objective=SmallGpu(0, first_call=2), listener=listener)
+    assert [row["step"] for row in listener.rows] == [1, 2]
+
+
+def test_the_optimizer_is_left_as_it_was(
+    tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stepper, "may_run_ahead", True)
+    model, optimizer = open_model(tiny_weights, COURSE)
+    go_on(model, optimizer, store, COURSE, Listener(), objective=Spoiled({8}))
+    assert not hasattr(optimizer, "found_inf")

@@ -64,7 +64,11 @@ def test_fifty_steps_in_fp32_give_the_losses_of_a_plain_loop_on_the_cpu(
     np.testing.assert_allclose(losses, expected.losses, rtol=1e-3)
 
 
-def test_no_step_waits_for_the_device(tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
+@pytest.mark.parametrize("precision", [None, torch.bfloat16, torch.float16], ids=["fp32", "bf16", "fp16"])
+def test_no_step_waits_for_the_device(
+    tiny_weights: Path, store: WindowStore, precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin = Stepper.begin
 
     def watched(stepper: Stepper, *args: Any) -> tuple[Begun, TrainState]:
@@ -76,7 +80,7 @@ def test_no_step_waits_for_the_device(tiny_weights: Path, store: WindowStore, mo
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Stepper, "begin", watched)
-    losses, said = train_on_gpu(tiny_weights, store, torch.bfloat16, may_replay=False)
+    losses, said = train_on_gpu(tiny_weights, store, precision, may_replay=False)
     assert (len(losses), said) == (50, [])
 
 

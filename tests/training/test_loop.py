@@ -123,7 +123,7 @@ def test_a_model_that_is_broken_from_the_start_is_not_trained(
         go_on(model, optimizer, store, COURSE, listener)
     assert [row["skipped"] for row in listener.rows] == [True] * 5
     assert (listener.evaluated, listener.saved) == ([], [])
-    assert {float(moments["step"]) for moments in optimizer.state.values()} == {0.0}
+    assert not optimizer.state
     for name, one in model.model.named_parameters():
         assert torch.equal(one.nan_to_num(), before[name].nan_to_num())
 

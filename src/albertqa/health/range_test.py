@@ -155,6 +155,9 @@ class _Ramp:
         self.diverged: float | None = None
 
     def stepped(self, row: dict[str, Any]) -> None:
+        if self.diverged is not None:
+            # A GPU had begun one more step by then.
+            return
         if row["train_loss"] is None or row.get("skipped"):
             self.diverged = row["learning_rate"]
             return

@@ -37,7 +37,7 @@ class WeightAverage:
 
         Args:
             step: Optimizer steps done, this one included.
-            is_applied: Whether it moved the weights, () bool; if not, the average stays, too.
+            is_applied: Whether it moved the weights, () bool; if not, the average stays as it is.
         """
         share = (1 - min(self._decay, (1 + step) / (10 + step))) * is_applied
         for name, average in self._average.items():

@@ -5,8 +5,8 @@ the loss is the mean over the step's windows, clips, and steps (`albertqa.traini
 number (steps done): epoch, position and learning rate follow from it, so a resumed run does what the uninterrupted one
 would have done.
 
-A GPU is one step ahead of the record: while it works on a step, the host packs and gives it the next, and only then
-reads what the first one gave. Nothing is outstanding where the run evaluates, saves or ends.
+A CUDA GPU is one step ahead of the record: while it works on a step, the host packs and gives it the next, and only
+then reads what the first one gave. Nothing is outstanding where the run evaluates, saves or ends.
 """
 
 import json
@@ -215,11 +215,10 @@ def train_steps(
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     order_epoch = -1
     view: WindowSource = store
-    unfinished: deque[_Unfinished] = deque()
+    outstanding = _Outstanding(stepper, watcher)
     is_stopping = watcher.should_stop()
-    clock = time.perf_counter()
     while state.step < plan.total_steps and not state.stopped_early and not is_stopping:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         epoch, at = divmod(state.step, plan.steps_per_epoch)
         if epoch != order_epoch:
             order, order_epoch = epoch_order(len(store), seed=seed, epoch=epoch), epoch
@@ -235,70 +234,100 @@ def train_steps(
         indices = order[at * step_windows : (at + 1) * step_windows]
         # Taken once: a step that is done again must not see them changed anew.
         windows = [view[int(index)] for index in indices]
-        data_seconds = time.perf_counter() - begun
-        step, state = stepper.begin(windows, state)
+        data_seconds = time.perf_counter() - started
+        try:
+            given, state = stepper.begin(windows, state)
+        except RunError:
+            outstanding.read(state)
+            raise
         if average is not None:
-            average.update(step.number, step.is_applied)
-        state = replace(state, step=step.number)
-        unfinished.append(_Unfinished(step, indices, state.step / plan.steps_per_epoch, rate, data_seconds))
-        is_stopping = watcher.should_stop()
+            average.update(given.number, given.is_applied)
+        state = replace(state, step=given.number)
+        outstanding.add(_Given(given, indices, state.step / plan.steps_per_epoch, rate, started, data_seconds))
         last = state.step == plan.total_steps
         is_evaluated = last or state.step % plan.eval_every_steps == 0
         is_saved = last or state.step % plan.save_every_steps == 0
-        ahead = 1 if stepper.may_run_ahead and not (is_evaluated or is_saved) else 0
-        while len(unfinished) > ahead:
-            state, clock = _finished(unfinished.popleft(), stepper, watcher, state, clock)
+        state = outstanding.read(state, but=int(stepper.may_run_ahead and not (is_evaluated or is_saved)))
         if is_evaluated:
             with judged_weights(average):
                 state = watcher.evaluate(state)
         is_stopping = watcher.should_stop()
-        while is_stopping and unfinished:
-            state, clock = _finished(unfinished.popleft(), stepper, watcher, state, clock)
+        if is_stopping:
+            state = outstanding.read(state)
         if is_saved or is_stopping or state.stopped_early:
             watcher.save(state)
-        if not unfinished:
-            clock = time.perf_counter()
+            is_stopping = watcher.should_stop()
     return state
 
 
 @dataclass(frozen=True)
-class _Unfinished:
-    """A step that the device was given, and what the record will have of it."""
+class _Given:
+    """A step that the device was given, and what the record will have of it; times in seconds."""
 
-    step: Begun
+    begun: Begun
     indices: NDArray[np.int64]
     epoch: float
     learning_rate: float
+    started: float
     data_seconds: float
 
 
-def _finished(
-    one: _Unfinished, stepper: Stepper, watcher: Watcher, state: TrainState, clock: float
-) -> tuple[TrainState, float]:
-    """Wait for a step, and record it; give the state, and the time that the next one's seconds count from."""
-    step, state = stepper.finish(one.step, state)
-    now = time.perf_counter()
-    seconds = now - clock
-    state = replace(state, seconds=state.seconds + seconds)
-    row = {
-        "step": one.step.number,
-        "epoch": round(one.epoch, 6),
-        "train_loss": step.loss if math.isfinite(step.loss) else None,
-        "learning_rate": one.learning_rate,
-        "grad_norm": step.norm if math.isfinite(step.norm) else None,
-        "tokens": step.tokens,
-        "tokens_per_second": round(step.tokens / seconds, 1),
-        "seconds": round(state.seconds, 3),
-        "data_seconds": round(one.data_seconds, 6),
-        "micro_batch": step.micro_batch,
-    }
-    if step.faulty_windows:
-        row |= {"skipped": True, "non_finite_windows": one.indices[list(step.faulty_windows)].tolist()}
-    watcher.stepped(row)
-    if state.faults_in_a_row >= MOST_FAULTS:
-        raise RunError(
-            f"step {one.step.number}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th step in "
-            f"a row with such numbers; none of them was applied. Lower --learning-rate (now {one.learning_rate:g}), or "
-            "look at the windows that metrics.jsonl names; the last checkpoint is whole"
-        )
-    return state, now
+class _Outstanding:
+    """Steps that the device was given and nobody has read yet, oldest first."""
+
+    def __init__(self, stepper: Stepper, watcher: Watcher) -> None:
+        self._stepper, self._watcher = stepper, watcher
+        self._given: deque[_Given] = deque()
+        self._last_read = 0.0
+
+    def add(self, given: _Given) -> None:
+        """Add a step."""
+        self._given.append(given)
+
+    def read(self, state: TrainState, *, but: int = 0) -> TrainState:
+        """Wait for the steps, and record them.
+
+        Args:
+            state: Where the run stands.
+            but: So many of the newest are left.
+
+        Returns:
+            The state with what was learned of their numbers.
+
+        Raises:
+            RunError: Loss or gradient is no number in step after step.
+        """
+        while len(self._given) > but:
+            state = self._record(self._given.popleft(), state)
+        return state
+
+    def _record(self, given: _Given, state: TrainState) -> TrainState:
+        step, state = self._stepper.finish(given.begun, state)
+        now = time.perf_counter()
+        # Where steps overlap, a step's time is what it adds.
+        seconds = now - max(given.started, self._last_read)
+        self._last_read = now
+        state = replace(state, seconds=state.seconds + seconds)
+        row = {
+            "step": given.begun.number,
+            "epoch": round(given.epoch, 6),
+            "train_loss": step.loss if math.isfinite(step.loss) else None,
+            "learning_rate": given.learning_rate,
+            "grad_norm": step.norm if math.isfinite(step.norm) else None,
+            "tokens": step.tokens,
+            "tokens_per_second": round(step.tokens / seconds, 1),
+            "seconds": round(state.seconds, 3),
+            "data_seconds": round(given.data_seconds, 6),
+            "micro_batch": step.micro_batch,
+        }
+        if step.faulty_windows:
+            row |= {"skipped": True, "non_finite_windows": given.indices[list(step.faulty_windows)].tolist()}
+        self._watcher.stepped(row)
+        if state.faults_in_a_row >= MOST_FAULTS:
+            raise RunError(
+                f"step {given.begun.number}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th "
+                "step in a row with such numbers; none of them was applied. Lower --learning-rate (now "
+                f"{given.learning_rate:g}), or look at the windows that metrics.jsonl names; the last checkpoint is "
+                "whole"
+            )
+        return state

@@ -9,8 +9,8 @@ on the cut. What was found to fit holds for the rest of the run, resumed or not.
 and learning rate go on. Half precision is given up after the first such step. fp16's loss scale is meant to overflow
 now and then; only where it has come down below 1 is that a fault.
 
-The device itself decides whether a step is left out, so a GPU can be given the next step before anybody has read what
-the last one gave: `Stepper.begin` gives a step to the device, `Stepper.finish` reads its numbers.
+A CUDA GPU decides itself whether a step is left out, so it can be given the next step before anybody has read what the
+last one gave: `Stepper.begin` gives a step to the device, `Stepper.finish` reads its numbers.
 """
 
 import gc
@@ -71,10 +71,10 @@ class Begun:
 
     Attributes:
         number: Its number, from 1.
-        numbers: Its loss, its gradient norm before clipping, and every window's loss.
+        numbers: Its loss, its gradient norm before clipping, fp16's scale, and every window's loss.
         is_applied: Whether the weights move, () bool, on the device; a faulty step's do not, nor those of one that
             overflowed fp16's scale.
-        is_scaled: Whether fp16's scale is such that it may overflow.
+        is_scaled: Whether there is such a scale.
         tokens: Real tokens.
         micro_batch: Windows of one forward and backward, at most.
     """
@@ -101,7 +101,7 @@ class Stepper:
 
     Args:
         model: The model; its precision is lowered where a run has to.
-        optimizer: Its optimizer.
+        optimizer: Its optimizer, a fused one.
         objective: What the steps minimize.
         state: Where the run stands.
         micro_batch: Windows of one forward and backward, unless the state says that fewer fit.
@@ -143,7 +143,7 @@ class Stepper:
         return self._model.device.type == "cuda"
 
     def begin(self, windows: Sequence[Window], state: TrainState) -> tuple[Begun, TrainState]:
-        """Give a step to the device, which does it or leaves it out; on a GPU nobody waits for it.
+        """Give a step to the device, which does it or leaves it out; where it runs ahead, nobody waits for it.
 
         Args:
             windows: The step's windows.
@@ -161,10 +161,8 @@ class Stepper:
             parameters = self._model.model.parameters()
             norm = torch.nn.utils.clip_grad_norm_(parameters, self._max_grad_norm or math.inf)
             is_applied = done.loss.isfinite() & norm.isfinite()
-            is_scaled = self._scaler.is_enabled() and self._scaler.get_scale() >= 1
-            # As GradScaler tells them: where this is 1, PyTorch's fused optimizers leave the step out, on the device.
-            self._optimizer.found_inf = (~is_applied).float()  # type: ignore[attr-defined]
-            self._optimizer.step()
+            scale = self._scaler.scale(torch.ones_like(norm))
+            self._apply(is_applied)
             self._scaler.update()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -175,9 +173,9 @@ class Stepper:
             ) from error
         return Begun(
             number=state.step + 1,
-            numbers=_Numbers(torch.cat([torch.stack([done.loss, norm]), done.losses])),
+            numbers=_Numbers(torch.cat([torch.stack([done.loss, norm, scale]), done.losses])),
             is_applied=is_applied,
-            is_scaled=is_scaled,
+            is_scaled=self._scaler.is_enabled(),
             tokens=done.tokens,
             micro_batch=self._most(state),
         ), state
@@ -192,9 +190,10 @@ class Stepper:
         Returns:
             What the step gave, and the state with what was learned of its numbers.
         """
-        loss, norm, *losses = begun.numbers.read()
-        # fp16's scale may be what overflowed; the scaler has lowered it.
-        is_fault = not math.isfinite(loss) or not (math.isfinite(norm) or begun.is_scaled)
+        loss, norm, scale, *losses = begun.numbers.read()
+        # A scale of 1 or more may be what overflowed; the scaler lowers it.
+        may_overflow = begun.is_scaled and scale >= 1
+        is_fault = not math.isfinite(loss) or not (math.isfinite(norm) or may_overflow)
         faulty = [at for at, one in enumerate(losses) if not math.isfinite(one)] or range(len(losses))
         step = Step(
             loss=loss,
@@ -206,6 +205,19 @@ class Stepper:
         if is_fault:
             return step, self._after_fault(begun.number, step, len(losses), state)
         return step, replace(state, faults_in_a_row=0)
+
+    def _apply(self, is_applied: torch.Tensor) -> None:
+        """Move the weights, or do not."""
+        if not self.may_run_ahead:
+            if is_applied:
+                self._optimizer.step()
+            return
+        # As PyTorch's GradScaler hands it to fused optimizers: where it is 1, they leave the step out on the device.
+        self._optimizer.found_inf = (~is_applied).float()  # type: ignore[attr-defined]
+        try:
+            self._optimizer.step()
+        finally:
+            del self._optimizer.found_inf  # type: ignore[attr-defined]
 
     def _most(self, state: TrainState) -> int:
         return state.micro_batch or self._micro_batch
@@ -282,7 +294,7 @@ class Stepper:
             if self._replayed is not None:
                 self._replayed.forget()
             state = replace(state, fp32_since_step=state.step + 1)
-            further = "; fp32 from here on"
+            further = f"; fp32 from step {state.step + 1} on"
         self._say(
             f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}; the step was not applied "
             f"({len(step.faulty_windows)} of {_windows(num_windows)}; metrics.jsonl names them){further}"
