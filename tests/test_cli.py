@@ -63,6 +63,14 @@ def test_help_imports_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_the_package_runs_as_the_command_does() -> None:
+    for arguments, code in (["--version"], 0), (["trian"], 2):
+        command = [sys.executable, "-m", "albertqa", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert (done.stdout or done.stderr).startswith("albertqa")
+
+
 def test_an_unknown_command_names_the_nearest(run: Run) -> None:
     code, out, err = run("trian")
     assert (code, out) == (2, "")

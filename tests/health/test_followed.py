@@ -1,13 +1,15 @@
 """Whoever follows the doctor's command gets the sound run's f1 back: real trainings of the starter encoder.
 
-A fault is planted into a run on part of the starter set. It must cost f1, beyond the noise of the questions evaluated;
-the doctor's first command is run as it stands; what comes out must not be below the sound run, beyond that noise.
+A fault is planted into a sound run on part of the starter set. It must cost f1, beyond the noise of the questions
+evaluated; the doctor's first command is run as it stands; what comes out must not be below the sound run, beyond that
+noise.
 """
 
 import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,7 +32,15 @@ from .test_remedies import commands_of
 
 pytestmark = pytest.mark.slow
 
-TRAIN_QUESTIONS, FEW_QUESTIONS, DEV_QUESTIONS = 800, 40, 300
+DEV_QUESTIONS = 300
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A run with nothing wrong: the quickstart's settings but for these."""
+
+    questions: int
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,16 +48,16 @@ class Planted:
     """A fault, and what the doctor must say to it first.
 
     Attributes:
-        finding: Name of the first finding.
+        sound: The run that it is planted into.
+        findings: Names that the first finding may have.
         settings: Settings that differ from the sound run's.
         data: What was done to the training data.
-        goes_on: Whether it trains the sound run's reader further, and not the encoder.
     """
 
-    finding: str
+    sound: str
+    findings: tuple[str, ...]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: Callable[[list[Example]], list[Example]] = list
-    goes_on: bool = False
 
 
 def seven_to_the_right(examples: list[Example]) -> list[Example]:
@@ -59,45 +69,51 @@ def seven_to_the_right(examples: list[Example]) -> list[Example]:
     ]
 
 
-def few_others(_examples: list[Example]) -> list[Example]:
-    """Give a few questions that the sound run did not train on."""
-    return load_examples(TRAIN)[-FEW_QUESTIONS:]
-
-
+SOUND = {
+    "usual": Sound(800, {"epochs": 1.5}),
+    # Few questions, seen often, and never twice alike.
+    "small": Sound(400, {"epochs": 8.0, "hidden_dropout": 0.1, "eval_steps": 200}),
+}
 FAULTS = {
-    "learning rate 100 times too high": Planted("high-learning-rate", {"learning_rate": 2e-2}),
-    "learning rate 100 times too low": Planted("low-learning-rate", {"learning_rate": 2e-6}),
-    "batch too large": Planted("too-few-steps", {"train_batch_size": 256}),
-    "misaligned data": Planted("labels-off", data=seven_to_the_right),
+    "learning rate 100 times too high": Planted("usual", ("high-learning-rate",), {"learning_rate": 2e-2}),
+    "learning rate 100 times too low": Planted("usual", ("low-learning-rate",), {"learning_rate": 2e-6}),
+    "batch too large": Planted("usual", ("too-few-steps",), {"train_batch_size": 256}),
+    "misaligned data": Planted("usual", ("labels-off",), data=seven_to_the_right),
     "no dropout on a small set": Planted(
-        "overfitting", {"augment": (), "hidden_dropout": 0.0, "epochs": 10.0}, few_others, goes_on=True
+        "small", ("overfitting", "too-many-epochs"), {"hidden_dropout": 0.0, "augment": ()}
     ),
 }
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Train the sound run; give its settings."""
-    folder = tmp_path_factory.mktemp("sound")
-    settings = replace(
-        quickstart_settings(folder / "run", epochs=1.5),
-        train_file=(str(write(folder / "train.json", load_examples(TRAIN, limit=TRAIN_QUESTIONS))),),
-        max_eval_examples=DEV_QUESTIONS,
-    )
-    train(settings)
-    assert diagnose(load_record(settings.output_dir)) == []
-    return settings
+def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Settings]:
+    """Train a sound run, once; give its settings."""
+
+    @cache
+    def trained(name: str) -> Settings:
+        folder, sound = tmp_path_factory.mktemp(name), SOUND[name]
+        settings = replace(
+            quickstart_settings(folder / "run"),
+            train_file=(str(write(folder / "train.json", load_examples(TRAIN, limit=sound.questions))),),
+            max_eval_examples=DEV_QUESTIONS,
+            **sound.settings,
+        )
+        train(settings)
+        assert diagnose(load_record(settings.output_dir)) == []
+        return settings
+
+    return trained
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_following_the_doctor_brings_f1_back(
-    sound: Settings, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sound_run: Callable[[str], Settings], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fault = FAULTS[name]
+    sound = sound_run(fault.sound)
     settings = replace(
         sound,
         **fault.settings,
-        model=str(sound.output_dir / rundir.FINAL) if fault.goes_on else sound.model,
         train_file=(str(write(tmp_path / "train.json", fault.data(load_examples(sound.train_file[0])))),),
         output_dir=tmp_path / "run",
     )
@@ -111,7 +127,7 @@ def test_following_the_doctor_brings_f1_back(
         rows = (("sound", sound.output_dir), ("planted", settings.output_dir), ("remedied", remedied))
         figures = ", ".join(f"{what} {mean(f1_of_questions(run).values()):.1f}" for what, run in rows)
         print(f"\n{name}: f1 {figures} ({left.low:+.1f} to {left.high:+.1f}); {finding.name}: {finding.remedy}")
-    assert finding.name == fault.finding
+    assert finding.name in fault.findings
     assert harm.high < 0
     assert left.high >= 0
 

@@ -234,6 +234,21 @@ def test_every_rule_says_what_it_looks_for() -> None:
     assert len(set(rules)) == len(rules) >= 50
 
 
+def test_questions_seen_often_and_alike_are_to_be_cropped_and_others_seen_less() -> None:
+    curve = {"evaluations": evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9)), "steps": losses(noisy(0.1), 16_620)}
+    often = changed(SOUND, plan={"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}, **curve)
+    (finding,) = diagnose(often)
+    assert "Crop the contexts" in finding.message
+    assert "--augment crop --augment-rate 1.0" in finding.remedy
+    (finding,) = diagnose(changed(often, settings={"augment": ("crop",)}))
+    assert "Crop" not in finding.message
+    assert "--epochs" in finding.remedy
+    falling = evaluations((0.9, 89.0), (1.1, 87.0), (1.4, 84.0))
+    (finding,) = diagnose(changed(SOUND, evaluations=falling, steps=losses(noisy(0.3), 16_620)))
+    assert finding.name == "overfitting"
+    assert "--epochs" in finding.remedy
+
+
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:
     record = changed(
         SOUND,

@@ -12,6 +12,9 @@ from albertqa.health.finding import Finding
 from albertqa.health.record import Row, RunRecord
 from albertqa.health.rules.learning import has_stopped_before_learning
 
+# Passes over the same questions from which on they count as seen often.
+_MANY_PASSES = 5
+
 
 def overfitting(record: RunRecord) -> Iterator[Finding]:
     """Validation loss up, f1 down, training loss far below: the training questions are being learned by heart."""
@@ -22,7 +25,6 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     rise = last["validation_loss"] / lowest["validation_loss"]
     if rise < 1.08 or drop < max(1.0, 2 * noise) or record.loss.mean > 0.7 * last["validation_loss"]:
         return
-    epochs = best["epoch"]
     yield Finding(
         "overfitting",
         "warning",
@@ -30,8 +32,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
         f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
-        "to read others. best/ holds the better model. Train for fewer epochs, or on more questions.",
-        train_for(record, "fewer-epochs", _epochs(epochs)),
+        f"to read others. best/ holds the better model. {_advice(record)}",
+        _remedy(record, best["epoch"]),
         {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
          "lowest_validation_loss": round(lowest["validation_loss"], 4),
          "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
@@ -44,11 +46,11 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
-    passes = record.step / record.plan("steps_per_epoch")
+    passes = _passes(record)
     rise = last["validation_loss"] / lowest["validation_loss"]
     gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
     noise = _noise(record, lowest["f1"])
-    if passes < 5 or rise < 1.4 or gain > 2 * noise or record.loss.mean > 0.25 * last["validation_loss"]:
+    if passes < _MANY_PASSES or rise < 1.4 or gain > noise or record.loss.mean > 0.25 * last["validation_loss"]:
         return
     yield Finding(
         "too-many-epochs",
@@ -57,9 +59,8 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
         f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} times its lowest "
         f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
-        "now). The questions are known by heart; more passes only make wrong answers surer. Train for fewer epochs, "
-        "or on more questions.",
-        train_for(record, "fewer-epochs", _epochs(lowest["epoch"])),
+        f"now). The questions are known by heart; more passes only make wrong answers surer. {_advice(record)}",
+        _remedy(record, lowest["epoch"]),
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
          "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
@@ -119,6 +120,23 @@ def _noise(record: RunRecord, f1: float) -> float:
     return proportion_error(f1, int(record.data("validation", "questions")))
 
 
-def _epochs(epochs: float) -> float:
-    """Give whole epochs, at least one."""
-    return float(max(1, round(epochs)))
+def _helps_cropping(record: RunRecord) -> bool:
+    """Tell whether questions come back often, and always alike."""
+    return not record.settings.augment and _passes(record) >= _MANY_PASSES
+
+
+def _advice(record: RunRecord) -> str:
+    if _helps_cropping(record):
+        return "Crop the contexts anew in every pass; else train for fewer epochs, or on more questions."
+    return "Train for fewer epochs, or on more questions."
+
+
+def _remedy(record: RunRecord, epochs: float) -> str:
+    """Give the command against learning by heart."""
+    if _helps_cropping(record):
+        return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
+    return train_for(record, "fewer-epochs", float(max(1, round(epochs))))
+
+
+def _passes(record: RunRecord) -> float:
+    return record.step / record.plan("steps_per_epoch")

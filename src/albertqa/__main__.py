@@ -1,0 +1,8 @@
+"""`python -m albertqa`: the same as `albertqa`."""
+
+import sys
+
+from albertqa.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
