@@ -2,21 +2,20 @@
 
     python benchmarks/evaluate.py [--rounds 5] [--device cuda]
 
-albert-base's shape with random weights. In every round both read the same real windows, one after the other in one
-process: Transformers in ready-made batches of 32 padded to 384 in fp32, ours as `albertqa evaluate` runs them (and in
-fp32, too, where that is not the same). Logits end on the CPU in both; ours computes the loss as well. Ratios are formed
-round by round.
+albert-base's shape with random weights. In every round both read the same real windows, one after the other:
+Transformers in ready-made batches of 32 padded to 384 in fp32, in a process of its own (see `theirs`), ours as
+`albertqa evaluate` runs them (and in fp32, too, where that is not the same). Logits end on the CPU in both; ours
+computes the loss as well. Ratios are formed round by round. Transformers_kept is the same in our process, where freed
+memory is kept.
 """
 
 import tempfile
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AlbertForQuestionAnswering
 
 from albertqa.decode.predict import run_windows
 from albertqa.model.load import choose_device, choose_precision, load_model
@@ -25,8 +24,10 @@ from albertqa.training.provenance import device_name
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from birth import command_line, spread, write_result
+from fresh import OwnProcess
 from material import real_questions
-from models import MAX_LENGTH, SHAPES, load_plain, on_device, padded, save_random, seconds_of
+from models import MAX_LENGTH, SHAPES, on_device, padded, save_random, seconds_of
+from theirs import Theirs
 
 _BATCH = 32
 _CLOSE = 1e-3
@@ -45,33 +46,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     questions: int = options.questions or (24 if device.type == "cpu" else 2000)
     material = real_questions()
     bf16 = choose_precision("auto", device)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, OwnProcess(Theirs, folder, device) as own:
         save_random(options.shape, folder, vocab_size=material.tokenizer.vocab_size)
-        plain = load_plain(folder, device)
+        kept = Theirs(folder, device)
         models = {"ours_fp32": load_model(folder, device=device, precision=None)}
         if bf16 is not None:
             models["ours"] = load_model(folder, device=device, precision=bf16)
-    # Drawn from the whole set: its contexts are longer in some articles than in others.
-    drawn = np.random.default_rng(0).permutation(len(material.examples))
-    rows, num_windows, lengths = [], [], []
-    for number in range(options.rounds + 1):
-        at = np.take(drawn, range(number * questions, (number + 1) * questions), mode="wrap")
-        store = windows_in_memory([material.examples[one] for one in at], material.tokenizer)
-        batches = [
-            padded(store, range(first, min(first + _BATCH, len(store))), MAX_LENGTH)
-            for first in range(0, len(store), _BATCH)
-        ]
-        theirs: list[torch.Tensor] = []
-        seconds = {"Transformers": seconds_of(partial(_read, plain, batches, device, theirs), device)}
-        for name, model in models.items():
-            seconds[name] = seconds_of(partial(run_windows, model, store), device)
-        if not number:  # the first round warms up, and shows that both compute the same
-            _require_equal(run_windows(models["ours_fp32"], store).logits.start, theirs, store)
-            continue
-        rows.append({name: len(store) / value for name, value in seconds.items()})
-        num_windows.append(len(store))
-        lengths.append(float(store.lengths.mean()))
-        print("  ".join(f"{name} {value:,.1f} windows/s" for name, value in rows[-1].items()), flush=True)
+        # Drawn from the whole set: its contexts are longer in some articles than in others.
+        drawn = np.random.default_rng(0).permutation(len(material.examples))
+        rows, num_windows, lengths = [], [], []
+        for number in range(options.rounds + 1):
+            at = np.take(drawn, range(number * questions, (number + 1) * questions), mode="wrap")
+            store = windows_in_memory([material.examples[one] for one in at], material.tokenizer)
+            batches = [
+                padded(store, range(first, min(first + _BATCH, len(store))), MAX_LENGTH)
+                for first in range(0, len(store), _BATCH)
+            ]
+            taken, theirs = own.call("read", batches)
+            seconds = {"Transformers": taken}
+            for name, model in models.items():
+                seconds[name] = seconds_of(partial(run_windows, model, store), device)
+            seconds["Transformers_kept"], _ = kept.read(batches)
+            if not number:  # the first round warms up, and shows that both compute the same
+                _require_equal(run_windows(models["ours_fp32"], store).logits.start, theirs, store)
+                continue
+            rows.append({name: len(store) / value for name, value in seconds.items()})
+            num_windows.append(len(store))
+            lengths.append(float(store.lengths.mean()))
+            print("  ".join(f"{name} {value:,.1f} windows/s" for name, value in rows[-1].items()), flush=True)
     write_result(
         on_device("evaluate", device),
         {
@@ -86,28 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "threads": torch.get_num_threads(),
             "windows_per_second": {name: spread([row[name] for row in rows]) for name in rows[0]},
             "ratios": {
-                f"{name} / Transformers": spread([row[name] / row["Transformers"] for row in rows]) for name in models
+                f"{name} / {other}": spread([row[name] / row[other] for row in rows])
+                for name in models
+                for other in ("Transformers", "Transformers_kept")
             },
         },
         options.output,
     )
 
 
-def _read(
-    model: AlbertForQuestionAnswering, batches: list[dict[str, Any]], device: torch.device, found: list[torch.Tensor]
-) -> None:
-    """Compute padded logits as Transformers does; keep every window's start logits."""
-    with torch.inference_mode():
-        for batch in batches:
-            inputs = {name: batch[name].to(device) for name in ("input_ids", "token_type_ids", "attention_mask")}
-            output = model(**inputs)
-            output.end_logits.cpu()
-            found.extend(output.start_logits.cpu())
-
-
-def _require_equal(ours: NDArray[np.float32], theirs: list[torch.Tensor], store: WindowStore) -> None:
+def _require_equal(ours: NDArray[np.float32], theirs: list[NDArray[np.float32]], store: WindowStore) -> None:
     """Stop where the two do not compute the same: a faster wrong answer is no measurement."""
-    kept = [row[:length].numpy() for row, length in zip(theirs, store.lengths.tolist(), strict=True)]
+    kept = [row[:length] for row, length in zip(theirs, store.lengths.tolist(), strict=True)]
     furthest = float(np.abs(ours - np.concatenate(kept)).max())
     if furthest > _CLOSE:
         raise SystemExit(f"evaluate.py: logits differ by {furthest:.3g}, expected at most {_CLOSE:g}; nothing written")

@@ -46,7 +46,9 @@ _MARKERS = "os^D"
 _NAMES = {
     "A": "A  run_qa's defaults",
     "B": "B  run_qa's best flags",
+    "B_kept": "B, its freed memory kept",
     "Transformers": "Transformers, padded to 384",
+    "Transformers_kept": "the same, its freed memory kept",
     "ours_fp32": "albertqa, fp32",
     "ours": "albertqa, bf16",
     "ours_on_B": "albertqa, on B's windows",

@@ -1,11 +1,12 @@
-"""Run work in a fresh process, and read how much memory it took there (Linux)."""
+"""Run work in a fresh process, once or again and again, and read how much memory it took there (Linux)."""
 
 import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Found = TypeVar("Found")
@@ -28,10 +29,47 @@ def in_fresh_process(
     Returns:
         What it returns; what it raises is raised here.
     """
+    with ProcessPoolExecutor(1, mp_context=_context()) as pool:
+        return pool.submit(work, *arguments, **named).result()
+
+
+class OwnProcess:
+    """An object in a process of its own, whose methods are called from here, one at a time.
+
+    Args:
+        make: Makes it there; at the top level of its module.
+        arguments: Its arguments.
+    """
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        self._pool = ProcessPoolExecutor(1, mp_context=_context(), initializer=_hold, initargs=(make, *arguments))
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method, and wait for what it gives."""
+        return self._pool.submit(_call_held, method, *arguments).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+
+_held: list[Any] = []
+
+
+def _hold(make: Callable[..., Any], *arguments: Any) -> None:
+    _held[:] = [make(*arguments)]
+
+
+def _call_held(method: str, *arguments: Any) -> Any:
+    return getattr(_held[0], method)(*arguments)
+
+
+def _context() -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(work, *arguments, **named).result()
+    return context
 
 
 def resident_bytes() -> int:

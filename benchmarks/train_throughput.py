@@ -6,7 +6,8 @@ albert-base's shape with random weights, batch 16, real window lengths (SQuAD de
 the starter set). Rounds alternate: A, ours on A's windows, B, ours on B's windows; ratios are formed round by round,
 each on the same windows. Ours is the project's own step, with the packing of its batches, as `albertqa train` runs it
 (on a GPU compiled, and replayed from recordings); A and B get their batches ready-made, without what a data loader
-costs.
+costs, in a process of their own, as `run_qa` is one (see `theirs`). B_kept is B in our process, where freed memory is
+kept: what is left of the ratio without that.
 
 A: run_qa's defaults: fp32, every window padded to 384, `gelu_new` as Transformers computes it.
 B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 where the device has it in
@@ -17,7 +18,6 @@ B: run_qa's best flags: padded to the longest of the step, windows grouped by le
 import tempfile
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,20 +34,20 @@ from albertqa.training.provenance import device_name
 from albertqa.training.step import Stepper
 from albertqa.windows.store import WindowStore
 from birth import command_line, spread, write_result
+from fresh import OwnProcess
 from material import real_questions
 from models import (
     LEARNING_RATE,
     MAX_LENGTH,
     SHAPES,
-    load_plain,
     on_device,
     padded,
     refuse,
     save_random,
     seconds_of,
-    update,
     windows_of_step,
 )
+from theirs import Theirs
 
 # Transformers sorts the windows of so many steps by length where it groups them.
 _GROUPED_STEPS = 50
@@ -77,51 +77,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     material = real_questions(options.questions)
     store = material.windows()
     bf16 = choose_precision("auto", device)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, OwnProcess(Theirs, folder, device) as own:
         save_random(options.shape, folder, vocab_size=material.tokenizer.vocab_size)
-        plain = load_plain(folder, device).train()
+        kept = Theirs(folder, device)
         models = {"ours_fp32": load_model(folder, device=device, precision=None)}
         if bf16 is not None:
             models["ours"] = load_model(folder, device=device, precision=bf16)
-    is_compiled: bool = options.compile or not is_cpu
-    for model in models.values() if is_compiled else ():
-        if (reason := compile_layer(model)) is not None:
-            refuse(f"the layer is not compiled: {reason}")
-    best = "ours" if bf16 is not None else "ours_fp32"
-    steppers = {name: _stepper(model, batch) for name, model in models.items()}
-    plain_optimizer = torch.optim.AdamW(plain.parameters(), lr=LEARNING_RATE, fused=True)
-
-    def theirs(batches: list[dict[str, Any]], dtype: torch.dtype | None) -> None:
-        for one in batches:
-            inputs = {name: values.to(device, non_blocking=True) for name, values in one.items()}
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                loss = plain(**inputs).loss
-            update(loss, plain, plain_optimizer)
-
-    rng = np.random.default_rng(0)
-    rows = []
-    first = 0
-    for number in range(options.rounds + 1):
-        count = steps if number else warm_up
-        random = [windows_of_step(len(store), step, batch) for step in range(first, first + count)]
-        grouped = _grouped(store, first, count, batch, rng)
-        first += count
-        a = [padded(store, indices, MAX_LENGTH) for indices in random]
-        b = [padded(store, indices, None) for indices in grouped]
-        row: dict[str, float] = {}
-        for name, windows, work in (
-            ("A", random, partial(theirs, a, None)),
-            *((name, random, partial(_step, stepper, store, random)) for name, stepper in steppers.items()),
-            ("B", grouped, partial(theirs, b, bf16)),
-            ("ours_on_B", grouped, partial(_step, steppers[best], store, grouped)),
-        ):
-            tokens = sum(int(store.lengths[one].sum()) for one in windows)
-            row[name] = tokens / seconds_of(work, device)
-        if number:  # the first round warms up
-            rows.append(row)
-            print("  ".join(f"{name} {value:,.0f} tokens/s" for name, value in row.items()), flush=True)
+        is_compiled: bool = options.compile or not is_cpu
+        for model in models.values() if is_compiled else ():
+            if (reason := compile_layer(model)) is not None:
+                refuse(f"the layer is not compiled: {reason}")
+        best = "ours" if bf16 is not None else "ours_fp32"
+        steppers = {name: _stepper(model, batch) for name, model in models.items()}
+        rng = np.random.default_rng(0)
+        rows = []
+        first = 0
+        for number in range(options.rounds + 1):
+            count = steps if number else warm_up
+            random = [windows_of_step(len(store), step, batch) for step in range(first, first + count)]
+            grouped = _grouped(store, first, count, batch, rng)
+            first += count
+            a = [padded(store, indices, MAX_LENGTH) for indices in random]
+            b = [padded(store, indices, None) for indices in grouped]
+            seconds = {"A": own.call("train", a, None)}
+            for name, stepper in steppers.items():
+                seconds[name] = seconds_of(partial(_step, stepper, store, random), device)
+            seconds["B"] = own.call("train", b, bf16)
+            seconds["ours_on_B"] = seconds_of(partial(_step, steppers[best], store, grouped), device)
+            seconds["B_kept"] = kept.train(b, bf16)
+            row = {name: _tokens(store, grouped if "B" in name else random) / value for name, value in seconds.items()}
+            if number:  # the first round warms up
+                rows.append(row)
+                print("  ".join(f"{name} {value:,.0f} tokens/s" for name, value in row.items()), flush=True)
     peak = _gemm_peak(bf16 or torch.float32, device)
-    operations = _operations_per_token(plain.config, store.lengths)
+    operations = _operations_per_token(models[best].model.config, store.lengths)
     write_result(
         on_device("train-throughput", device),
         {
@@ -139,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "real_tokens_per_second": {name: spread([row[name] for row in rows]) for name in rows[0]},
             "ratios": {
                 f"{name} / {other}": spread([row[name] / row[other] for row in rows])
-                for name, other in dict.fromkeys([(best, "A"), ("ours_on_B", "B"), ("ours_fp32", "A")])
+                for name, other in dict.fromkeys(
+                    [(best, "A"), ("ours_on_B", "B"), ("ours_on_B", "B_kept"), ("ours_fp32", "A")]
+                )
             },
             "gemm_peak_gflops": round(peak / 1e9, 1),
             "share_of_gemm_peak": spread([row[best] * operations / peak for row in rows]),
@@ -161,6 +152,11 @@ def _stepper(model: SpanModel, batch: int) -> Stepper:
         may_replay=True,
         say=refuse,
     )
+
+
+def _tokens(store: WindowStore, steps: list[NDArray[np.int64]]) -> int:
+    """Count the real tokens of some steps."""
+    return sum(int(store.lengths[one].sum()) for one in steps)
 
 
 def _step(stepper: Stepper, store: WindowStore, steps: list[NDArray[np.int64]]) -> None:
