@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps compared in fp32 (300)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2], metavar="SEED", help="of bf16 (42 1 2)")
     parser.add_argument("--rounded-bf16", action="store_true", help="compare bf16 without the hardware, too")
-    parser.add_argument("--epochs", type=float, metavar="X", help="of these runs (as many as the quickstart's)")
+    parser.add_argument(
+        "--questions", type=int, metavar="N", help="only the first so many, to train on and to evaluate"
+    )
     options = parser.parse_args(arguments)
     device = choose_device(options.device)
     keep_freed_memory()
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result["fp32"] = compare_loops(options.steps)
     print(f"fp32: losses differ by {result['fp32']['largest_relative_difference']:.2e} at most", flush=True)
     if has_fast_bf16(device) or options.rounded_bf16:
-        result["bf16"] = compare_precisions(options.seeds, device, epochs=options.epochs)
+        result["bf16"] = compare_precisions(options.seeds, device, questions=options.questions)
     else:
         result["bf16"] = "not measured: no bf16 in hardware here"
     write_result(on_device("learning", device), result, options.output)
@@ -106,13 +108,13 @@ def compare_loops(num_steps: int) -> dict[str, Any]:
     }
 
 
-def compare_precisions(seeds: Sequence[int], device: torch.device, *, epochs: float | None = None) -> dict[str, Any]:
+def compare_precisions(seeds: Sequence[int], device: torch.device, *, questions: int | None = None) -> dict[str, Any]:
     """Train in fp32 and in bf16, a run for each seed.
 
     Args:
         seeds: The seeds.
         device: Where.
-        epochs: Passes over the starter set; None: the quickstart's.
+        questions: Questions to train on, and to evaluate; None: all.
 
     Returns:
         f1 of each run, what bf16 makes of the mean, and how far apart seeds are.
@@ -127,7 +129,9 @@ def compare_precisions(seeds: Sequence[int], device: torch.device, *, epochs: fl
                 RoundedProducts() if is_rounded and precision == "bf16" else nullcontext(),
             ):
                 settings = replace(
-                    quickstart_settings(Path(folder) / "run", seed=seed, epochs=epochs),
+                    quickstart_settings(Path(folder) / "run", seed=seed),
+                    max_train_examples=questions,
+                    max_eval_examples=questions,
                     # Once, at the end: the final f1, not the best.
                     eval_steps=1e9,
                     save_steps=1e9,

@@ -130,7 +130,7 @@ def test_training_is_measured_against_transformers(tmp_path: Path, monkeypatch: 
 
 
 def test_both_loops_are_compared_on_the_same_windows(tmp_path: Path) -> None:
-    arguments = ["--steps", "3", "--device", "cpu", "--seeds", "1", "--epochs", "0.003"]
+    arguments = ["--steps", "3", "--device", "cpu", "--seeds", "1", "--questions", "6"]
     load("learning").main([*arguments, "--output", str(tmp_path)])
     fp32 = written(tmp_path)["fp32"]
     assert len(fp32["losses"]["ours"]) == len(fp32["losses"]["plain"]) == 3
@@ -162,7 +162,7 @@ def test_products_rounded_are_those_of_bf16() -> None:
 def test_bf16_is_compared_without_the_hardware_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("learning")
     monkeypatch.setattr(module, "has_fast_bf16", lambda _: False)
-    arguments = ["--steps", "1", "--device", "cpu", "--seeds", "1", "--epochs", "0.003", "--rounded-bf16"]
+    arguments = ["--steps", "1", "--device", "cpu", "--seeds", "1", "--questions", "6", "--rounded-bf16"]
     module.main([*arguments, "--output", str(tmp_path)])
     bf16 = written(tmp_path)["bf16"]
     assert bf16["how"] == "computed in fp32 and rounded"
