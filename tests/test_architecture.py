@@ -39,6 +39,7 @@ ROOMS = (
     "export",
     "quickstart",
     "cli",
+    "__main__",
 )
 # Deleting one of these breaks the commands that show it, and nothing else.
 LEAVES = {"answer", "report", "serve", "export"}
