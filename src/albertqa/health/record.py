@@ -24,6 +24,8 @@ _LEARNED, _NOT_LEARNED = 0.75, 0.78
 # Encoders leave the ground once their weights have been moved by some thousandths (docs/experiments.md: the starter
 # encoder at 0.005 to 0.01; the published recipe goes 0.25 altogether).
 SHORTEST_PATH = 0.005
+# Passes over the same questions from which on they count as seen often.
+MANY_PASSES = 5
 # Fewer weights than those have; a model of so few is narrow.
 _SMALLEST = 8_000_000
 _HIDDEN_SIZES = {"base": 768, "large": 1024, "xlarge": 2048, "xxlarge": 4096, "starter": 384}
@@ -151,6 +153,16 @@ class RunRecord:
     def is_unlearned(self) -> bool:
         """Whether the run has nothing to show: at its end, or in the losses so far."""
         return self.has_not_learned or self.ended_unlearned
+
+    @property
+    def passes(self) -> float:
+        """How often the training questions have been seen."""
+        return self.step / self.plan("steps_per_epoch")
+
+    @property
+    def is_on_cuda(self) -> bool:
+        """Whether the run computes on a CUDA GPU."""
+        return str(self.machine("device") or "").startswith("cuda")
 
     @cached_property
     def path(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from albertqa.health.advice import check_data, train_again, train_for, use_base_model
 from albertqa.health.curve import level
 from albertqa.health.finding import Finding
-from albertqa.health.record import SHORTEST_PATH, RunRecord
+from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
 
 # f1 that spans which know nothing of the question may reach.
 _BLIND_F1 = 15
@@ -161,8 +161,8 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
     if max(row["f1"] for row in record.evaluations) > _BLIND_F1:
         # It reads, and is only too sure where it errs: that is for the rules of overfitting.
         return
-    passes, questions = record.step / record.plan("steps_per_epoch"), record.data("train", "questions")
-    by_heart = passes >= 5
+    passes, questions = record.passes, record.data("train", "questions")
+    by_heart = passes >= MANY_PASSES
     yield Finding(
         "too-many-epochs" if by_heart else "nothing-carries-over",
         "error",

@@ -87,7 +87,7 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
 def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
     """A GPU that gets a few windows at a time although a step has many."""
     settings = record.settings
-    if not str(record.machine("device") or "").startswith("cuda") or len(record.steps) < 10:
+    if not record.is_on_cuda or len(record.steps) < 10:
         return
     found = [int(row.get("micro_batch", settings.train_batch_size)) for row in record.steps]
     passes = settings.step_windows / found[-1]
@@ -115,7 +115,7 @@ def slow_data(record: RunRecord) -> Iterator[Finding]:
     seconds = [row["tokens"] / row["tokens_per_second"] for row in timed]
     share = sum(row["data_seconds"] for row in timed) / sum(seconds)
     # A CUDA GPU works on one step while the next one's windows are fetched: there it waits for what exceeds that.
-    if share < (0.8 if str(record.machine("device") or "").startswith("cuda") else 0.3):
+    if share < (0.8 if record.is_on_cuda else 0.3):
         return
     yield Finding(
         "slow-data",

@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from albertqa.health.advice import train_again, train_for
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
-from albertqa.health.record import Row, RunRecord
+from albertqa.health.record import MANY_PASSES, Row, RunRecord
 from albertqa.health.rules.learning import has_stopped_before_learning
-
-# Passes over the same questions from which on they count as seen often.
-_MANY_PASSES = 5
 
 
 def overfitting(record: RunRecord) -> Iterator[Finding]:
@@ -46,11 +43,11 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
-    passes = _passes(record)
+    passes = record.passes
     rise = last["validation_loss"] / lowest["validation_loss"]
     gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
     noise = _noise(record, lowest["f1"])
-    if passes < _MANY_PASSES or rise < 1.4 or gain > noise or record.loss.mean > 0.25 * last["validation_loss"]:
+    if passes < MANY_PASSES or rise < 1.4 or gain > noise or record.loss.mean > 0.25 * last["validation_loss"]:
         return
     yield Finding(
         "too-many-epochs",
@@ -122,7 +119,7 @@ def _noise(record: RunRecord, f1: float) -> float:
 
 def _helps_cropping(record: RunRecord) -> bool:
     """Tell whether questions come back often, and always alike."""
-    return not record.settings.augment and _passes(record) >= _MANY_PASSES
+    return not record.settings.augment and record.passes >= MANY_PASSES
 
 
 def _advice(record: RunRecord) -> str:
@@ -136,7 +133,3 @@ def _remedy(record: RunRecord, epochs: float) -> str:
     if _helps_cropping(record):
         return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
     return train_for(record, "fewer-epochs", float(max(1, round(epochs))))
-
-
-def _passes(record: RunRecord) -> float:
-    return record.step / record.plan("steps_per_epoch")
