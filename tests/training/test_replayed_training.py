@@ -20,10 +20,11 @@ from albertqa.model.load import SpanModel
 from albertqa.model.replay import Replay
 from albertqa.recipe import train
 from albertqa.training import step
+from albertqa.training.average import WeightAverage
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.display import Silent
 from albertqa.training.objective import Objective, build_objective, span_objective
-from albertqa.windows.batches import PackedBatch
+from albertqa.windows.batches import PackedBatch, pack
 from albertqa.windows.store import WindowStore
 from model import flash_reference  # noqa: F401 -- FlashAttention's stand-in
 
@@ -121,6 +122,23 @@ def test_regularized_steps_are_replayed(
     assert found.said == []
     expected, _ = train_course(tiny_weights, store, objective=objective, may_replay=False)
     np.testing.assert_allclose(losses_of(found), losses_of(expected), rtol=1e-5)
+
+
+def test_recordings_outlive_evaluations_of_averaged_weights(
+    tiny_weights: Path, store: WindowStore, recorder: Recorder
+) -> None:
+    batch = pack([store[index] for index in range(8)], range(8))
+    losses = []
+    for may_replay in (True, False):
+        model, optimizer = open_model(tiny_weights, SHORT)
+        average = WeightAverage(model.model, 0.9)
+        # The average takes the weights' place, and gives it back, after every other step.
+        course = (model, optimizer, store, SHORT, Listener())
+        go_on(*course, average=average, may_replay=may_replay, eval_steps=2)
+        with average.applied(), torch.no_grad():
+            losses.append(span_objective(model, batch))
+    assert recorder.replayed > recorder.recorded
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
 
 
 def test_dropout_is_drawn_anew_in_every_replay(
