@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from albertqa import rundir
 from albertqa.config import Settings
-from albertqa.health.record import Part, RunRecord
+from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, Part, RunRecord
 
 BASE_MODEL = "albert/albert-base-v2"
 # What an evaluation takes over from a run.
@@ -41,6 +41,27 @@ def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | 
     accumulation = changes.get("gradient_accumulation_steps", settings.gradient_accumulation_steps)
     steps = math.ceil(epochs * record.data("train", "windows") / (batch * accumulation))
     return train_again(record, suffix, max_steps=steps, **changes)
+
+
+def train_less(record: RunRecord, epochs: float) -> str | None:
+    """Give the command that repeats a run for fewer epochs; None where they are not fewer, or too few to learn in.
+
+    Args:
+        record: The run.
+        epochs: As many are enough; two digits of it are taken.
+    """
+    epochs = float(f"{epochs:.2g}")
+    share = epochs * record.plan("steps_per_epoch") / record.total_steps
+    if share >= 1 or share * record.planned_path <= 2 * SHORTEST_PATH:
+        return None
+    return train_for(record, "fewer-epochs", epochs)
+
+
+def crop_contexts(record: RunRecord) -> str | None:
+    """Give the command that shows questions in another crop every time; None where few come back, or not alike."""
+    if record.settings.augment or record.passes < MANY_PASSES:
+        return None
+    return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
 
 
 def find_rate(record: RunRecord) -> str:
