@@ -297,6 +297,14 @@ def test_what_is_in_best_is_told_by_what_it_goes_by(metric: str, kept: str) -> N
     assert kept in finding.message
 
 
+def test_a_model_without_warm_up_is_called_what_it_is() -> None:
+    wide: dict[str, Any] = {"settings": {"learning_rate": 5e-5}, "steps": [], **RUNNING}
+    for kind in ("bert", "albert"):
+        (finding,) = diagnose(changed(SOUND, model={"hidden_size": 1024, "type": kind}, **wide))
+        assert finding.message.startswith(f"This {kind} of 1024 dimensions begins at its full learning rate of 5e-5. ")
+        assert "ALBERT" not in finding.message
+
+
 def few_questions(epochs: float, level: float, validation_loss: float, **settings: Any) -> RunRecord:
     """A run on sixty questions, by epochs, training loss, validation loss and settings."""
     plan = {"steps_per_epoch": 8, "total_steps": int(8 * epochs), "warmup_steps": 0}
