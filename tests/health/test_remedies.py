@@ -198,6 +198,66 @@ def test_a_learning_rate_is_measured_only_where_there_are_windows_for_it() -> No
     assert finding.message.endswith("Start again with less: 3e-6.")
 
 
+@pytest.mark.parametrize(
+    ("longest", "now", "remedy"),
+    [
+        (512, (384, 128), "--max-seq-length 512 --doc-stride 170"),
+        (512, (512, 170), "--max-seq-length 512 --doc-stride 256"),
+        (512, (512, 300), None),
+        (128, (64, 16), "--max-seq-length 128 --doc-stride 42"),
+        (None, (600, 100), "--max-seq-length 600 --doc-stride 300"),
+    ],
+)
+def test_windows_for_cut_answers_are_others_than_before(
+    longest: int | None, now: tuple[int, int], remedy: str | None
+) -> None:
+    record = changed(SOUND, settings=dict(zip(("max_seq_length", "doc_stride"), now, strict=True)),
+                     model={"max_positions": longest}, train={"golds": 1000, "golds_in_no_window": 30})  # fmt: skip
+    (finding,) = diagnose(changed(record, train={"golds_too_long": 0}))
+    assert finding.name == "answers-cut"
+    if remedy is None:
+        assert finding.remedy.startswith("albertqa check ")
+        assert "No windows would hold them" in finding.message
+    else:
+        assert f" {remedy} " in finding.remedy
+        check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+
+
+def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
+    record = changed(SOUND, model={"max_positions": 128}, settings={"max_seq_length": 64, "doc_stride": 16},
+                     train={"windows_without_answer": 60_000})  # fmt: skip
+    (finding,) = diagnose(record)
+    assert finding.name == "short-windows"
+    assert " --max-seq-length 128 --doc-stride 42 " in finding.remedy
+    check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+
+
+def without_file(remedy: str) -> str:
+    """Leave out the settings file of a run that is not there."""
+    return remedy.replace(" --config runs/published/config.toml", "")
+
+
+def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
+    long = {"golds": 1000, "golds_in_no_window": 0, "golds_too_long": 60}
+    (finding,) = diagnose(changed(SOUND, train=long))
+    assert finding.name == "answers-too-long"
+    evaluate = "albertqa evaluate runs/published rajpurkar/squad:validation --max-answer-length"
+    assert finding.remedy == f"{evaluate} 90"
+    (finding,) = diagnose(changed(SOUND, train=long, steps=[], evaluations=[], status="running"))
+    assert finding.remedy.startswith("albertqa train ")
+    wordy = [{**row, "predicted_words_mean": 24.0} for row in SOUND.evaluations]
+    for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
+        (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
+        assert finding.name == "long-answers"
+        assert finding.remedy == remedy
+
+
+def test_validation_data_is_never_trained_on() -> None:
+    (finding,) = diagnose(changed(SOUND, train={"questions": 1500}))
+    assert finding.name == "larger-validation"
+    assert finding.remedy == "albertqa check rajpurkar/squad:train rajpurkar/squad:validation"
+
+
 def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     record = dataclasses.replace(published_run(noise=0.1, seed=1), run=tmp_path / "run")
     (tmp_path / "run-slow").mkdir()
