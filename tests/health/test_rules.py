@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from albertqa.health.diagnose import CAUSES, OTHERS, RATES, STUCK, SYMPTOMS, diagnose
 from albertqa.health.record import RunRecord
+from albertqa.health.rules.overfitting import _smoothing_floor
 
 from .cases import changed, names, published_run
 
@@ -157,6 +159,27 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9)), "steps": losses(noisy(0.1), 16_620)},
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0), (2.4, 64.0), (3.0, 66.0)), "steps": losses(noisy(0.1), 16_620)}),
+    # Beside a validation loss that rises, f1 says whether that is overfitting.
+    ("train-validation-gap",
+     {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0)), "steps": losses(noisy(0.05), 16_620)},
+     {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 61.5)), "steps": losses(noisy(0.05), 16_620)}),
+    ("train-validation-gap",
+     {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.2, 88.8)), "steps": losses(noisy(0.3), 16_620)},
+     {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.1, 88.8)), "steps": losses(noisy(0.3), 16_620)}),
+    ("train-validation-gap",
+     {"settings": {"label_smoothing_factor": 0.1}, "steps": losses(noisy(0.9), 16_620),
+      "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))},
+     {"steps": losses(noisy(1.1), 16_620), "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))}),
+    # Label smoothing and R-Drop add to the training loss.
+    ("overfitting",
+     {"settings": {"label_smoothing_factor": 0.1}, "steps": losses(noisy(1.0), 16_620),
+      "evaluations": evaluations((0.9, 90.0), (1.0, 88.0), (1.15, 84.0))},
+     {"settings": {"label_smoothing_factor": 0.1}, "steps": losses(noisy(1.0), 16_620),
+      "evaluations": evaluations((0.9, 88.7), (0.9, 89.9), (0.99, 90.1))}),
+    ("overfitting",
+     {"settings": {"r_drop_alpha": 1.0}, "steps": losses(noisy(1.0), 16_620),
+      "evaluations": evaluations((0.9, 90.0), (1.0, 88.0), (1.15, 84.0))},
+     {"steps": losses(noisy(1.0), 16_620), "evaluations": evaluations((0.9, 90.0), (1.0, 88.0), (1.15, 84.0))}),
     ("stopped-too-soon", {"status": "stopped early", "evaluations": evaluations((1.2, 85.0), (1.1, 84.9))},
      {"status": "stopped early", "evaluations": evaluations((1.1, 85.0), (1.2, 84.9))}),
     ("stopped-too-soon", {"status": "stopped early", "steps": losses(noisy(4.9), 4), "plan": PLAN,
@@ -336,6 +359,16 @@ def test_more_steps_are_enough_steps() -> None:
         steps=losses(noisy(4.6), 780),
     )
     assert "too-few-steps" not in names(diagnose(followed))
+
+
+def test_the_floor_of_a_smoothed_loss_is_the_least_that_the_objective_can_be() -> None:
+    tokens, smoothing = 164, 0.1
+    target = torch.full((tokens,), smoothing / tokens)
+    target[7] += 1 - smoothing
+    least = torch.nn.functional.cross_entropy(target.log()[None], torch.tensor([7]), label_smoothing=smoothing)
+    record = changed(SOUND, settings={"label_smoothing_factor": smoothing}, train={"uniform_loss": math.log(tokens)})
+    assert _smoothing_floor(record) == pytest.approx(float(least), abs=1e-5)
+    assert _smoothing_floor(SOUND) == 0
 
 
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:

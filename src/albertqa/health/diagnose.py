@@ -64,6 +64,7 @@ SYMPTOMS: tuple[Rule, ...] = (
 OTHERS: tuple[Rule, ...] = (
     overfitting.overfitting,
     overfitting.too_many_epochs,
+    overfitting.train_validation_gap,
     overfitting.stopped_too_soon,
     overfitting.best_long_past,
     answers.threshold_off,
@@ -112,7 +113,7 @@ def _others(record: RunRecord) -> Iterator[Finding]:
     told = set()
     for rule in OTHERS:
         for finding in rule(record):
-            # Three ways to say that training went too far; one is enough.
+            # Several ways to say that training went too far; one is enough.
             family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
             if family not in told:
                 told.add(family)

@@ -4,6 +4,7 @@ Validation loss alone is no judge: with ALBERT on SQuAD it rises in the third ep
 because a surer model pays more for each error. So every rule here weighs f1, with the noise of so many questions.
 """
 
+import math
 from collections.abc import Iterator
 
 from albertqa.health.advice import crop_contexts, train_again, train_less
@@ -23,7 +24,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
     drop, noise = best["f1"] - last["f1"], _noise(record, best["f1"])
     rise = last["validation_loss"] / lowest["validation_loss"]
-    if rise < 1.08 or drop < max(1.0, 2 * noise) or record.loss.mean > 0.7 * last["validation_loss"]:
+    if rise < 1.08 or drop < max(1.0, 2 * noise) or not _is_far_below(record, 0.7 * last["validation_loss"]):
         return
     advice, remedy = _mend(record, best["epoch"])
     yield Finding(
@@ -32,8 +33,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         int(last["step"]),
         f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
-        f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
-        f"to read others. {_kept(record)} {advice}",
+        f"training loss is {_spelled(record, record.loss.mean)}. The model learns its training questions by heart and "
+        f"forgets how to read others. {_kept(record)} {advice}",
         remedy,
         {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
          "lowest_validation_loss": round(lowest["validation_loss"], 4),
@@ -51,7 +52,7 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
     rise = last["validation_loss"] / lowest["validation_loss"]
     gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
     noise = _noise(record, lowest["f1"])
-    if passes < MANY_PASSES or rise < 1.4 or gain > noise or record.loss.mean > 0.25 * last["validation_loss"]:
+    if passes < MANY_PASSES or rise < 1.4 or gain > noise or not _is_far_below(record, 0.25 * last["validation_loss"]):
         return
     advice, remedy = _mend(record, lowest["epoch"])
     yield Finding(
@@ -59,13 +60,41 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(last["step"]),
         f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
-        f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} times its lowest "
+        f"{_spelled(record, record.loss.mean)}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} "
+        "times its lowest "
         f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
         f"now). The questions are known by heart; more passes only make wrong answers surer. {advice}",
         remedy,
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
          "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
+    )  # fmt: skip
+
+
+def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
+    """A training loss far below a validation loss that rises, while f1 gains nothing: the third epoch gained some."""
+    if len(record.evaluations) < 2 or record.loss is None:
+        return
+    last, lowest = record.evaluations[-1], _lowest(record)
+    train_loss = float(record.losses[-record.plan("steps_per_epoch") :].mean())
+    gain = max(row["f1"] for row in record.evaluations if row["step"] >= lowest["step"]) - lowest["f1"]
+    noise = _noise(record, lowest["f1"])
+    has_gap = train_loss - _smoothing_floor(record) < last["validation_loss"] / 3
+    if not (has_gap and last["validation_loss"] > 1.25 * lowest["validation_loss"] and gain <= noise):
+        return
+    advice, remedy = _mend(record, lowest["epoch"])
+    yield Finding(
+        "train-validation-gap",
+        "warning",
+        int(last["step"]),
+        f"The training loss of the last epoch is {_spelled(record, train_loss)}, the validation loss "
+        f"{last['validation_loss']:.2f}. It was {lowest['validation_loss']:.2f} at step {lowest['step']:,}, and f1 has "
+        f"gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} now; noise: ±{noise:.1f}). What is still "
+        f"learned of the training questions does not hold for others; wrong answers only get surer. {advice}",
+        remedy,
+        {"train_loss": round(train_loss, 4), "validation_loss": round(last["validation_loss"], 4),
+         "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3),
+         "f1_gain": round(gain, 3), "f1_noise": round(noise, 3)},
     )  # fmt: skip
 
 
@@ -121,6 +150,27 @@ def _lowest(record: RunRecord) -> Row:
 
 def _noise(record: RunRecord, f1: float) -> float:
     return proportion_error(f1, int(record.data("validation", "questions")))
+
+
+def _is_far_below(record: RunRecord, limit: float) -> bool:
+    """Tell whether the training loss is below a limit, as far as it can be told apart from what regularizers add."""
+    # How large R-Drop's divergence is, which the training loss has in it, no run says.
+    return record.loss is not None and (
+        record.settings.r_drop_alpha > 0 or record.loss.mean - _smoothing_floor(record) < limit
+    )
+
+
+def _smoothing_floor(record: RunRecord) -> float:
+    """Give what label smoothing leaves of the training loss at best: the entropy of its target over a mean window."""
+    smoothing, tokens = record.settings.label_smoothing_factor, math.exp(record.uniform_loss())
+    other = smoothing / tokens
+    gold = 1 - smoothing + other
+    return -gold * math.log(gold) - (tokens - 1) * other * math.log(other) if smoothing else 0.0
+
+
+def _spelled(record: RunRecord, train_loss: float) -> str:
+    floor = _smoothing_floor(record)
+    return f"{train_loss:.2f}" + (f" ({floor:.2f} of it is label smoothing's)" if floor else "")
 
 
 def _kept(record: RunRecord) -> str:
