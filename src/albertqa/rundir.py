@@ -7,8 +7,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from albertqa.errors import RunError
 
@@ -23,6 +26,9 @@ NBEST_JSON = "nbest_predictions.json"
 NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
 HEALTH_JSON = "health.json"
+LOCK = ".lock"
+# So long may somebody who only looks (`is_held`) keep a run from beginning.
+_LOOK_SECONDS = 1.0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,6 +76,43 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Hold a run directory while this process trains in it; it is let go with the process, however that ends.
+
+    Args:
+        run: The run directory.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    lock = FileLock(run / LOCK, timeout=_LOOK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{run}: another process is training there. Wait for it, stop it, or choose another --output-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(run: Path) -> bool | None:
+    """Tell whether a process trains in a run directory now; None where that cannot be told."""
+    path = run / LOCK
+    if not path.is_file():
+        return None
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
 
 
 def read_metrics(run: Path) -> Iterator[dict[str, Any]]:

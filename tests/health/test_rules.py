@@ -177,8 +177,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("fp16-overflow", {"settings": {"mixed_precision": "fp16"}, "machine": {"precision": "float16"},
                       "steps": some(10, grad_norm=None)},
      {"machine": {"precision": "float16"}, "steps": some(100, grad_norm=None)}),
-    ("out-of-memory", {"steps": [{**row, "micro_batch": 16 if row["step"] < 900 else 8} for row in SOUND.steps]},
-     {"rows": {"micro_batch": 8}}),
+    ("out-of-memory",
+     {"steps": [{**row, "micro_batch": 8, **({"out_of_memory": True} if row["step"] == 1 else {})}
+                for row in SOUND.steps]},
+     # As where a run is resumed on a smaller machine.
+     {"steps": [{**row, "micro_batch": 16 if row["step"] < 900 else 8} for row in SOUND.steps]}),
+    ("out-of-memory", {"status": "failed", "failure": "step 9: out of memory with one window of 384 tokens at a time"},
+     {"status": "finished"}),
+    ("ended-unfinished", {"status": "failed", "failure": "[Errno 28] No space left on device"},
+     {"status": "interrupted"}),
+    ("ended-unfinished", {"status": "running", "is_alive": False}, {"status": "running", "is_alive": True}),
+    ("ended-unfinished", {"status": "running", "is_alive": False}, {"status": "running"}),
     ("small-micro-batch",
      {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
      {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
@@ -218,6 +227,62 @@ def test_a_rule_finds_what_is_wrong_and_nothing_just_short_of_it(
 ) -> None:
     assert names(diagnose(changed(SOUND, **wrong))) == [name]
     assert names(diagnose(changed(SOUND, **right))) == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "held", "cut"),
+    [(16, 6, "4 --gradient-accumulation-steps 4"), (15, 7, "5 --gradient-accumulation-steps 3")],
+)
+def test_a_step_has_its_windows_still_where_it_shall_fit_from_the_start(batch: int, held: int, cut: str) -> None:
+    steps = [{**row, "micro_batch": held, "out_of_memory": row["step"] == 30} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, settings={"train_batch_size": batch}, steps=steps))
+    assert f"--train-batch-size {cut} " in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "model", "remedy"),
+    [
+        ({"gradient_checkpointing": False}, {}, "--gradient-checkpointing True"),
+        ({"model": "albert/albert-xxlarge-v2"}, {"parameters": 222_595_586}, "--model albert/albert-base-v2"),
+        ({}, {}, "--max-seq-length 192 --doc-stride 64"),
+    ],
+)
+def test_a_run_that_failed_for_memory_is_told_what_takes_less(
+    settings: dict[str, Any], model: dict[str, Any], remedy: str
+) -> None:
+    failed = {"status": "failed", "failure": "step 1: out of memory with one window of 384 tokens at a time"}
+    (finding,) = diagnose(changed(SOUND, settings=settings, model=model, **failed))
+    assert (finding.name, finding.severity) == ("out-of-memory", "error")
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("faults", "since", "remedy"),
+    [({900}, 901, "--mixed-precision no"), ({900}, None, "--mixed-precision no"), ({900, 950}, 901, "--lr 1e-5")],
+)
+def test_numbers_that_were_lost_in_half_precision_are_not_laid_on_the_learning_rate(
+    faults: set[int], since: int | None, remedy: str
+) -> None:
+    lost = {"train_loss": None, "grad_norm": None, "skipped": True}
+    steps = [{**row, **(lost if row["step"] in faults else {})} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, steps=steps, fp32_since_step=since))
+    assert finding.name == "no-numbers"
+    assert remedy in finding.remedy
+
+
+def test_what_crops_take_off_the_loss_is_no_learning() -> None:
+    blind = SOUND.uniform_loss()
+    # Windows of a third of their tokens, in which a model finds what it found before: what answers look like.
+    rows = {"tokens": SOUND.steps[0]["tokens"] / 3, "train_loss": 0.83 * (blind - math.log(3))}
+    plateau = changed(SOUND, rows=rows, **RUNNING)
+    assert plateau.has_learned
+    cropped = changed(plateau, settings={"augment": ("crop",)})
+    assert not cropped.has_learned
+    assert cropped.has_not_learned
+    assert math.isclose(cropped.uniform_loss(), blind - math.log(3), abs_tol=0.05)
+    # What is left around an answer may give it away; a validation loss near a blind guess's has the last word.
+    known = changed(cropped, rows={**rows, "train_loss": 0.5 * blind}, evaluations=last(validation_loss=0.8 * blind))
+    assert not known.has_learned
 
 
 def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() -> None:

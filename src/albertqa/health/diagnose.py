@@ -71,6 +71,7 @@ OTHERS: tuple[Rule, ...] = (
     answers.small_validation,
     machine.fp16_overflow,
     machine.out_of_memory,
+    machine.ended_without_a_word,
     machine.small_micro_batch,
     machine.slow_data,
     machine.swapping,
@@ -94,7 +95,7 @@ def diagnose(record: RunRecord) -> list[Finding]:
     may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
     findings += _first((*STUCK, *(RATES if may_blame_rate else ())), record)
     symptoms = [] if _has_error(findings) else _first(SYMPTOMS, record)
-    if record.is_unlearned:
+    if learning.is_stuck(record):
         # What only slows a run that learns is the first thing to mend in one that does not.
         findings = [replace(one, severity="error") for one in findings]
     return sorted([*findings, *symptoms, *_others(record)], key=lambda one: SEVERITIES.index(one.severity))

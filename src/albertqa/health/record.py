@@ -42,6 +42,7 @@ class RunRecord:
         steps: Lines of training, in order.
         evaluations: Lines of evaluation, in order.
         scores: Content of ``eval.json``; empty where nothing was evaluated yet.
+        is_alive: Whether a process is at work on it; None where that is not known, or the run is over.
     """
 
     run: Path
@@ -50,6 +51,7 @@ class RunRecord:
     steps: Sequence[Row]
     evaluations: Sequence[Row]
     scores: dict[str, Any]
+    is_alive: bool | None = None
 
     def data(self, part: Part, name: str) -> Any:
         """Give a fact of the training or validation data; None where the run does not have it."""
@@ -110,10 +112,20 @@ class RunRecord:
 
     def uniform_loss(self, part: Part = "train") -> float:
         """Give the loss of a guess that takes every token of a window for equally likely: mean of ln(tokens)."""
+        mean = self.data(part, "tokens") / self.data(part, "windows")
         known = self.data(part, "uniform_loss")
-        if known is not None:
-            return float(known)
-        return math.log(self.data(part, "tokens") / self.data(part, "windows"))
+        uniform = math.log(mean) if known is None else float(known)
+        # Augmentation makes windows shorter or longer than they are in the data.
+        is_changed = part == "train" and self.settings.augment and self.steps
+        return uniform + math.log(self._tokens_seen / mean) if is_changed else uniform
+
+    @cached_property
+    def _tokens_seen(self) -> float:
+        """Mean tokens of the windows that the steps had."""
+        step_windows, windows = self.settings.step_windows, self.data("train", "windows")
+        before = [(int(row["step"]) - 1) % self.plan("steps_per_epoch") * step_windows for row in self.steps]
+        seen = sum(min(step_windows, windows - first) for first in before)
+        return float(sum(row["tokens"] for row in self.steps) / seen)
 
     def blind_loss(self, part: Part = "train") -> float:
         """Give the loss of a guess that knows only how many windows hold no answer."""
@@ -133,6 +145,9 @@ class RunRecord:
         holds = last is not None and (self.step - last["step"] < 10 or not self._is_high)
         if last is not None and holds and last["validation_loss"] < _LEARNED * self.blind_loss("validation"):
             return True
+        if last is not None and self.settings.augment:
+            # What is left around an answer gives its place away: the training loss falls without reading.
+            return False
         return self.loss is not None and self.loss.high < _LEARNED * self.blind_loss()
 
     @cached_property
@@ -236,6 +251,7 @@ def load_record(run: Path) -> RunRecord:
         steps=[row for row in rows if "train_loss" in row],
         evaluations=[row for row in rows if "validation_loss" in row],
         scores=read_object(run / rundir.EVAL_JSON) if has_scores else {},
+        is_alive=rundir.is_held(run) if facts["status"] == "running" else None,
     )
 
 
