@@ -96,9 +96,13 @@ def diagnose(record: RunRecord) -> list[Finding]:
     findings += _first((*STUCK, *(RATES if may_blame_rate else ())), record)
     symptoms = [] if _has_error(findings) else _first(SYMPTOMS, record)
     if learning.is_stuck(record):
-        # What only slows a run that learns is the first thing to mend in one that does not.
-        findings = [replace(one, severity="error") for one in findings]
-    return sorted([*findings, *symptoms, *_others(record)], key=lambda one: SEVERITIES.index(one.severity))
+        # What only slows a run that learns is to be mended in one that does not, behind what keeps any from learning.
+        findings = [replace(one, severity="error") for one in _by_severity(findings)]
+    return _by_severity([*findings, *symptoms, *_others(record)])
+
+
+def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def _has_error(findings: Sequence[Finding]) -> bool:
