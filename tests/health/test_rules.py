@@ -280,9 +280,10 @@ def test_what_crops_take_off_the_loss_is_no_learning() -> None:
     assert not cropped.has_learned
     assert cropped.has_not_learned
     assert math.isclose(cropped.uniform_loss(), blind - math.log(3), abs_tol=0.05)
-    # What is left around an answer may give it away; a validation loss near a blind guess's has the last word.
-    known = changed(cropped, rows={**rows, "train_loss": 0.5 * blind}, evaluations=last(validation_loss=0.8 * blind))
-    assert not known.has_learned
+    # Shuffled answers and crops, the starter encoder: 3.52 where a blind guess has 4.73.
+    given_away = {**rows, "train_loss": 0.74 * (blind - math.log(3))}
+    assert not changed(cropped, rows=given_away).has_learned
+    assert changed(cropped, rows={**rows, "train_loss": 0.5 * (blind - math.log(3))}).has_learned
 
 
 def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() -> None:
