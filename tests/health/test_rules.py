@@ -249,6 +249,17 @@ def test_questions_seen_often_and_alike_are_to_be_cropped_and_others_seen_less()
     assert "--epochs" in finding.remedy
 
 
+def test_a_validation_loss_of_zero_is_as_low_as_any() -> None:
+    assert names(diagnose(changed(SOUND, evaluations=evaluations((0.0, 100.0), (0.0, 100.0))))) == []
+    up = {"evaluations": evaluations((0.0, 90.0), (1.4, 84.0)), "steps": losses(noisy(0.1), 16_620)}
+    assert names(diagnose(changed(SOUND, **up))) == ["overfitting"]
+    often = {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}
+    by_heart = changed(SOUND, plan=often, **{**up, "evaluations": evaluations((0.0, 90.0), (1.4, 90.0))})
+    assert [(one.name, "up from 0.00 at step 8,310" in one.message) for one in diagnose(by_heart)] == [
+        ("too-many-epochs", True)
+    ]
+
+
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:
     record = changed(
         SOUND,
