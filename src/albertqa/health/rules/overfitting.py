@@ -56,7 +56,8 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
         f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, up from "
         f"{lowest['validation_loss']:.2f} at step {lowest['step']:,}; f1 has gained nothing since "
-        f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make wrong answers surer. {_advice(record)}",
+        f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make "
+        f"wrong answers surer. {_advice(record)}",
         _remedy(record, lowest["epoch"]),
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
