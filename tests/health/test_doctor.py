@@ -75,7 +75,49 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
         (lambda run: (run / "run.json").write_text("{"), "run.json: cannot be read"),
         (lambda run: (run / "run.json").write_text("[]"), "run.json: expected an object, found list"),
         (lambda run: (run / "run.json").write_text('{"status": "x"}'), "expected status, plan and data of a run"),
-        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 is damaged"),
+        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "metrics.jsonl: line 1 is damaged"),
+        (lambda run: line(run, 4, b"\xff"), "metrics.jsonl: line 4 is damaged ('utf-8' codec can't decode"),
+        (lambda run: line(run, 4, b"5"), "metrics.jsonl: line 4: expected an object, found 5. Put the file back"),
+        (lambda run: line(run, 61, b"null"), "metrics.jsonl: line 61: expected an object, found null. Put"),
+        (lambda run: line(run, 4, b"{}"), "line 4: expected train_loss or validation_loss, found neither"),
+        (
+            lambda run: line(run, 4, b'{"step": 4, "train_loss": 5.1}'),
+            "metrics.jsonl: line 4: expected a number of 0 or more as 'learning_rate', found none. Put the file back "
+            "as it was, or train anew in another --output-dir",
+        ),
+        (
+            lambda run: line(run, 4, b'{"train_loss": "low"}'),
+            "expected a number or null as 'train_loss', found \"low\"",
+        ),
+        (
+            lambda run: line(run, 61, b'{"step": 60, "epoch": 1, "validation_loss": 5.1, "f1": NaN}'),
+            "line 61: expected a number of 0 or more as 'f1', found NaN",
+        ),
+        (lambda run: (run / "metrics.jsonl").write_text(""), "expected the 60 steps that run.json tells of (finished)"),
+        (
+            lambda run: keep_lines(run, 23),
+            "metrics.jsonl: expected the 60 steps that run.json tells of (finished), found 23; lines are lost",
+        ),
+        (lambda run: facts(run, "status", "stopped early") or keep_lines(run, 23), "(stopped early), found 23"),
+        (lambda run: facts(run, "status", "done"), "expected status to be one of running, finished, stopped early, "),
+        (
+            lambda run: facts(run, "plan", "steps_per_epoch", None),
+            "run.json: expected a number of 1 or more as 'plan.steps_per_epoch', found null",
+        ),
+        (
+            lambda run: facts(run, "data", "train", {}),
+            "expected a number of 1 or more as 'data.train.questions', found none",
+        ),
+        (lambda run: facts(run, "data", "validation", None), "expected an object as 'data.validation', found null"),
+        (lambda run: facts(run, "machine", []), "run.json: expected an object as 'machine', found []"),
+        (
+            lambda run: (run / "eval.json").write_text('{"best_f1": 90}'),
+            "eval.json: expected a number of 0 or more as 'f1', found none. Put the file back as it was, or take",
+        ),
+        (
+            lambda run: (run / "eval.json").write_text('{"best_f1": 90, "f1": 80}'),
+            "eval.json: expected a number as 'best_f1_thresh', found none",
+        ),
     ],
 )
 def test_what_is_no_run_is_one_clear_line(
@@ -91,6 +133,65 @@ def test_what_is_no_run_is_one_clear_line(
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert message in captured.err
+
+
+def line(run: Path, number: int, content: bytes) -> None:
+    """Put something else in the place of a line of a run's record."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    lines[number - 1] = content
+    path.write_bytes(b"\n".join([*lines, b""]))
+
+
+def keep_lines(run: Path, count: int) -> None:
+    """Keep the first lines of a run's record."""
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join(lines[:count]))
+
+
+def facts(run: Path, *names_and_value: Any) -> None:
+    """Put another value into a run's ``run.json``, where the names lead."""
+    *parents, name, value = names_and_value
+    content = inner = json.loads((run / "run.json").read_text())
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    rundir.write_json(run / "run.json", content)
+
+
+def test_a_file_of_a_run_is_told_from_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    path = RECORDED / HIGH / "metrics.jsonl"
+    assert cli.main(["doctor", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"albertqa: {path}: is a file, expected a run directory of 'albertqa train'. Name the folder it lies in\n"
+    )
+
+
+def test_a_run_that_is_being_written_may_end_in_half_a_line(
+    copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy("starter-healthy")
+    facts(run, "status", "running")
+    keep_lines(run, 120)
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 121, "train_lo')
+    assert cli.main(["doctor", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run}: running, step 120 of 250: healthy, nothing found.\n"
+
+
+@pytest.mark.parametrize("loss", [b"null", b"NaN"])
+def test_evaluations_without_a_loss_are_found(
+    copy: Callable[[str], Path], loss: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy("starter-healthy")
+    for number in (126, 252):
+        line(run, number, b'{"step": %d, "epoch": 0.5, "f1": 3.0, "validation_loss": %b}' % (number - 1, loss))
+    assert cli.main(["doctor", str(run), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["name"], finding["severity"], finding["step"]) == ("no-numbers", "error", 125)
+    assert finding["message"].startswith(
+        "The validation loss was not a number: the training broke in the steps before."
+    )
 
 
 def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -> None:
