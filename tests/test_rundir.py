@@ -107,6 +107,19 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:
         list(read_metrics(run))
 
 
+@pytest.mark.parametrize("line", ["5", "null", "[]", '"step"'])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
+    run = metrics(tmp_path, f'{{"step": 1}}\n{line}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2: expected an object, found "):
+        list(read_metrics(run))
+
+
+def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path: Path) -> None:
+    (tmp_path / rundir.METRICS_JSONL).write_bytes(b'{"step": 1}\n{"step\xff": 2}\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2 is damaged \('utf-8' codec"):
+        list(read_metrics(tmp_path))
+
+
 def test_a_folder_without_a_record_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         list(read_metrics(tmp_path))

@@ -30,6 +30,9 @@ LOCK = ".lock"
 # So long may somebody who only looks (`is_held`) keep a run from beginning.
 _LOOK_SECONDS = 1.0
 
+PUT_BACK = "Put the file back as it was, or train anew in another --output-dir"
+"""What to do about a damaged file of a run."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
@@ -127,19 +130,22 @@ def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
         cut short by a crash is left out.
 
     Raises:
-        RunError: There is no record, or a line other than the last is damaged.
+        RunError: There is no record, a line other than the last is damaged, or a line is no object.
     """
     path = run / METRICS_JSONL
     if not path.is_file():
         raise RunError(f"{run}: no {METRICS_JSONL} there, expected a run directory of 'albertqa train'")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
+            row = json.loads(line.decode())
         except ValueError as error:
             if number == len(lines):
                 return
-            raise RunError(f"{path}: line {number} is damaged ({error})") from error
+            raise RunError(f"{path}: line {number} is damaged ({error}). {PUT_BACK}") from error
+        if not isinstance(row, dict):
+            raise RunError(f"{path}: line {number}: expected an object, found {line.decode()[:40]}. {PUT_BACK}")
+        yield row
 
 
 def model_folder(source: str | Path) -> str:

@@ -315,6 +315,42 @@ def test_questions_seen_often_and_alike_are_to_be_cropped_and_others_seen_less()
     assert "--epochs" in finding.remedy
 
 
+def test_a_validation_loss_of_zero_is_as_low_as_any() -> None:
+    assert names(diagnose(changed(SOUND, evaluations=evaluations((0.0, 100.0), (0.0, 100.0))))) == []
+    up = {"evaluations": evaluations((0.0, 90.0), (1.4, 84.0)), "steps": losses(noisy(0.1), 16_620)}
+    assert names(diagnose(changed(SOUND, **up))) == ["overfitting"]
+    often = {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}
+    by_heart = changed(SOUND, plan=often, **{**up, "evaluations": evaluations((0.0, 90.0), (1.4, 90.0))})
+    assert [(one.name, "up from 0.00 at step 8,310" in one.message) for one in diagnose(by_heart)] == [
+        ("too-many-epochs", True)
+    ]
+
+
+@pytest.mark.parametrize("loss", [None, math.nan])
+def test_numbers_that_are_none_are_found_and_truly_told(loss: float | None) -> None:
+    steps = [{**row, "train_loss": loss, "grad_norm": loss} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, steps=steps))
+    assert (finding.name, finding.severity) == ("no-numbers", "error")
+    assert finding.message.startswith("In 16,620 of 16,620 steps the loss or the gradient was not a number; they were ")
+    without = [{**row, "validation_loss": loss} for row in SOUND.evaluations]
+    (finding,) = diagnose(changed(SOUND, evaluations=without))
+    assert (finding.name, finding.severity, finding.step) == ("no-numbers", "error", 5540)
+    assert finding.message.startswith("The validation loss was not a number: the training broke in the steps before. ")
+    assert [one.name for one in diagnose(changed(SOUND, steps=steps, evaluations=without))] == ["no-numbers"]
+
+
+def test_a_run_that_failed_at_an_evaluation_left_no_steps_out() -> None:
+    failure = "step 5540: validation loss is nan; the training broke in the steps before."
+    ended = {"status": "failed", "failure": failure, "steps": SOUND.steps[:5540], "evaluations": []}
+    (finding,) = diagnose(changed(SOUND, **ended))
+    assert finding.message == (
+        "The validation loss was not a number: the training broke in the steps before. The arithmetic is bfloat16: "
+        f"try full precision. The run failed: {failure}"
+    )
+    (finding,) = diagnose(changed(SOUND, **{**ended, "failure": "step 5540: loss is nan"}))
+    assert finding.message.startswith("The loss was not a number. The arithmetic is")
+
+
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:
     record = changed(
         SOUND,

@@ -15,6 +15,7 @@ from albertqa import rundir
 from albertqa.config import Settings, load_settings
 from albertqa.errors import RunError
 from albertqa.health.curve import Level, tail
+from albertqa.health.whole import check_facts, check_rows, check_scores, is_number
 
 Part = Literal["train", "validation"]
 Row = dict[str, Any]
@@ -42,9 +43,10 @@ class RunRecord:
         settings: The run's settings.
         facts: Content of ``run.json``; runs of earlier versions lack some of it.
         steps: Lines of training, in order.
-        evaluations: Lines of evaluation, in order.
+        evaluations: Lines of evaluation, in order; those whose loss is no number become `faulty_evaluations`.
         scores: Content of ``eval.json``; empty where nothing was evaluated yet.
         is_alive: Whether a process is at work on it; None where that is not known, or the run is over.
+        faulty_evaluations: Lines of evaluation whose loss is no number.
     """
 
     run: Path
@@ -54,6 +56,14 @@ class RunRecord:
     evaluations: Sequence[Row]
     scores: dict[str, Any]
     is_alive: bool | None = None
+    faulty_evaluations: Sequence[Row] = ()
+
+    def __post_init__(self) -> None:
+        faulty = [row for row in self.evaluations if not is_number(row["validation_loss"])]
+        if faulty:
+            sound = [row for row in self.evaluations if is_number(row["validation_loss"])]
+            object.__setattr__(self, "evaluations", sound)
+            object.__setattr__(self, "faulty_evaluations", [*self.faulty_evaluations, *faulty])
 
     def data(self, part: Part, name: str) -> Any:
         """Give a fact of the training or validation data; None where the run does not have it."""
@@ -94,12 +104,17 @@ class RunRecord:
     @cached_property
     def losses(self) -> NDArray[np.float64]:
         """Training losses of the steps that have one."""
-        return np.asarray([row["train_loss"] for row in self.steps if row["train_loss"] is not None], dtype=np.float64)
+        return np.asarray([row["train_loss"] for row in self.steps if is_number(row["train_loss"])], dtype=np.float64)
+
+    @cached_property
+    def faulty_steps(self) -> list[Row]:
+        """Steps whose loss or gradient is no number; but for what fp16 cannot hold, which is how its scale is found."""
+        return [row for row in self.steps if row.get("skipped") or not is_number(row["train_loss"])]
 
     @cached_property
     def norms(self) -> NDArray[np.float64]:
         """Gradient norms before clipping, of the steps that have one."""
-        found = [row["grad_norm"] for row in self.steps if row.get("grad_norm") is not None]
+        found = [row["grad_norm"] for row in self.steps if is_number(row.get("grad_norm"))]
         return np.asarray(found, dtype=np.float64)
 
     @cached_property
@@ -235,23 +250,23 @@ def load_record(run: Path) -> RunRecord:
     Raises:
         AlbertQAError: It is no run, or is damaged.
     """
+    if run.is_file():
+        raise RunError(f"{run}: is a file, expected a run directory of 'albertqa train'. Name the folder it lies in")
     facts = read_object(run / rundir.RUN_JSON)
-    plan, data = facts.get("plan"), facts.get("data")
-    whole = isinstance(plan, dict) and {"total_steps", "steps_per_epoch", "warmup_steps"} <= plan.keys()
-    if not whole or "status" not in facts or not isinstance(data, dict) or not {"train", "validation"} <= data.keys():
-        raise RunError(
-            f"{run / rundir.RUN_JSON}: expected status, plan and data of a run, found others; "
-            "was it written by 'albertqa train'?"
-        )
+    check_facts(run / rundir.RUN_JSON, facts)
     rows = list(rundir.read_metrics(run))
-    has_scores = (run / rundir.EVAL_JSON).is_file()
+    check_rows(run / rundir.METRICS_JSONL, rows, facts)
+    scores: dict[str, Any] = {}
+    if (run / rundir.EVAL_JSON).is_file():
+        scores = read_object(run / rundir.EVAL_JSON)
+        check_scores(run / rundir.EVAL_JSON, scores)
     return RunRecord(
         run=run,
         settings=load_settings(run / rundir.CONFIG_TOML),
         facts=facts,
         steps=[row for row in rows if "train_loss" in row],
         evaluations=[row for row in rows if "validation_loss" in row],
-        scores=read_object(run / rundir.EVAL_JSON) if has_scores else {},
+        scores=scores,
         is_alive=rundir.is_held(run) if facts["status"] == "running" else None,
     )
 

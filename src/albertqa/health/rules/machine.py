@@ -21,10 +21,11 @@ _BASE_PARAMETERS = 13_000_000
 
 
 def no_numbers(record: RunRecord) -> Iterator[Finding]:
-    """Steps left out because loss or gradient was not a number."""
-    faults = [row for row in record.steps if row.get("skipped")]
-    failed = record.status == "failed" and "loss is" in str(record.facts.get("failure", ""))
-    if not faults and not failed:
+    """Steps left out because loss or gradient was not a number, and evaluations whose loss is none."""
+    faults, evaluations = record.faulty_steps, record.faulty_evaluations
+    failure = str(record.facts.get("failure", ""))
+    failed = record.status == "failed" and "loss is" in failure
+    if not faults and not evaluations and not failed:
         return
     windows = sorted({index for row in faults for index in row.get("non_finite_windows", ())})
     precision, since = record.machine("precision"), record.facts.get("fp32_since_step")
@@ -37,18 +38,28 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
         if is_full
         else train_again(record, "fp32", mixed_precision="no")
     )
+    seen = []
+    if faults:
+        seen.append(
+            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
+            "left out"
+            + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})." if windows else ".")
+        )
+    if evaluations or "validation loss is" in failure:
+        seen.append("The validation loss was not a number: the training broke in the steps before.")
+    first = min((int(row["step"]) for row in (*faults, *evaluations)), default=record.step)
     yield Finding(
         "no-numbers",
-        "error" if failed or len(faults) > 0.05 * len(record.steps) else "warning",
-        int(faults[0]["step"]) if faults else record.step,
-        f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
-        "left out"
-        + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})" if windows else "")
-        + (". In full precision that comes from too large steps: lower the learning rate." if is_full else
-           f". The arithmetic was {precision}, and is float32 from there on: use full precision from the start.")
-        + (f" The run failed: {record.facts.get('failure')}" if failed else ""),
+        "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
+        first,
+        " ".join(seen or ["The loss was not a number."])
+        + (" In full precision that comes from too large steps: lower the learning rate." if is_full else
+           f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
+           "from the start.")
+        + (f" The run failed: {failure}" if failed else ""),
         change,
-        {"skipped_steps": len(faults), "steps": len(record.steps), "precision": str(precision)},
+        {"skipped_steps": len(faults), "steps": len(record.steps), "faulty_evaluations": len(evaluations),
+         "precision": str(precision)},
     )  # fmt: skip
 
 
