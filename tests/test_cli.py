@@ -1,6 +1,7 @@
 """The command line as a person meets it: real commands on real files, messages and exit codes asserted."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from albertqa import cli
+from albertqa.data.read import load_examples
+from albertqa.data.squad_json import squad_document
 from albertqa.data.starter import starter_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -335,6 +338,22 @@ def test_a_threshold_is_tuned_on_one_file_and_applied_to_another(run: Run, train
     odds = json.loads((tmp_path / "c/null_odds.json").read_text())
     predictions = json.loads((tmp_path / "c/predictions.json").read_text())
     assert all((predictions[one] == "") == (odds[one] > threshold) for one in odds)
+
+
+def test_several_files_are_evaluated_as_one(run: Run, trained: Path, tmp_path: Path) -> None:
+    limit = ("--max-eval-examples", 6)
+    first = tmp_path / "first.json"
+    first.write_text(json.dumps(squad_document(load_examples("starter:validation", limit=4))))
+    shutil.copytree(trained, tmp_path / "run")
+    code, out, _ = run("evaluate", tmp_path / "run", first, "starter:train", *limit, "--json")
+    assert code == 0
+    assert json.loads(out)["total"] == 6
+    written = tmp_path / "run" / "evaluation-first-starter-train" / "predictions.json"
+    expected = [*load_examples("starter:validation", limit=4), *load_examples("starter:train", limit=2)]
+    assert list(json.loads(written.read_text())) == [one.id for one in expected]
+    code, _, err = run("evaluate", trained)
+    assert code == 2
+    assert "evaluate: expected at least one data file, found none" in err
 
 
 def test_tuning_where_every_question_has_an_answer_is_refused(run: Run, trained: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The settings' defaults are the published recipe; files round-trip; what is wrong is said, all of it at once."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -66,9 +67,9 @@ OUT_OF_RANGE: list[tuple[str, Any, str]] = [
     ("head_dropout", float("nan"), "from 0 to below 1"),
     ("eval_steps", 1.5, "whole steps or a fraction of an epoch between 0 and 1"),
     ("save_steps", 0, "whole steps or a fraction of an epoch between 0 and 1"),
-    ("weight_decay", -0.1, "0 or more"),
+    ("weight_decay", -0.1, "0 or more, and finite"),
     ("warmup_steps", -1, "0 or more"),
-    ("max_grad_norm", -1.0, "0 or more"),
+    ("max_grad_norm", -1.0, "0 or more, and finite"),
     ("early_stopping_patience", -1, "0 or more"),
     ("doc_stride", -1, "0 or more"),
     ("seed", -1, "0 or more"),
@@ -79,9 +80,9 @@ OUT_OF_RANGE: list[tuple[str, Any, str]] = [
     ("warmup_ratio", 1.5, "from 0 to 1"),
     ("adam_beta1", 1.0, "from 0 to below 1"),
     ("adam_beta2", -0.5, "from 0 to below 1"),
-    ("adam_epsilon", 0.0, "above 0"),
+    ("adam_epsilon", 0.0, "above 0 and finite"),
     ("max_seq_length", 3, "above doc_stride"),
-    ("null_score_diff_threshold", float("nan"), "a number"),
+    ("null_score_diff_threshold", float("nan"), "a finite number"),
 ]
 
 
@@ -90,6 +91,26 @@ def refusal(settings: Settings) -> str:
         check_settings(settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "name", [name for name, hint in get_type_hints(Settings).items() if float in {hint, *get_args(hint)}]
+)
+def test_no_setting_is_infinite_or_no_number(name: str, value: float) -> None:
+    assert f"{name} is {value}, expected " in refusal(Settings(**{name: value}))
+
+
+def test_an_infinite_threshold_is_one_line_and_takes_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from albertqa import cli
+
+    run = tmp_path / "run"
+    assert cli.main(["train", "--null-score-diff-threshold", "inf", "--output-dir", str(run)]) == 2
+    message = "albertqa: settings: null_score_diff_threshold is inf, expected a finite number\n"
+    assert capsys.readouterr().err == message
+    assert not run.exists()
 
 
 def test_the_defaults_are_the_published_recipe() -> None:

@@ -92,8 +92,8 @@ class Evaluate:
 
     model: tyro.conf.Positional[str]
     """Run directory (its best/), model folder, or Hub name."""
-    data: tyro.conf.Positional[str]
-    """Data file or Hub name with golds."""
+    data: tyro.conf.Positional[tuple[str, ...]]
+    """Data files or Hub names with golds; several are evaluated as one."""
     output_dir: Path | None = None
     """Folder for predictions.json, nbest_predictions.json, null_odds.json, eval.json; unset: beside the model."""
     version_2_with_negative: bool | None = None
@@ -425,6 +425,9 @@ def run_evaluate(command: Evaluate) -> int:
     from albertqa.scoring.evaluate import null_odds, write_predictions
     from albertqa.scoring.threshold import tune_threshold
 
+    if not command.data:
+        raise DataError("evaluate: expected at least one data file, found none")
+    data = ", ".join(command.data)
     evaluation = evaluate(
         command.model,
         command.data,
@@ -443,21 +446,20 @@ def run_evaluate(command: Evaluate) -> int:
     if command.tune_threshold:
         odds = null_odds(evaluation.predictions)
         if not odds:
-            raise SettingsError(
-                f"--tune-threshold: {command.data} has no question without an answer; there is nothing to tune"
-            )
+            raise SettingsError(f"--tune-threshold: {data} has no question without an answer; there is nothing to tune")
         texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
         tuned = tune_threshold(evaluation.examples, texts, odds)
         summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
     beside = Path(command.model) if Path(command.model).is_dir() else Path()
-    folder = command.output_dir or beside / f"evaluation-{Path(command.data).name.split('.json')[0].replace(':', '-')}"
+    names = (Path(one).name.split(".json")[0].replace(":", "-") for one in command.data)
+    folder = command.output_dir or beside / f"evaluation-{'-'.join(names)}"
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, evaluation.predictions)
     rundir.write_json(folder / rundir.EVAL_JSON, summary)
     if command.json:
         _print_json(summary)
     else:
-        _print_table(f"{command.model} on {command.data}", _shown_scores(summary))
+        _print_table(f"{command.model} on {data}", _shown_scores(summary))
         print(f"predictions and scores: {folder}")
     return 0
 

@@ -173,15 +173,10 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         whole = value is None or 0 < value < 1 or (value >= 1 and float(value).is_integer())
         problems += _require(name, value, "whole steps or a fraction of an epoch between 0 and 1", whole)
-    for name in (
-        "weight_decay",
-        "warmup_steps",
-        "max_grad_norm",
-        "early_stopping_patience",
-        "doc_stride",
-        "seed",
-        "r_drop_alpha",
-    ):
+    for name in ("weight_decay", "max_grad_norm", "r_drop_alpha"):
+        value = getattr(settings, name)
+        problems += _require(name, value, "0 or more, and finite", 0 <= value < math.inf)
+    for name in ("warmup_steps", "early_stopping_patience", "doc_stride", "seed"):
         problems += _require(name, getattr(settings, name), "0 or more", getattr(settings, name) >= 0)
     for name in ("train_file", "validation_file"):
         problems += _require(name, "empty", "at least one file", bool(getattr(settings, name)))
@@ -191,9 +186,11 @@ def check_settings(settings: Settings) -> None:
     problems += _require("warmup_ratio", settings.warmup_ratio, "from 0 to 1", 0 <= settings.warmup_ratio <= 1)
     for name in ("adam_beta1", "adam_beta2"):
         problems += _require(name, getattr(settings, name), "from 0 to below 1", 0 <= getattr(settings, name) < 1)
-    problems += _require("adam_epsilon", settings.adam_epsilon, "above 0", settings.adam_epsilon > 0)
+    problems += _require(
+        "adam_epsilon", settings.adam_epsilon, "above 0 and finite", 0 < settings.adam_epsilon < math.inf
+    )
     threshold = settings.null_score_diff_threshold
-    problems += _require("null_score_diff_threshold", threshold, "a number", not math.isnan(threshold))
+    problems += _require("null_score_diff_threshold", threshold, "a finite number", math.isfinite(threshold))
     fits = settings.max_seq_length > settings.doc_stride + 4
     problems += _require("max_seq_length", settings.max_seq_length, f"above doc_stride ({settings.doc_stride})", fits)
     if problems:

@@ -1,10 +1,11 @@
 """Evaluate a saved model on a data set, in one call."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from albertqa.config import Settings, check_settings
 from albertqa.data.example import has_unanswerable
-from albertqa.data.read import load_examples
+from albertqa.data.read import load_several
 from albertqa.decode.reader import load_reader
 from albertqa.scoring.evaluate import Evaluation, evaluate_windows
 from albertqa.windows.build import build_windows
@@ -12,7 +13,7 @@ from albertqa.windows.build import build_windows
 
 def evaluate(
     model: str | Path,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     *,
     version_2: bool | None = None,
     limit: int | None = None,
@@ -29,9 +30,9 @@ def evaluate(
 
     Args:
         model: Run directory (its ``best/``), Transformers folder, or Hub name.
-        data: Data file or Hub name with golds.
+        data: Data file or Hub name with golds, or several, as one.
         version_2: Whether questions may have no answer; None: as the data says.
-        limit: Evaluate only the first so many questions.
+        limit: Evaluate only the first so many questions in all.
         max_seq_length: Most tokens of a window.
         doc_stride: Overlap of neighbouring windows, tokens.
         max_answer_length: Longest answer, tokens.
@@ -58,7 +59,7 @@ def evaluate(
         )
     )
     reader = load_reader(model, max_seq_length=max_seq_length, device=device, mixed_precision=mixed_precision)
-    examples = load_examples(data, limit=limit)
+    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit)
     store = build_windows(examples, reader.tokenizer, max_seq_length=max_seq_length, doc_stride=doc_stride)
     return evaluate_windows(
         reader.model,

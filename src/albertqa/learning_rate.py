@@ -16,8 +16,8 @@ from albertqa.config import Settings, check_settings, equal_passes, to_flags
 from albertqa.data.read import load_several
 from albertqa.errors import RunError, SettingsError
 from albertqa.health.range_chart import draw_range
-from albertqa.health.range_curve import RangeTest, spell_rate
-from albertqa.health.range_test import FEWEST_STEPS, ramp_steps, run_range_test
+from albertqa.health.range_curve import FEWEST_STEPS, RangeTest, spell_rate
+from albertqa.health.range_test import ramp_steps, run_range_test
 from albertqa.model.load import resolve_model
 from albertqa.opening import make_room, open_augmenter, open_device, open_learner
 from albertqa.training.checkpoint import TrainState
@@ -121,10 +121,16 @@ def find_lr(
 
 
 def train_command(settings: Settings, learning_rate: float | None) -> str | None:
-    """Write the command that trains with these settings and a learning rate, in a folder of its own; None for none."""
+    """Write the command that trains with these settings and a learning rate, in a folder of its own; None for none.
+
+    Args:
+        settings: The settings of the range test; the run's folder is beside its own.
+        learning_rate: The suggestion.
+    """
     if learning_rate is None:
         return None
-    others = replace(settings, learning_rate=Settings.learning_rate, output_dir=Settings.output_dir)
+    run = rundir.free_beside(settings.output_dir, "train")
+    others = replace(settings, learning_rate=Settings.learning_rate, output_dir=run)
     return shlex.join(["albertqa", "train", "--lr", spell_rate(learning_rate), *to_flags(others)])
 
 

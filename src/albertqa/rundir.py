@@ -34,6 +34,20 @@ PUT_BACK = "Put the file back as it was, or train anew in another --output-dir"
 """What to do about a damaged file of a run."""
 
 
+def free_beside(run: Path, suffix: str) -> Path:
+    """Give the first name beside a run that is not taken: RUN-SUFFIX, else RUN-SUFFIX-2 and so on.
+
+    Args:
+        run: The run directory, as the user names it; it need not be there.
+        suffix: What to add to its name.
+    """
+    run = run if run.name not in {"", ".."} else run.resolve()
+    beside, number = run.with_name(f"{run.name}-{suffix}"), 2
+    while beside.exists():
+        beside, number = run.with_name(f"{run.name}-{suffix}-{number}"), number + 1
+    return beside
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
     write_bytes(path, text.encode())

@@ -378,8 +378,14 @@ def test_the_command_writes_prints_and_tells_how_to_train(
     assert words[:4] == ["albertqa", "train", "--lr", spell_rate(found["suggested_lr"])]
     given_settings = cli._parse_find_lr(arguments[1:]).settings
     assert cli._parse_train(words[2:]).settings == dataclasses.replace(
-        given_settings, learning_rate=found["suggested_lr"], output_dir=Settings().output_dir
+        given_settings, learning_rate=found["suggested_lr"], output_dir=tmp_path / "found-train"
     )
+
+
+def test_the_command_trains_in_a_folder_that_is_free(tmp_path: Path) -> None:
+    (tmp_path / "found-train").mkdir()
+    command = train_command(Settings(output_dir=tmp_path / "found"), 3e-5)
+    assert command == f"albertqa train --lr 3.0e-5 --output-dir {tmp_path}/found-train-2"
 
 
 def test_without_json_it_prints_curve_reason_and_command(

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import shutil
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pytest
 
 from albertqa import cli
 from albertqa.config import check_settings, to_toml
-from albertqa.health.advice import short, train_again, train_for
+from albertqa.data.example import Gold
+from albertqa.data.read import load_examples
+from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
 from albertqa.health.diagnose import diagnose
-from albertqa.health.record import RunRecord
+from albertqa.health.record import RunRecord, load_record
+from albertqa.recipe import train
 
-from .cases import changed, published_run
+from .cases import Task, changed, numbers_task, published_run, write_rows
+from .faults import off_by_two
 from .test_rules import CASES, SOUND
 
 # Faults whose remedies differ in kind: settings, data, lengths, another model.
@@ -29,12 +34,18 @@ REALLY_RUN = (
 
 
 def commands_of(remedy: str) -> list[list[str]]:
-    """Split a remedy as a shell would; a variable before the command is no word of it."""
-    words = shlex.split(remedy)
-    assert words[0] == "albertqa" or "=" in words[0]
-    starts = [at for at, word in enumerate(words) if word == "albertqa"]
-    assert all(words[at - 1] == "&&" for at in starts[1:])
-    return [words[at + 1 : end] for at, end in zip(starts, [*(at - 1 for at in starts[1:]), len(words)], strict=True)]
+    """Split a remedy as a shell would, which runs each command whatever became of those before it.
+
+    A variable before a command is no word of it.
+    """
+    lexer = shlex.shlex(remedy, posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words = list(lexer)
+    assert not {"&&", "||", "|", "&"} & set(words)
+    commands = [list(one) for is_end, one in groupby(words, key=";".__eq__) if not is_end]
+    commands = [command[1:] if "=" in command[0] else command for command in commands]
+    assert all(command[0] == "albertqa" for command in commands)
+    return [command[1:] for command in commands]
 
 
 @pytest.mark.parametrize("at", range(len(CASES)), ids=[f"{at}-{case[0]}" for at, case in enumerate(CASES)])
@@ -86,7 +97,7 @@ def test_a_remedy_really_runs(
     for command, *arguments in commands_of(finding.remedy):
         code = cli.main([command, *arguments, *(["--max-steps", "1"] if command == "train" else [])])
         captured = capsys.readouterr()
-        assert code == 0, captured.err
+        assert code == 0 or command == "check", captured.err
         if command == "train":
             written = Path(arguments[arguments.index("--output-dir") + 1])
             assert (written / "health.json").is_file()
@@ -100,6 +111,151 @@ def test_a_run_that_was_told_its_steps_is_told_steps() -> None:
     told = train_for(record, "short", 1.0, train_batch_size=8)
     assert "--max-steps 11080 --train-batch-size 8" in told
     assert "--epochs" not in told
+
+
+def test_a_repaired_copy_is_trained_on_though_the_check_tells_of_errors(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shifted = [off_by_two(one) for one in load_examples("starter:train", limit=60)]
+    lost = dataclasses.replace(shifted[0], id="lost", golds=(Gold("not there", 3),))
+    task = Task(
+        write_rows(Path("its train.jsonl"), [*shifted, lost]),
+        write_rows(Path("validation.jsonl"), load_examples("starter:validation", limit=10)),
+        tiny_folder,
+    )
+    lengths = {"max_seq_length": 384, "doc_stride": 128}
+    # The row that cannot be repaired stands behind those that are trained on.
+    train(task.settings(Path("run"), max_train_examples=60, max_steps=1, **lengths))
+    finding = diagnose(load_record(Path("run")))[0]
+    assert finding.name == "labels-off"
+    codes = [cli.main(command) for command in commands_of(finding.remedy)]
+    assert codes == [1, 0], capsys.readouterr().err
+    assert (tmp_path / "run-repaired" / "final").is_dir()
+
+
+def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "started").mkdir()
+    monkeypatch.chdir(tmp_path / "started")
+    shutil.copytree(tiny_folder, "model")
+    task = Task(
+        write_rows(Path("train.jsonl"), numbers_task("train", 8)),
+        write_rows(Path("validation.jsonl"), numbers_task("validation", 8)),
+        Path("model"),
+    )
+    train(task.settings(Path("runs/one"), max_steps=1))
+    beside = load_record(Path("runs/one"))
+    assert check_data(beside) == "albertqa check train.jsonl validation.jsonl"
+    monkeypatch.chdir("runs/one")
+    for named in (Path(), Path("../one")):
+        record = dataclasses.replace(beside, run=named)
+        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), check_data(record)):
+            (command,) = commands_of(remedy)
+            assert cli.main(command) == 0, capsys.readouterr().err
+    runs = tmp_path / "started" / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == ["one", "one-again", "one-again-2"]
+    assert find_rate(record).startswith(f"albertqa find-lr --config ../one/config.toml --model {runs.parent}/model")
+    monkeypatch.chdir("best")
+    assert train_again(dataclasses.replace(beside, run=Path("..")), "again").endswith(f" {runs}/one-again-3")
+
+
+def test_an_evaluation_is_as_the_run_had_it() -> None:
+    record = changed(
+        published_run(noise=0.1, seed=1),
+        settings={"validation_file": ("a.json", "b.json"), "max_eval_examples": 40, "n_best_size": 5, "doc_stride": 64},
+    )
+    told = evaluate_again(record, max_answer_length=12)
+    assert told == (
+        "albertqa evaluate runs/published a.json b.json "
+        "--max-eval-examples 40 --doc-stride 64 --max-answer-length 12 --n-best-size 5"
+    )
+
+
+def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None:
+    empty = [{**SOUND.evaluations[-1], "predicted_empty_percent": 97.0, "validation_loss": 4.4, "f1": 3.0}]
+    record = changed(SOUND, evaluations=empty, steps=[{**row, "train_loss": 4.4} for row in SOUND.steps])
+    (finding,) = diagnose(record)
+    assert finding.name == "mostly-empty"
+    assert finding.remedy == (
+        "albertqa evaluate runs/published rajpurkar/squad:validation --version-2-with-negative False"
+    )
+    assert "let the model answer them all" in finding.message
+    some = changed(record, train={"without_answer": 43_000}, validation={"without_answer": 3000})
+    (finding,) = diagnose(some)
+    assert finding.remedy == "albertqa evaluate runs/published rajpurkar/squad:validation --tune-threshold"
+
+
+def test_a_learning_rate_is_measured_only_where_there_are_windows_for_it() -> None:
+    rows = [{**row, "train_loss": min(20.0, 4.9 + row["step"] / 10)} for row in SOUND.steps[:400]]
+    wrong: dict[str, Any] = {"steps": rows, "evaluations": [], "status": "running"}
+    (finding,) = diagnose(changed(SOUND, **wrong))
+    assert "'albertqa find-lr --config runs/published/config.toml' measures what suits." in finding.message
+    (finding,) = diagnose(
+        changed(SOUND, train={"windows": 319, "tokens": 54_000, "windows_without_answer": 5}, **wrong)
+    )
+    assert finding.message.endswith("Start again with less: 3e-6.")
+
+
+@pytest.mark.parametrize(
+    ("longest", "now", "remedy"),
+    [
+        (512, (384, 128), "--max-seq-length 512 --doc-stride 170"),
+        (512, (512, 170), "--max-seq-length 512 --doc-stride 256"),
+        (512, (512, 300), None),
+        (128, (64, 16), "--max-seq-length 128 --doc-stride 42"),
+        (None, (600, 100), "--max-seq-length 600 --doc-stride 300"),
+    ],
+)
+def test_windows_for_cut_answers_are_others_than_before(
+    longest: int | None, now: tuple[int, int], remedy: str | None
+) -> None:
+    record = changed(SOUND, settings=dict(zip(("max_seq_length", "doc_stride"), now, strict=True)),
+                     model={"max_positions": longest}, train={"golds": 1000, "golds_in_no_window": 30})  # fmt: skip
+    (finding,) = diagnose(changed(record, train={"golds_too_long": 0}))
+    assert finding.name == "answers-cut"
+    if remedy is None:
+        assert finding.remedy.startswith("albertqa check ")
+        assert "No windows would hold them" in finding.message
+    else:
+        assert f" {remedy} " in finding.remedy
+        check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+
+
+def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
+    record = changed(SOUND, model={"max_positions": 128}, settings={"max_seq_length": 64, "doc_stride": 16},
+                     train={"windows_without_answer": 60_000})  # fmt: skip
+    (finding,) = diagnose(record)
+    assert finding.name == "short-windows"
+    assert " --max-seq-length 128 --doc-stride 42 " in finding.remedy
+    check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+
+
+def without_file(remedy: str) -> str:
+    """Leave out the settings file of a run that is not there."""
+    return remedy.replace(" --config runs/published/config.toml", "")
+
+
+def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
+    long = {"golds": 1000, "golds_in_no_window": 0, "golds_too_long": 60}
+    (finding,) = diagnose(changed(SOUND, train=long))
+    assert finding.name == "answers-too-long"
+    evaluate = "albertqa evaluate runs/published rajpurkar/squad:validation --max-answer-length"
+    assert finding.remedy == f"{evaluate} 90"
+    (finding,) = diagnose(changed(SOUND, train=long, steps=[], evaluations=[], status="running"))
+    assert finding.remedy.startswith("albertqa train ")
+    wordy = [{**row, "predicted_words_mean": 24.0} for row in SOUND.evaluations]
+    for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
+        (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
+        assert finding.name == "long-answers"
+        assert finding.remedy == remedy
+
+
+def test_validation_data_is_never_trained_on() -> None:
+    (finding,) = diagnose(changed(SOUND, train={"questions": 1500}))
+    assert finding.name == "larger-validation"
+    assert finding.remedy == "albertqa check rajpurkar/squad:train rajpurkar/squad:validation"
 
 
 def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:

@@ -301,7 +301,8 @@ def test_every_rule_says_what_it_looks_for() -> None:
 
 
 def test_questions_seen_often_and_alike_are_to_be_cropped_and_others_seen_less() -> None:
-    curve = {"evaluations": evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9)), "steps": losses(noisy(0.1), 16_620)}
+    rows = [{**row, "epoch": row["step"] / 554} for row in evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9))]
+    curve = {"evaluations": rows, "steps": losses(noisy(0.1), 16_620)}
     often = changed(SOUND, plan={"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}, **curve)
     (finding,) = diagnose(often)
     assert "Crop the contexts" in finding.message
@@ -344,11 +345,99 @@ def test_a_run_that_failed_at_an_evaluation_left_no_steps_out() -> None:
     ended = {"status": "failed", "failure": failure, "steps": SOUND.steps[:5540], "evaluations": []}
     (finding,) = diagnose(changed(SOUND, **ended))
     assert finding.message == (
-        "The validation loss was not a number: the training broke in the steps before. The arithmetic is bfloat16: "
-        f"try full precision. The run failed: {failure}"
+        "The validation loss was not a number: the training broke in the steps before. The arithmetic was bfloat16: "
+        f"use full precision from the start. The run failed: {failure}"
     )
     (finding,) = diagnose(changed(SOUND, **{**ended, "failure": "step 5540: loss is nan"}))
-    assert finding.message.startswith("The loss was not a number. The arithmetic is")
+    assert finding.message.startswith("The loss was not a number. The arithmetic was")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "at", "remedy"),
+    [
+        (1.0, (0.4, 0.6, 0.8, 1.0), "--epochs 0.4"),
+        (2.0, (1.6, 1.8, 1.9, 2.0), "--epochs 1.6"),
+        # As many as before are no remedy.
+        (1.0, (0.996, 0.997, 0.998, 1.0), "--early-stopping-patience 3 --eval-steps 2758"),
+    ],
+)
+def test_fewer_epochs_are_fewer_than_before(epochs: float, at: tuple[float, ...], remedy: str) -> None:
+    rows = evaluations((0.9, 89.0), (1.0, 88.0), (1.1, 87.0), (1.4, 84.0))
+    rows = [{**row, "epoch": epoch, "step": int(epoch * 5540)} for row, epoch in zip(rows, at, strict=True)]
+    total = int(epochs * 5540)
+    record = changed(SOUND, settings={"epochs": epochs}, plan={**PLAN, "total_steps": total}, evaluations=rows,
+                     steps=losses(noisy(0.3), total))  # fmt: skip
+    (finding,) = diagnose(record)
+    assert finding.name == "overfitting"
+    assert f"{remedy} --output-dir" in finding.remedy
+    assert ("fewer epochs" in finding.message) == ("--epochs" in remedy)
+
+
+@pytest.mark.parametrize(
+    ("patience", "status", "found"),
+    [(0, "finished", True), (5, "finished", True), (3, "finished", False), (5, "stopped early", False)],
+)
+def test_a_run_that_stops_by_itself_is_not_told_to(patience: int, status: str, found: bool) -> None:
+    rows = evaluations((1.0, 86.0), (1.0, 88.0), (1.0, 85.0), (1.0, 85.0), (1.0, 84.9))
+    record = changed(SOUND, status=status, settings={"early_stopping_patience": patience}, evaluations=rows)
+    assert names(diagnose(record)) == ["best-long-past"] * found
+
+
+@pytest.mark.parametrize(
+    ("metric", "kept"),
+    [
+        ("f1", "best/ holds the better model."),
+        ("exact", "best/ holds the better model."),
+        ("loss", "best/ goes by loss and holds the model of step 5,540 (f1 87.0)."),
+    ],
+)
+def test_what_is_in_best_is_told_by_what_it_goes_by(metric: str, kept: str) -> None:
+    rows = evaluations((0.9, 87.0), (1.1, 90.0), (1.4, 84.0))
+    record = changed(SOUND, settings={"metric_for_best_model": metric}, evaluations=rows,
+                     steps=losses(noisy(0.3), 16_620))  # fmt: skip
+    (finding,) = diagnose(record)
+    assert kept in finding.message
+
+
+def test_a_model_without_warm_up_is_called_what_it_is() -> None:
+    wide: dict[str, Any] = {"settings": {"learning_rate": 5e-5}, "steps": [], **RUNNING}
+    for kind in ("bert", "albert"):
+        (finding,) = diagnose(changed(SOUND, model={"hidden_size": 1024, "type": kind}, **wide))
+        assert finding.message.startswith(f"This {kind} of 1024 dimensions begins at its full learning rate of 5e-5. ")
+        assert "ALBERT" not in finding.message
+
+
+def few_questions(epochs: float, level: float, validation_loss: float, **settings: Any) -> RunRecord:
+    """A run on sixty questions, by epochs, training loss, validation loss and settings."""
+    plan = {"steps_per_epoch": 8, "total_steps": int(8 * epochs), "warmup_steps": 0}
+    sixty = {"questions": 60, "windows": 60, "tokens": 9000, "golds": 60, "windows_without_answer": 0}
+    return changed(SOUND, settings={"epochs": epochs, "train_batch_size": 8, **settings}, plan=plan, train=sixty,
+                   steps=losses(noisy(level), plan["total_steps"]),
+                   evaluations=[{**evaluations((validation_loss, 6.0))[0], "step": plan["total_steps"]}])  # fmt: skip
+
+
+def test_few_questions_are_not_sent_from_too_many_epochs_to_too_few_steps_and_back() -> None:
+    (by_heart,) = diagnose(few_questions(20.0, 0.3, 6.0))
+    assert by_heart.name == "too-many-epochs"
+    assert "--augment crop" in by_heart.remedy
+    (again,) = diagnose(few_questions(20.0, 0.3, 6.0, augment=("crop",)))
+    assert again.name == "too-many-epochs"
+    assert again.remedy.startswith("albertqa check")
+    (enough,) = diagnose(few_questions(20.0, 0.3, 6.0, augment=("crop",), learning_rate=1e-3))
+    assert "--epochs 3.0" in enough.remedy
+    assert "too-few-steps" not in names(diagnose(few_questions(3.0, 4.6, 4.9, learning_rate=1e-3)))
+
+
+def test_more_steps_are_enough_steps() -> None:
+    (finding,) = diagnose(few_questions(3.0, 4.6, 4.9))
+    assert finding.name == "too-few-steps"
+    assert "--epochs 13.0 --train-batch-size 1" in finding.remedy
+    followed = changed(
+        few_questions(13.0, 4.6, 4.9, train_batch_size=1),
+        plan={"steps_per_epoch": 60, "total_steps": 780, "warmup_steps": 0},
+        steps=losses(noisy(4.6), 780),
+    )
+    assert "too-few-steps" not in names(diagnose(followed))
 
 
 def test_errors_come_before_warnings_and_causes_before_symptoms() -> None:

@@ -7,9 +7,14 @@ from typing import get_type_hints
 
 from albertqa import rundir
 from albertqa.config import Settings
-from albertqa.health.record import Part, RunRecord
+from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, Part, RunRecord
 
 BASE_MODEL = "albert/albert-base-v2"
+# What an evaluation takes over from a run.
+_DECODING = (
+    *("version_2_with_negative", "max_eval_examples", "max_seq_length", "doc_stride", "max_answer_length"),
+    *("n_best_size", "null_score_diff_threshold"),
+)
 
 
 def train_again(record: RunRecord, suffix: str, **changes: float | int | str | bool | tuple[str, ...]) -> str:
@@ -23,10 +28,8 @@ def train_again(record: RunRecord, suffix: str, **changes: float | int | str | b
     Returns:
         ``albertqa train --config RUN/config.toml --… --output-dir RUN-SUFFIX``.
     """
-    words = ["albertqa", "train", "--config", str(record.run / rundir.CONFIG_TOML)]
-    for name, value in changes.items():
-        words += _flag(name, value)
-    return shlex.join([*words, "--output-dir", str(_free(record.run, suffix))])
+    words = ["albertqa", "train", *_configured(record, **changes)]
+    return shlex.join([*words, "--output-dir", str(rundir.free_beside(record.run, suffix))])
 
 
 def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | int) -> str:
@@ -40,14 +43,50 @@ def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | 
     return train_again(record, suffix, max_steps=steps, **changes)
 
 
+def train_less(record: RunRecord, epochs: float) -> str | None:
+    """Give the command that repeats a run for fewer epochs; None where they are not fewer, or too few to learn in.
+
+    Args:
+        record: The run.
+        epochs: As many are enough; two digits of it are taken.
+    """
+    epochs = float(f"{epochs:.2g}")
+    share = epochs * record.plan("steps_per_epoch") / record.total_steps
+    if share >= 1 or share * record.planned_path <= 2 * SHORTEST_PATH:
+        return None
+    return train_for(record, "fewer-epochs", epochs)
+
+
+def crop_contexts(record: RunRecord) -> str | None:
+    """Give the command that shows questions in another crop every time; None where few come back, or not alike."""
+    if record.settings.augment or record.passes < MANY_PASSES:
+        return None
+    return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
+
+
 def find_rate(record: RunRecord) -> str:
     """Give the command that measures a learning rate on the run's data, with its settings."""
-    return shlex.join(["albertqa", "find-lr", "--config", str(record.run / rundir.CONFIG_TOML)])
+    return shlex.join(["albertqa", "find-lr", *_configured(record)])
+
+
+def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
+    """Give the command that evaluates the run's model on its validation data as the run did, but for some settings.
+
+    Args:
+        record: The run.
+        changes: Settings by name.
+    """
+    words = ["albertqa", "evaluate", str(record.run), *_files(record, "validation")]
+    for name in _DECODING:
+        value = changes.get(name, getattr(record.settings, name))
+        if value != getattr(Settings, name):
+            words += _flag(name, value)
+    return shlex.join(words)
 
 
 def check_data(record: RunRecord) -> str:
     """Give the command that shows what is wrong with the run's data."""
-    return shlex.join(["albertqa", "check", *record.settings.train_file, *record.settings.validation_file])
+    return shlex.join(["albertqa", "check", *_files(record, "train"), *_files(record, "validation")])
 
 
 def repair_data(record: RunRecord, part: Part) -> str:
@@ -59,13 +98,14 @@ def repair_data(record: RunRecord, part: Part) -> str:
         record: The run.
         part: The part.
     """
-    files = record.settings.train_file if part == "train" else record.settings.validation_file
-    copy = _free(record.run, f"{part}-repaired")
+    files = _files(record, part)
+    copy = rundir.free_beside(record.run, f"{part}-repaired")
     if len(files) > 1:
         return shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
     copy = copy.with_name(f"{copy.name}.json")
     repair = shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
-    return f"{repair} && {train_again(record, 'repaired', **{f'{part}_file': (str(copy),)})}"
+    # Not "&&": a check that found something to repair has the exit code of one that found errors.
+    return f"{repair}; {train_again(record, 'repaired', **{f'{part}_file': (str(copy),)})}"
 
 
 def use_base_model(record: RunRecord, **changes: float) -> str:
@@ -93,6 +133,40 @@ def short(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
+def _configured(record: RunRecord, **changes: float | int | str | bool | tuple[str, ...]) -> list[str]:
+    """Give the words for the run's settings but for some, its paths such that they are found from here."""
+    settings = record.settings
+    paths: dict[str, str | tuple[str, ...]] = {
+        "model": _path(record, settings.model),
+        "train_file": _files(record, "train"),
+        "validation_file": _files(record, "validation"),
+    }
+    moved = {name: path for name, path in paths.items() if path != getattr(settings, name)}
+    flags = [word for name, value in {**moved, **changes}.items() for word in _flag(name, value)]
+    return ["--config", str(record.run / rundir.CONFIG_TOML), *flags]
+
+
+def _files(record: RunRecord, part: Part) -> tuple[str, ...]:
+    """Give the files of one part of the run's data."""
+    files = record.settings.train_file if part == "train" else record.settings.validation_file
+    return tuple(_path(record, file) for file in files)
+
+
+def _path(record: RunRecord, name: str) -> str:
+    """Spell a file or folder of the settings such that it is found from here, as far as the run's place tells it.
+
+    Paths in settings are relative to where the run was started, which is told by where the run lies and what it was
+    called there. Names of the Hub stay as they are.
+    """
+    run, called = record.run.resolve().parts, record.settings.output_dir.parts
+    start = Path(*run[: len(run) - len(called)])
+    if run[len(run) - len(called) :] != called or start in {Path(), Path.cwd()}:
+        return name
+    place = start / name
+    folder = place.with_name(place.name.rpartition(":")[0] or place.name)
+    return str(place) if place.exists() or folder.is_dir() else name
+
+
 def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[str]:
     flag = "lr" if name == "learning_rate" else name.replace("_", "-")
     if isinstance(value, bool):
@@ -103,12 +177,3 @@ def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[
         return [f"--{flag}", *value]
     # A learning rate that comes out of a division is to be read, not to be exact.
     return [f"--{flag}", short(float(value)) if name == "learning_rate" else str(value)]
-
-
-def _free(run: Path, suffix: str) -> Path:
-    """Give the first directory of that name that is not taken."""
-    run = run if run.name else run.resolve()
-    beside, number = run.with_name(f"{run.name}-{suffix}"), 2
-    while beside.exists():
-        beside, number = run.with_name(f"{run.name}-{suffix}-{number}"), number + 1
-    return beside

@@ -22,16 +22,13 @@ import numpy as np
 import torch
 
 from albertqa.errors import DataError, RunError
-from albertqa.health.range_curve import RangeTest, has_diverged, judge
+from albertqa.health.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge
 from albertqa.model.load import SpanModel
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.loop import Plan, train_steps
 from albertqa.training.objective import Objective, span_objective
 from albertqa.windows.batches import WindowSource
 from albertqa.windows.store import WindowStore
-
-FEWEST_STEPS = 20
-"""With fewer steps, noise and descent cannot be told apart."""
 
 
 def ramp_factor(step: int, *, ratio: float, num_steps: int) -> float:

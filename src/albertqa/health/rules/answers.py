@@ -1,12 +1,13 @@
 """Rules about what a trained model answers, and how sure its scores are."""
 
-import shlex
 from collections.abc import Iterator
 
-from albertqa.health.advice import check_data, train_again
+from albertqa.health.advice import check_data, evaluate_again, train_again
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
+
+_ALWAYS = "Every validation question has an answer: let the model answer them all."
 
 
 def mostly_empty(record: RunRecord) -> Iterator[Finding]:
@@ -23,7 +24,7 @@ def mostly_empty(record: RunRecord) -> Iterator[Finding]:
         record.step,
         f"The model answers {empty:.0f} % of the questions with nothing, while only {without:.0f} % have no answer. "
         "The null threshold is far off, most windows are trained as having no answer, or training was too short. "
-        "Find the threshold that the scores are best with.",
+        + ("Find the threshold that the scores are best with." if without else _ALWAYS),
         _tune(record),
         {"predicted_empty_percent": empty, "without_answer_percent": round(without, 2)},
     )
@@ -43,7 +44,8 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(scores.get("step", record.step)),
         f"With null_score_diff_threshold {settings.null_score_diff_threshold:g}, f1 is {scores['f1']:.1f}; with "
-        f"{scores['best_f1_thresh']:.2f} it would be {best:.1f}. Tune it on one data set and use it on others.",
+        f"{scores['best_f1_thresh']:.2f} it would be {best:.1f}. "
+        + ("Tune it on one data set and use it on others." if record.data("validation", "without_answer") else _ALWAYS),
         _tune(record),
         {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": scores["best_f1_thresh"],
          "null_score_diff_threshold": settings.null_score_diff_threshold},
@@ -55,13 +57,15 @@ def long_answers(record: RunRecord) -> Iterator[Finding]:
     words, gold_words = _last(record, "predicted_words_mean"), record.data("validation", "gold_words_mean")
     if words is None or not gold_words or not record.has_learned or words < max(8.0, 3 * gold_words):
         return
+    longest = record.settings.max_answer_length
     yield Finding(
         "long-answers",
         "warning",
         record.step,
         f"Predicted answers have {words:.1f} words on average, the expected ones {gold_words:.1f}. Start and end are "
-        "chosen as if they had nothing to do with each other; shorter answers can be asked for.",
-        train_again(record, "shorter-answers", max_answer_length=max(5, round(4 * gold_words))),
+        "chosen as if they had nothing to do with each other; shorter answers can be asked for, without training "
+        "again.",
+        evaluate_again(record, max_answer_length=max(5, min(round(4 * gold_words), longest * 3 // 4))),
         {"predicted_words_mean": words, "gold_words_mean": gold_words},
     )
 
@@ -113,9 +117,7 @@ def _last(record: RunRecord, name: str) -> float | None:
 
 
 def _tune(record: RunRecord) -> str:
-    settings = record.settings
-    words = ["albertqa", "evaluate", str(record.run), settings.validation_file[0], "--tune-threshold"]
-    lengths = {"max_seq_length": settings.max_seq_length, "doc_stride": settings.doc_stride,
-               "max_answer_length": settings.max_answer_length}  # fmt: skip
-    words += [word for name, value in lengths.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return shlex.join(words)
+    """Give the command against answers that are missing: there is a threshold only where some questions have none."""
+    if record.data("validation", "without_answer") == 0:
+        return evaluate_again(record, version_2_with_negative=False)
+    return f"{evaluate_again(record)} --tune-threshold"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from albertqa.health.advice import check_data, train_again, train_for, use_base_model
+from albertqa.health.advice import check_data, crop_contexts, train_again, train_for, train_less, use_base_model
 from albertqa.health.curve import level
 from albertqa.health.finding import Finding
 from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
@@ -100,7 +100,9 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     settings = record.settings
     windows = record.data("train", "windows")
     batch = max(1, min(settings.step_windows, 16, windows // 100))
-    epochs = max(3.0, settings.epochs, float(np.ceil(600 * batch / windows)))
+    # Some hundreds, and as many as move the weights far enough at this rate.
+    steps = max(600, 2.2 * SHORTEST_PATH * record.total_steps / record.planned_path)
+    epochs = max(3.0, settings.epochs, float(np.ceil(steps * batch / windows)))
     yield Finding(
         "too-few-steps",
         "error",
@@ -163,6 +165,7 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
         return
     passes, questions = record.passes, record.data("train", "questions")
     by_heart = passes >= MANY_PASSES
+    less = (crop_contexts(record) or train_less(record, 3.0)) if by_heart else None
     yield Finding(
         "too-many-epochs" if by_heart else "nothing-carries-over",
         "error",
@@ -170,13 +173,14 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
         f"The training loss is {record.loss.mean:.2f}, but the validation loss {validation:.2f}, no better than a "
         f"blind guess ({blind:.2f}): nothing of what was learned holds for the validation data. "
         + (
-            f"In {passes:.0f} passes the {questions:,} training questions were learned by heart. Train for fewer "
-            "epochs, on more questions; reading takes thousands of them."
+            f"In {passes:.0f} passes the {questions:,} training questions were learned by heart. Train on more "
+            "questions, reading takes thousands of them; with these, crop the contexts anew in every pass, or train "
+            "for fewer epochs."
             if by_heart
             else "The two parts are not of one kind, or the training questions are so few that they were learned "
             "by heart."
         ),
-        train_for(record, "fewer-epochs", 3.0) if by_heart else check_data(record),
+        less or check_data(record),
         {
             "epochs": round(passes, 3),
             "questions": questions,

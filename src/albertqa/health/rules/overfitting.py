@@ -6,11 +6,14 @@ because a surer model pays more for each error. So every rule here weighs f1, wi
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import train_again, train_for
+from albertqa.health.advice import crop_contexts, train_again, train_less
 from albertqa.health.curve import proportion_error
 from albertqa.health.finding import Finding
 from albertqa.health.record import MANY_PASSES, Row, RunRecord
 from albertqa.health.rules.learning import has_stopped_before_learning
+
+# Evaluations without a better one after which a run is to stop by itself.
+_PATIENCE = 3
 
 
 def overfitting(record: RunRecord) -> Iterator[Finding]:
@@ -21,6 +24,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     drop, noise = best["f1"] - last["f1"], _noise(record, best["f1"])
     if drop < max(1.0, 2 * noise) or record.loss.mean > 0.7 * last["validation_loss"] or not _rose(record, 1.08):
         return
+    advice, remedy = _mend(record, best["epoch"])
     yield Finding(
         "overfitting",
         "warning",
@@ -28,8 +32,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
         f"training loss is {record.loss.mean:.2f}. The model learns its training questions by heart and forgets how "
-        f"to read others. best/ holds the better model. {_advice(record)}",
-        _remedy(record, best["epoch"]),
+        f"to read others. {_kept(record)} {advice}",
+        remedy,
         {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
          "lowest_validation_loss": round(lowest["validation_loss"], 4),
          "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
@@ -49,6 +53,7 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         return
     if not _rose(record, 1.4):
         return
+    advice, remedy = _mend(record, lowest["epoch"])
     yield Finding(
         "too-many-epochs",
         "warning",
@@ -57,8 +62,8 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         f"{record.loss.mean:.2f}, and the validation loss {last['validation_loss']:.2f}, up from "
         f"{lowest['validation_loss']:.2f} at step {lowest['step']:,}; f1 has gained nothing since "
         f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make "
-        f"wrong answers surer. {_advice(record)}",
-        _remedy(record, lowest["epoch"]),
+        f"wrong answers surer. {advice}",
+        remedy,
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
          "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
@@ -67,8 +72,9 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
 
 def best_long_past(record: RunRecord) -> Iterator[Finding]:
     """Many evaluations since the best, all of them clearly worse."""
+    patience = record.settings.early_stopping_patience
     best = _best(record) if record.evaluations else None
-    if best is None:
+    if best is None or record.status == "stopped early" or 0 < patience <= _PATIENCE:
         return
     after = [row["f1"] for row in record.evaluations if row["step"] > best["step"]]
     noise = _noise(record, best["f1"])
@@ -81,7 +87,7 @@ def best_long_past(record: RunRecord) -> Iterator[Finding]:
         f"The best evaluation (f1 {best['f1']:.1f}) was at step {best['step']:,}; the {len(after)} since were "
         f"{sum(after) / len(after):.1f} on average (noise: ±{noise:.1f}). The steps since then only cost time. Let "
         "the run stop by itself.",
-        train_again(record, "early-stopping", early_stopping_patience=3),
+        train_again(record, "early-stopping", early_stopping_patience=_PATIENCE),
         {"best_step": best["step"], "best_f1": round(best["f1"], 3), "f1_since": round(sum(after) / len(after), 3)},
     )
 
@@ -123,19 +129,27 @@ def _noise(record: RunRecord, f1: float) -> float:
     return proportion_error(f1, int(record.data("validation", "questions")))
 
 
-def _helps_cropping(record: RunRecord) -> bool:
-    """Tell whether questions come back often, and always alike."""
-    return not record.settings.augment and record.passes >= MANY_PASSES
+def _kept(record: RunRecord) -> str:
+    """Say which model is in ``best/``: what is best by one measure need not be so by f1."""
+    metric, best = record.settings.metric_for_best_model, _best(record)
+    kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: row[metric])
+    if kept["step"] == best["step"]:
+        return "best/ holds the better model."
+    return f"best/ goes by {metric} and holds the model of step {kept['step']:,} (f1 {kept['f1']:.1f})."
 
 
-def _advice(record: RunRecord) -> str:
-    if _helps_cropping(record):
-        return "Crop the contexts anew in every pass; else train for fewer epochs, or on more questions."
-    return "Train for fewer epochs, or on more questions."
-
-
-def _remedy(record: RunRecord, epochs: float) -> str:
-    """Give the command against learning by heart."""
-    if _helps_cropping(record):
-        return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
-    return train_for(record, "fewer-epochs", float(max(1, round(epochs))))
+def _mend(record: RunRecord, epochs: float) -> tuple[str, str]:
+    """Give what to do against learning by heart, where so many epochs were best, and the command."""
+    if (cropped := crop_contexts(record)) is not None:
+        return "Crop the contexts anew in every pass; else train for fewer epochs, or on more questions.", cropped
+    if (less := train_less(record, epochs)) is not None:
+        return "Train for fewer epochs, or on more questions.", less
+    return (
+        "Evaluate more often and let the run stop by itself, or train on more questions.",
+        train_again(
+            record,
+            "early-stopping",
+            early_stopping_patience=_PATIENCE,
+            eval_steps=max(1, record.evaluations[0]["step"] // 2),
+        ),
+    )

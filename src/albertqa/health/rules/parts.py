@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from albertqa.health.advice import check_data, train_again
+from albertqa.health.advice import check_data
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 from albertqa.health.rules.labels import FEWEST_QUESTIONS, PARTS
@@ -122,18 +122,17 @@ def other_questions(record: RunRecord) -> Iterator[Finding]:
 
 def larger_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation data several times as large as the training data, as when the two files were exchanged."""
-    settings = record.settings
     train, validation = (record.data(part, "questions") for part in PARTS)
-    if settings.max_train_examples is not None or train < _NOT_FEW or validation < _MANY_MORE * train:
+    if record.settings.max_train_examples is not None or train < _NOT_FEW or validation < _MANY_MORE * train:
         return
     yield Finding(
         "larger-validation",
         "warning",
         0,
         f"There are {train:,} questions to train on, and {validation:,} to validate with. Were the two files given the "
-        "wrong way round? The command exchanges them. If there are no more to train on, expect little, and know that "
-        "most of the time goes into evaluation.",
-        train_again(record, "exchanged", train_file=settings.validation_file, validation_file=settings.train_file),
+        "wrong way round? Then exchange --train-file and --validation-file. If there are no more to train on, expect "
+        "little, and know that most of the time goes into evaluation.",
+        check_data(record),
         {"train_questions": train, "validation_questions": validation},
     )
 

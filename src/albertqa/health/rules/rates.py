@@ -7,6 +7,7 @@ import numpy as np
 from albertqa.health.advice import find_rate, short, train_again
 from albertqa.health.curve import blocks, level
 from albertqa.health.finding import Finding
+from albertqa.health.range_curve import FEWEST_STEPS
 from albertqa.health.record import SHORTEST_PATH, RunRecord
 
 
@@ -38,13 +39,15 @@ def high_rate(record: RunRecord) -> Iterator[Finding]:
     step, seen, evidence = signs[0]
     # Where the rate was nothing unusual, the model may want far less anyway; where it was, it wants the usual.
     better = min(record.settings.learning_rate / 10, record.usual_rate)
+    can_measure = record.data("train", "windows") // record.settings.step_windows >= FEWEST_STEPS
+    measured = f"; '{find_rate(record)}' measures what suits" if can_measure else f": {short(better)}"
     yield Finding(
         "high-learning-rate",
         "error",
         step,
         f"{seen} The learning rate, {short(record.settings.learning_rate)}, is too high for this model (usual for "
         f"its width is about {short(record.usual_rate)}): the first steps destroyed what pretraining had made, and "
-        f"going on will not bring it back. Start again with less; '{find_rate(record)}' measures what suits.",
+        f"going on will not bring it back. Start again with less{measured}.",
         train_again(record, f"lr{short(better)}", learning_rate=better),
         {"learning_rate": record.settings.learning_rate, "usual_learning_rate": record.usual_rate, **evidence},
     )

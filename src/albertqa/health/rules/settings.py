@@ -38,9 +38,9 @@ def no_warmup(record: RunRecord) -> Iterator[Finding]:
         "no-warm-up",
         "error" if record.is_unlearned and len(record.losses) >= 100 else "warning",
         0,
-        f"An encoder of {hidden} dimensions begins at its full learning rate of {short(settings.learning_rate)}. The "
-        "larger ALBERT models often diverge so in the first hundred steps and never recover. Let the rate rise over "
-        "the first tenth of the steps, to less.",
+        f"This {record.model('type') or 'encoder'} of {hidden} dimensions begins at its full learning rate of "
+        f"{short(settings.learning_rate)}. Encoders that wide often diverge so in the first hundred steps and never "
+        "recover. Let the rate rise over the first tenth of the steps, to less.",
         train_again(record, "warm-up", warmup_ratio=0.1, learning_rate=usual),
         {"hidden_size": hidden, "learning_rate": settings.learning_rate, "warmup_steps": 0},
     )

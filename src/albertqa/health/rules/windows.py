@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import train_again
+from albertqa.health.advice import check_data, evaluate_again, train_again
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 
@@ -15,27 +15,38 @@ def cut_answers(record: RunRecord) -> Iterator[Finding]:
         return
     settings = record.settings
     if lost > 0.02 * golds:
-        length = min(record.model("max_positions") or 512, max(384, settings.max_seq_length * 4 // 3))
-        stride = max(settings.doc_stride, length // 3)
+        longest = max(record.model("max_positions") or 512, settings.max_seq_length)
+        length = min(longest, max(384, settings.max_seq_length * 4 // 3))
+        # Where windows are as long as the model reads, only more overlap is left.
+        stride = max(settings.doc_stride, length // 3 if length > settings.max_seq_length else length // 2)
+        is_other = (length, stride) != (settings.max_seq_length, settings.doc_stride)
         yield Finding(
             "answers-cut",
             "error" if lost > 0.2 * golds else "warning",
             0,
             f"{lost:,} of {golds:,} training answers ({100 * lost / golds:.3g} %) are in no window whole: they lie "
             f"across the edges of windows of {settings.max_seq_length} tokens that overlap by {settings.doc_stride}. "
-            "They are trained as having no answer. Take longer windows, or let them overlap more.",
-            train_again(record, "longer-windows", max_seq_length=length, doc_stride=stride),
+            "They are trained as having no answer. "
+            + ("Take longer windows, or let them overlap more." if is_other else
+               "No windows would hold them: give shorter answers."),
+            train_again(record, "longer-windows", max_seq_length=length, doc_stride=stride)
+            if is_other
+            else check_data(record),
             {"golds_in_no_window": lost, "golds": golds, "max_seq_length": settings.max_seq_length,
              "doc_stride": settings.doc_stride},
         )  # fmt: skip
     elif long > 0.05 * golds:
+        longer = max(64, 3 * settings.max_answer_length)
         yield Finding(
             "answers-too-long",
             "error" if long > 0.3 * golds else "warning",
             0,
             f"{long:,} of {golds:,} training answers ({100 * long / golds:.3g} %) are longer than max_answer_length "
-            f"({settings.max_answer_length} tokens): they can never be predicted whole. Allow longer answers.",
-            train_again(record, "longer-answers", max_answer_length=max(64, 3 * settings.max_answer_length)),
+            f"({settings.max_answer_length} tokens): they can never be predicted whole. Allow longer answers; training "
+            "learns from them all the same.",
+            evaluate_again(record, max_answer_length=longer)
+            if record.evaluations
+            else train_again(record, "longer-answers", max_answer_length=longer),
             {"golds_too_long": long, "golds": golds, "max_answer_length": settings.max_answer_length},
         )
 
@@ -49,7 +60,8 @@ def short_windows(record: RunRecord) -> Iterator[Finding]:
     settings, longest = record.settings, int(record.model("max_positions") or 512)
     # Of the windows of questions that have an answer; some of those without are counted twice, which only helps them.
     share = max(0.0, (empty - unanswered) / max(1, windows - unanswered))
-    if share < 0.5 or settings.max_seq_length >= min(384, longest):
+    length = min(384, longest)
+    if share < 0.5 or settings.max_seq_length >= length:
         return
     yield Finding(
         "short-windows",
@@ -58,7 +70,7 @@ def short_windows(record: RunRecord) -> Iterator[Finding]:
         f"{100 * share:.0f} % of the training windows hold no answer, because max_seq_length is only "
         f"{settings.max_seq_length} tokens: a question has {windows / questions:.1f} windows, and the answer is in "
         "one or two of them. The model learns above all to point at nothing. Take longer windows.",
-        train_again(record, "longer-windows", max_seq_length=min(384, longest), doc_stride=128),
+        train_again(record, "longer-windows", max_seq_length=length, doc_stride=min(128, length // 3)),
         {"windows_without_answer_percent": round(100 * share, 2), "max_seq_length": settings.max_seq_length,
          "windows_per_question": round(windows / questions, 2)},
     )  # fmt: skip
