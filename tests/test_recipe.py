@@ -84,6 +84,7 @@ def test_a_finished_run_has_all_its_files(finished: RunResult) -> None:
         rundir.NBEST_JSON,
         rundir.EVAL_JSON,
         rundir.HEALTH_JSON,
+        rundir.LOCK,
     }
     for name in (rundir.BEST, rundir.FINAL):
         assert {path.name for path in (run / name).iterdir()} == MODEL_FILES
@@ -335,7 +336,43 @@ def test_a_rate_that_breaks_the_model_is_told_and_the_checkpoints_stay_whole(tin
     checkpoint, warnings = newest_checkpoint(run)
     assert warnings == []
     assert checkpoint == run / rundir.CHECKPOINTS / f"step-{failed - 1:08d}"
-    assert read_json(run / rundir.RUN_JSON)["status"] == "failed"
+    facts = read_json(run / rundir.RUN_JSON)
+    assert (facts["status"], facts["step"], facts["failure"]) == ("failed", failed, str(caught.value))
+
+
+def test_whatever_ends_a_run_is_written_down(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("albertqa.watch.save_checkpoint", full_disk)
+    settings = small(tiny_folder, tmp_path / "run", save_steps=1.0, augment=("crop",), augment_rate=1.0)
+    with pytest.raises(OSError, match="No space left"):
+        train(settings)
+    facts = read_json(settings.output_dir / rundir.RUN_JSON)
+    assert (facts["status"], facts["step"]) == ("failed", 1)
+    assert "No space left" in facts["failure"]
+    assert facts["augmentation"]["crop"]["seen"] == 16
+    health = read_json(settings.output_dir / rundir.HEALTH_JSON)
+    assert "ended-unfinished" in [finding["name"] for finding in health["findings"]]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_processes_do_not_train_in_one_folder(tiny_folder: Path, tmp_path: Path, resume: bool) -> None:
+    settings = small(tiny_folder, tmp_path / "run", max_steps=1)
+    if resume:
+        train(settings)
+    else:
+        settings.output_dir.mkdir()
+    before = {path.name: path.read_bytes() for path in settings.output_dir.glob("*.json*")}
+    with rundir.held(settings.output_dir), pytest.raises(RunError) as caught:
+        train(settings, resume=resume)
+    assert str(caught.value) == (
+        f"{settings.output_dir}: another process is training there. Wait for it, stop it, or choose another "
+        "--output-dir"
+    )
+    assert {path.name: path.read_bytes() for path in settings.output_dir.glob("*.json*")} == before
 
 
 def test_weights_that_overflow_are_told_by_the_evaluation_too(tiny_folder: Path, tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from albertqa import rundir
 from albertqa.errors import RunError
-from albertqa.rundir import model_folder, read_metrics, sync_folder, write_json, write_text
+from albertqa.rundir import held, is_held, model_folder, read_metrics, sync_folder, write_json, write_text
 
 
 def test_a_file_is_written_as_utf_8(tmp_path: Path) -> None:
@@ -105,6 +107,19 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:
         list(read_metrics(run))
 
 
+@pytest.mark.parametrize("line", ["5", "null", "[]", '"step"'])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
+    run = metrics(tmp_path, f'{{"step": 1}}\n{line}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2: expected an object, found "):
+        list(read_metrics(run))
+
+
+def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path: Path) -> None:
+    (tmp_path / rundir.METRICS_JSONL).write_bytes(b'{"step": 1}\n{"step\xff": 2}\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2 is damaged \('utf-8' codec"):
+        list(read_metrics(tmp_path))
+
+
 def test_a_folder_without_a_record_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         list(read_metrics(tmp_path))
@@ -132,3 +147,21 @@ def test_a_run_stands_for_its_best_model_then_its_final_one(tmp_path: Path) -> N
 @pytest.mark.parametrize("source", ["starter", "albert/albert-base-v2", "some/folder"])
 def test_what_is_no_run_is_left_as_it_is(source: str) -> None:
     assert model_folder(source) == source
+
+
+def test_a_run_is_held_by_one_process_and_let_go_with_it(tmp_path: Path) -> None:
+    assert is_held(tmp_path) is None
+    script = (
+        "import pathlib, sys, time; from albertqa import rundir\n"
+        "with rundir.held(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert is_held(tmp_path) is True
+        with pytest.raises(RunError, match="another process is training there"), held(tmp_path):
+            pass
+        holder.kill()
+    assert is_held(tmp_path) is False
+    with held(tmp_path):
+        assert is_held(tmp_path) is True

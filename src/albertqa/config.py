@@ -312,3 +312,13 @@ def field_docs() -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
     return docs
+
+
+def equal_passes(step_windows: int, most: int) -> int:
+    """Give the most windows of one forward and backward that cut a step into equal passes.
+
+    Args:
+        step_windows: Windows of one step.
+        most: Windows that the memory holds at a time.
+    """
+    return max(windows for windows in range(1, most + 1) if step_windows % windows == 0)

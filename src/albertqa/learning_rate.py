@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from albertqa import rundir
-from albertqa.config import Settings, check_settings, to_flags
+from albertqa.config import Settings, check_settings, equal_passes, to_flags
 from albertqa.data.read import load_several
 from albertqa.errors import RunError, SettingsError
 from albertqa.health.range_chart import draw_range
@@ -118,16 +118,6 @@ def find_lr(
     }
     rundir.write_json(out / RANGE_JSON, _as_json(test, train_command(settings, test.suggestion), facts))
     return test
-
-
-def equal_passes(step_windows: int, most: int) -> int:
-    """Give the most windows of one forward and backward that cut a step into equal passes.
-
-    Args:
-        step_windows: Windows of one step.
-        most: Windows that the memory holds at a time.
-    """
-    return max(windows for windows in range(1, most + 1) if step_windows % windows == 0)
 
 
 def train_command(settings: Settings, learning_rate: float | None) -> str | None:

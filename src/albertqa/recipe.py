@@ -7,6 +7,7 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,42 +86,49 @@ def train(settings: Settings, *, resume: bool = False, display: Display | None =
     observed = observe(learner.model, tokenizer, run)
     plan = _plan(settings, len(data.train))
 
-    # Where the run stands.
-    state = _stand(run, data, learner, plan, show) if resume else TrainState()
-    trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
-    if not resume:
-        # The folder is taken only now, so that a mistake in the settings, once mended, does not find it occupied.
-        _refuse_taken(run)
-        rundir.write_text(run / rundir.CONFIG_TOML, to_toml(settings))
+    with rundir.held(run):
+        # Where the run stands.
+        state = _stand(run, data, learner, plan, show) if resume else TrainState()
+        trackers = Trackers(settings.report_to, run, dataclasses.asdict(settings))
+        if not resume:
+            # The folder is taken only now, so that a mistake in the settings, once mended, does not find it occupied.
+            _refuse_taken(run)
+            rundir.write_text(run / rundir.CONFIG_TOML, to_toml(settings))
 
-    # What the memory holds.
-    objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
-    steps = plan.total_steps - state.step
-    state, fit = make_room(settings, learner, data.train, objective, state, steps=steps, say=show.say)
+        # What the memory holds.
+        objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
+        steps = plan.total_steps - state.step
+        state, fit = make_room(settings, learner, data.train, objective, state, steps=steps, say=show.say)
 
-    # The steps, with what is written of them.
-    provenance = Provenance(run, settings, learner.model, tokenizer, data.facts, plan, data.version_2, fit, observed)
-    provenance.write("running", state)
-    journal = Journal(run, state.metrics_bytes, show, trackers)
-    with StopRequest() as request, journal:
-        watcher = RunWatcher(settings, data, learner, plan, journal, request)
-        show.start(state.step, plan.total_steps)
-        try:
-            state = _do_steps(settings, data, learner, objective, plan, watcher, state)
-        except AlbertQAError as error:
-            provenance.write("failed", state, str(error))
-            journal.judge()
-            raise
+        # The steps, with what is written of them.
+        provenance = Provenance(
+            run, settings, learner.model, tokenizer, data.facts, plan, data.version_2, fit, observed
+        )
+        provenance.write("running", state)
+        journal = Journal(run, state.metrics_bytes, show, trackers)
+        with StopRequest() as request, journal:
+            watcher = RunWatcher(settings, data, learner, plan, journal, request, state)
+            show.start(state.step, plan.total_steps)
+            try:
+                state = _do_steps(settings, data, learner, objective, plan, watcher, state)
+            except Exception as error:
+                # On a full disk, say, this fails too; what is told is the error.
+                with suppress(AlbertQAError, OSError):
+                    provenance.write("failed", watcher.state, str(error) or type(error).__name__)
+                    journal.judge()
+                raise
 
-    # The end.
-    status = "finished" if state.step == plan.total_steps else "stopped early" if state.stopped_early else "interrupted"
-    if status != "interrupted":
-        with judged_weights(learner.average):
-            learner.save(run / rundir.FINAL)
-    provenance.write(status, replace(state, augmentation=data.augmentation))
-    journal.judge()
-    scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if state.best_value is not None else {}
-    return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
+        # The end.
+        is_done = state.step == plan.total_steps
+        status = "finished" if is_done else "stopped early" if state.stopped_early else "interrupted"
+        if status != "interrupted":
+            with judged_weights(learner.average):
+                learner.save(run / rundir.FINAL)
+        provenance.write(status, replace(state, augmentation=data.augmentation))
+        journal.judge()
+        has_scores = state.best_value is not None
+        scores = json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")) if has_scores else {}
+        return RunResult(run, status, state.step, state.best_step, scores, request.signal_number)
 
 
 def _plan(settings: Settings, num_windows: int) -> Plan:

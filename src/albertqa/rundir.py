@@ -7,8 +7,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from albertqa.errors import RunError
 
@@ -23,6 +26,12 @@ NBEST_JSON = "nbest_predictions.json"
 NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
 HEALTH_JSON = "health.json"
+LOCK = ".lock"
+# So long may somebody who only looks (`is_held`) keep a run from beginning.
+_LOOK_SECONDS = 1.0
+
+PUT_BACK = "Put the file back as it was, or train anew in another --output-dir"
+"""What to do about a damaged file of a run."""
 
 
 def free_beside(run: Path, suffix: str) -> Path:
@@ -86,6 +95,43 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Hold a run directory while this process trains in it; it is let go with the process, however that ends.
+
+    Args:
+        run: The run directory.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    lock = FileLock(run / LOCK, timeout=_LOOK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{run}: another process is training there. Wait for it, stop it, or choose another --output-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(run: Path) -> bool | None:
+    """Tell whether a process trains in a run directory now; None where that cannot be told."""
+    path = run / LOCK
+    if not path.is_file():
+        return None
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
+
+
 def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
     """Read a run's record, line by line.
 
@@ -98,19 +144,22 @@ def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
         cut short by a crash is left out.
 
     Raises:
-        RunError: There is no record, or a line other than the last is damaged.
+        RunError: There is no record, a line other than the last is damaged, or a line is no object.
     """
     path = run / METRICS_JSONL
     if not path.is_file():
         raise RunError(f"{run}: no {METRICS_JSONL} there, expected a run directory of 'albertqa train'")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
+            row = json.loads(line.decode())
         except ValueError as error:
             if number == len(lines):
                 return
-            raise RunError(f"{path}: line {number} is damaged ({error})") from error
+            raise RunError(f"{path}: line {number} is damaged ({error}). {PUT_BACK}") from error
+        if not isinstance(row, dict):
+            raise RunError(f"{path}: line {number}: expected an object, found {line.decode()[:40]}. {PUT_BACK}")
+        yield row
 
 
 def model_folder(source: str | Path) -> str:

@@ -79,18 +79,33 @@ class RunWatcher:
         plan: The steps.
         journal: Where every line goes.
         request: Whether somebody asked the run to stop.
+        state: Where the run stands.
     """
 
     def __init__(
-        self, settings: Settings, data: RunData, learner: Learner, plan: Plan, journal: Journal, request: StopRequest
+        self,
+        settings: Settings,
+        data: RunData,
+        learner: Learner,
+        plan: Plan,
+        journal: Journal,
+        request: StopRequest,
+        state: TrainState,
     ) -> None:
         self._settings, self._data, self._learner = settings, data, learner
         self._plan, self._journal, self._request = plan, journal, request
+        self._state = state
+
+    @property
+    def state(self) -> TrainState:
+        """Where the run stands, as far as it was told: for whoever has to say how it failed."""
+        return replace(self._state, augmentation=self._data.augmentation)
 
     def stepped(self, row: dict[str, Any]) -> None:
         """Write a step down; windows without numbers by the questions they are of."""
         if "non_finite_windows" in row:
             row = {**row, "non_finite_windows": self._data.training_questions(row["non_finite_windows"])}
+        self._state = replace(self._state, step=row["step"], seconds=row["seconds"], micro_batch=row["micro_batch"])
         self._journal.stepped(row)
 
     def evaluate(self, state: TrainState) -> TrainState:
@@ -125,10 +140,12 @@ class RunWatcher:
             self._learner.save(run / rundir.BEST)
             write_predictions(run, evaluation.predictions)
             rundir.write_json(run / rundir.EVAL_JSON, {**evaluation.summary(), "step": state.step})
-            return replace(state, best_value=value, best_step=state.step, evaluations_since_best=0)
+            self._state = replace(state, best_value=value, best_step=state.step, evaluations_since_best=0)
+            return self._state
         since = state.evaluations_since_best + 1
         patience = self._settings.early_stopping_patience
-        return replace(state, evaluations_since_best=since, stopped_early=0 < patience <= since)
+        self._state = replace(state, evaluations_since_best=since, stopped_early=0 < patience <= since)
+        return self._state
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint that knows how long the record is by then."""

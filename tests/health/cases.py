@@ -159,14 +159,14 @@ def changed(
     rows: dict[str, Any] | None = None,
     **rest: Any,
 ) -> RunRecord:
-    """Give a record with other settings, facts, numbers in every step's row, steps, evaluations, scores or status."""
+    """Give a record with other settings, facts, numbers in every step's row, or whatever else it has."""
     facts = dict(record.facts)
     facts["data"] = {
         "train": {**facts["data"]["train"], **(train or {})},
         "validation": {**facts["data"]["validation"], **(validation or {})},
     }
     facts["model"], facts["machine"] = {**facts["model"], **(model or {})}, {**facts["machine"], **(machine or {})}
-    own = {name: rest.pop(name) for name in ("steps", "evaluations", "scores") if name in rest}
+    own = {name: rest.pop(name) for name in ("steps", "evaluations", "scores", "is_alive") if name in rest}
     if rows is not None:
         own["steps"] = [{**row, **rows} for row in own.get("steps", record.steps)]
     settings_now = dataclasses.replace(record.settings, **(settings or {}))

@@ -1,16 +1,19 @@
 """``albertqa doctor`` and ``health.json``: what a run shows live, what is written, and what the command says."""
 
 import dataclasses
+import importlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from albertqa import cli, rundir
+from albertqa.health import monitor as bedside
 from albertqa.health.diagnose import diagnose
+from albertqa.health.finding import Finding, Severity
 from albertqa.health.monitor import HealthMonitor
 from albertqa.health.record import RunRecord, load_record
 
@@ -72,7 +75,49 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
         (lambda run: (run / "run.json").write_text("{"), "run.json: cannot be read"),
         (lambda run: (run / "run.json").write_text("[]"), "run.json: expected an object, found list"),
         (lambda run: (run / "run.json").write_text('{"status": "x"}'), "expected status, plan and data of a run"),
-        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "line 1 is damaged"),
+        (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "metrics.jsonl: line 1 is damaged"),
+        (lambda run: line(run, 4, b"\xff"), "metrics.jsonl: line 4 is damaged ('utf-8' codec can't decode"),
+        (lambda run: line(run, 4, b"5"), "metrics.jsonl: line 4: expected an object, found 5. Put the file back"),
+        (lambda run: line(run, 61, b"null"), "metrics.jsonl: line 61: expected an object, found null. Put"),
+        (lambda run: line(run, 4, b"{}"), "line 4: expected train_loss or validation_loss, found neither"),
+        (
+            lambda run: line(run, 4, b'{"step": 4, "train_loss": 5.1}'),
+            "metrics.jsonl: line 4: expected a number of 0 or more as 'learning_rate', found none. Put the file back "
+            "as it was, or train anew in another --output-dir",
+        ),
+        (
+            lambda run: line(run, 4, b'{"train_loss": "low"}'),
+            "expected a number or null as 'train_loss', found \"low\"",
+        ),
+        (
+            lambda run: line(run, 61, b'{"step": 60, "epoch": 1, "validation_loss": 5.1, "f1": NaN}'),
+            "line 61: expected a number of 0 or more as 'f1', found NaN",
+        ),
+        (lambda run: (run / "metrics.jsonl").write_text(""), "expected the 60 steps that run.json tells of (finished)"),
+        (
+            lambda run: keep_lines(run, 23),
+            "metrics.jsonl: expected the 60 steps that run.json tells of (finished), found 23; lines are lost",
+        ),
+        (lambda run: facts(run, "status", "stopped early") or keep_lines(run, 23), "(stopped early), found 23"),
+        (lambda run: facts(run, "status", "done"), "expected status to be one of running, finished, stopped early, "),
+        (
+            lambda run: facts(run, "plan", "steps_per_epoch", None),
+            "run.json: expected a number of 1 or more as 'plan.steps_per_epoch', found null",
+        ),
+        (
+            lambda run: facts(run, "data", "train", {}),
+            "expected a number of 1 or more as 'data.train.questions', found none",
+        ),
+        (lambda run: facts(run, "data", "validation", None), "expected an object as 'data.validation', found null"),
+        (lambda run: facts(run, "machine", []), "run.json: expected an object as 'machine', found []"),
+        (
+            lambda run: (run / "eval.json").write_text('{"best_f1": 90}'),
+            "eval.json: expected a number of 0 or more as 'f1', found none. Put the file back as it was, or take",
+        ),
+        (
+            lambda run: (run / "eval.json").write_text('{"best_f1": 90, "f1": 80}'),
+            "eval.json: expected a number as 'best_f1_thresh', found none",
+        ),
     ],
 )
 def test_what_is_no_run_is_one_clear_line(
@@ -88,6 +133,65 @@ def test_what_is_no_run_is_one_clear_line(
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert message in captured.err
+
+
+def line(run: Path, number: int, content: bytes) -> None:
+    """Put something else in the place of a line of a run's record."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    lines[number - 1] = content
+    path.write_bytes(b"\n".join([*lines, b""]))
+
+
+def keep_lines(run: Path, count: int) -> None:
+    """Keep the first lines of a run's record."""
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join(lines[:count]))
+
+
+def facts(run: Path, *names_and_value: Any) -> None:
+    """Put another value into a run's ``run.json``, where the names lead."""
+    *parents, name, value = names_and_value
+    content = inner = json.loads((run / "run.json").read_text())
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    rundir.write_json(run / "run.json", content)
+
+
+def test_a_file_of_a_run_is_told_from_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    path = RECORDED / HIGH / "metrics.jsonl"
+    assert cli.main(["doctor", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"albertqa: {path}: is a file, expected a run directory of 'albertqa train'. Name the folder it lies in\n"
+    )
+
+
+def test_a_run_that_is_being_written_may_end_in_half_a_line(
+    copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy("starter-healthy")
+    facts(run, "status", "running")
+    keep_lines(run, 120)
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 121, "train_lo')
+    assert cli.main(["doctor", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run}: running, step 120 of 250: healthy, nothing found.\n"
+
+
+@pytest.mark.parametrize("loss", [b"null", b"NaN"])
+def test_evaluations_without_a_loss_are_found(
+    copy: Callable[[str], Path], loss: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy("starter-healthy")
+    for number in (126, 252):
+        line(run, number, b'{"step": %d, "epoch": 0.5, "f1": 3.0, "validation_loss": %b}' % (number - 1, loss))
+    assert cli.main(["doctor", str(run), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["name"], finding["severity"], finding["step"]) == ("no-numbers", "error", 125)
+    assert finding["message"].startswith(
+        "The validation loss was not a number: the training broke in the steps before."
+    )
 
 
 def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -> None:
@@ -109,6 +213,80 @@ def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -
     assert " Try: albertqa train --config " in line
     written = json.loads((run / rundir.HEALTH_JSON).read_text())
     assert [one["name"] for one in written["findings"]] == ["high-learning-rate"]
+
+
+def begin(run: Path) -> list[dict[str, Any]]:
+    """Put a finished run back to its beginning; give the lines of its record."""
+    rows = list(rundir.read_metrics(run))
+    facts = json.loads((run / "run.json").read_text())
+    rundir.write_json(run / "run.json", {**facts, "status": "running", "step": 0})
+    (run / "metrics.jsonl").write_text("")
+    return rows
+
+
+def watch(run: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Let the doctor watch these lines; give what it said."""
+    said: list[str] = []
+    monitor = HealthMonitor(run, said.append)
+    for row in rows:
+        (monitor.evaluated if "validation_loss" in row else monitor.stepped)(row)
+    return said
+
+
+def test_what_is_told_live_is_written_before_any_evaluation(copy: Callable[[str], Path]) -> None:
+    run = copy(HIGH)
+    steps = [row for row in begin(run) if "train_loss" in row]
+    assert watch(run, steps[:24]) == []
+    assert not (run / rundir.HEALTH_JSON).exists()
+    assert len(watch(run, steps)) == 1
+    written = json.loads((run / rundir.HEALTH_JSON).read_text())
+    assert [(one["name"], one["step"]) for one in written["findings"]] == [("high-learning-rate", 25)]
+
+
+def test_a_warning_that_becomes_an_error_is_told_once_more(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse_and_better(record: RunRecord, **_: Any) -> list[Finding]:
+        severity: Severity = "error" if record.step in {50, 100} else "warning"
+        return [Finding("slow", severity, 0, "It is slow.", "albertqa check")] if record.step else []
+
+    monkeypatch.setattr(bedside, "diagnose", worse_and_better)
+    run = copy("starter-healthy")
+    said = watch(run, [row for row in begin(run) if "train_loss" in row])
+    assert said == ["warning: slow: It is slow. Try: albertqa check", "error: slow: It is slow. Try: albertqa check"]
+
+
+def test_a_rule_that_fails_ends_no_run_and_silences_no_other_rule(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(record: RunRecord) -> Iterator[Finding]:
+        yield Finding("never", "error", record.step // 0, "", "")
+
+    rules = importlib.import_module("albertqa.health.diagnose")
+    monkeypatch.setattr(rules, "CAUSES", (broken, *rules.CAUSES))
+    finished, run = copy("starter-healthy"), copy(HIGH)
+    said = watch(run, begin(run))
+    assert said[0].startswith(f"warning: the run goes on, but the doctor cannot judge all of it: {run}: ")
+    assert "'broken' failed (ZeroDivisionError: integer division or modulo by zero)" in said[0]
+    assert [line.split(": ")[1] for line in said[1:]] == ["high-learning-rate"]
+    assert cli.main(["doctor", str(finished)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "'broken' failed (ZeroDivisionError: " in captured.err
+
+
+def test_a_record_that_cannot_be_read_ends_no_run(copy: Callable[[str], Path]) -> None:
+    run = copy(HIGH)
+    rows = begin(run)
+    (run / "metrics.jsonl").write_text("{\n{}\n")
+    said: list[str] = []
+    monitor = HealthMonitor(run, said.append)
+    for row in rows:
+        (monitor.evaluated if "validation_loss" in row else monitor.stepped)(row)
+    monitor.finish()
+    assert len(said) == 1
+    assert "metrics.jsonl: line 1 is damaged" in said[0]
 
 
 def test_a_run_judges_itself_to_its_end(planted: Callable[[str], RunRecord]) -> None:

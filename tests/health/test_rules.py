@@ -200,8 +200,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("fp16-overflow", {"settings": {"mixed_precision": "fp16"}, "machine": {"precision": "float16"},
                       "steps": some(10, grad_norm=None)},
      {"machine": {"precision": "float16"}, "steps": some(100, grad_norm=None)}),
-    ("out-of-memory", {"steps": [{**row, "micro_batch": 16 if row["step"] < 900 else 8} for row in SOUND.steps]},
-     {"rows": {"micro_batch": 8}}),
+    ("out-of-memory",
+     {"steps": [{**row, "micro_batch": 8, **({"out_of_memory": True} if row["step"] == 1 else {})}
+                for row in SOUND.steps]},
+     # As where a run is resumed on a smaller machine.
+     {"steps": [{**row, "micro_batch": 16 if row["step"] < 900 else 8} for row in SOUND.steps]}),
+    ("out-of-memory", {"status": "failed", "failure": "step 9: out of memory with one window of 384 tokens at a time"},
+     {"status": "finished"}),
+    ("ended-unfinished", {"status": "failed", "failure": "[Errno 28] No space left on device"},
+     {"status": "interrupted"}),
+    ("ended-unfinished", {"status": "running", "is_alive": False}, {"status": "running", "is_alive": True}),
+    ("ended-unfinished", {"status": "running", "is_alive": False}, {"status": "running"}),
     ("small-micro-batch",
      {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
      {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
@@ -243,6 +252,63 @@ def test_a_rule_finds_what_is_wrong_and_nothing_just_short_of_it(
     assert names(diagnose(changed(SOUND, **right))) == []
 
 
+@pytest.mark.parametrize(
+    ("batch", "held", "cut"),
+    [(16, 6, "4 --gradient-accumulation-steps 4"), (15, 7, "5 --gradient-accumulation-steps 3")],
+)
+def test_a_step_has_its_windows_still_where_it_shall_fit_from_the_start(batch: int, held: int, cut: str) -> None:
+    steps = [{**row, "micro_batch": held, "out_of_memory": row["step"] == 30} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, settings={"train_batch_size": batch}, steps=steps))
+    assert f"--train-batch-size {cut} " in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "model", "remedy"),
+    [
+        ({"gradient_checkpointing": False}, {}, "--gradient-checkpointing True"),
+        ({"model": "albert/albert-xxlarge-v2"}, {"parameters": 222_595_586}, "--model albert/albert-base-v2"),
+        ({}, {}, "--max-seq-length 192 --doc-stride 64"),
+    ],
+)
+def test_a_run_that_failed_for_memory_is_told_what_takes_less(
+    settings: dict[str, Any], model: dict[str, Any], remedy: str
+) -> None:
+    failed = {"status": "failed", "failure": "step 1: out of memory with one window of 384 tokens at a time"}
+    (finding,) = diagnose(changed(SOUND, settings=settings, model=model, **failed))
+    assert (finding.name, finding.severity) == ("out-of-memory", "error")
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("faults", "since", "remedy"),
+    [({900}, 901, "--mixed-precision no"), ({900}, None, "--mixed-precision no"), ({900, 950}, 901, "--lr 1e-5")],
+)
+def test_numbers_that_were_lost_in_half_precision_are_not_laid_on_the_learning_rate(
+    faults: set[int], since: int | None, remedy: str
+) -> None:
+    lost = {"train_loss": None, "grad_norm": None, "skipped": True}
+    steps = [{**row, **(lost if row["step"] in faults else {})} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, steps=steps, fp32_since_step=since))
+    assert finding.name == "no-numbers"
+    assert remedy in finding.remedy
+
+
+def test_what_crops_take_off_the_loss_is_no_learning() -> None:
+    blind = SOUND.uniform_loss()
+    # Windows of a third of their tokens, in which a model finds what it found before: what answers look like.
+    rows = {"tokens": SOUND.steps[0]["tokens"] / 3, "train_loss": 0.83 * (blind - math.log(3))}
+    plateau = changed(SOUND, rows=rows, **RUNNING)
+    assert plateau.has_learned
+    cropped = changed(plateau, settings={"augment": ("crop",)})
+    assert not cropped.has_learned
+    assert cropped.has_not_learned
+    assert math.isclose(cropped.uniform_loss(), blind - math.log(3), abs_tol=0.05)
+    # Shuffled answers and crops, the starter encoder: 3.52 where a blind guess has 4.73.
+    given_away = {**rows, "train_loss": 0.74 * (blind - math.log(3))}
+    assert not changed(cropped, rows=given_away).has_learned
+    assert changed(cropped, rows={**rows, "train_loss": 0.5 * (blind - math.log(3))}).has_learned
+
+
 def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() -> None:
     steps = [{**row, "train_loss": row["train_loss"] if row["step"] < 6500 else 5.1} for row in SOUND.steps[:8500]]
     record = changed(SOUND, steps=steps, evaluations=SOUND.evaluations[:1], status="running")
@@ -271,6 +337,42 @@ def test_questions_seen_often_and_alike_are_to_be_cropped_and_others_seen_less()
     (finding,) = diagnose(changed(SOUND, evaluations=falling, steps=losses(noisy(0.3), 16_620)))
     assert finding.name == "overfitting"
     assert "--epochs" in finding.remedy
+
+
+def test_a_validation_loss_of_zero_is_as_low_as_any() -> None:
+    assert names(diagnose(changed(SOUND, evaluations=evaluations((0.0, 100.0), (0.0, 100.0))))) == []
+    up = {"evaluations": evaluations((0.0, 90.0), (1.4, 84.0)), "steps": losses(noisy(0.1), 16_620)}
+    assert names(diagnose(changed(SOUND, **up))) == ["overfitting"]
+    often = {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}
+    by_heart = changed(SOUND, plan=often, **{**up, "evaluations": evaluations((0.0, 90.0), (1.4, 90.0))})
+    assert [(one.name, "up from 0.00 at step 8,310" in one.message) for one in diagnose(by_heart)] == [
+        ("too-many-epochs", True)
+    ]
+
+
+@pytest.mark.parametrize("loss", [None, math.nan])
+def test_numbers_that_are_none_are_found_and_truly_told(loss: float | None) -> None:
+    steps = [{**row, "train_loss": loss, "grad_norm": loss} for row in SOUND.steps]
+    (finding,) = diagnose(changed(SOUND, steps=steps))
+    assert (finding.name, finding.severity) == ("no-numbers", "error")
+    assert finding.message.startswith("In 16,620 of 16,620 steps the loss or the gradient was not a number; they were ")
+    without = [{**row, "validation_loss": loss} for row in SOUND.evaluations]
+    (finding,) = diagnose(changed(SOUND, evaluations=without))
+    assert (finding.name, finding.severity, finding.step) == ("no-numbers", "error", 5540)
+    assert finding.message.startswith("The validation loss was not a number: the training broke in the steps before. ")
+    assert [one.name for one in diagnose(changed(SOUND, steps=steps, evaluations=without))] == ["no-numbers"]
+
+
+def test_a_run_that_failed_at_an_evaluation_left_no_steps_out() -> None:
+    failure = "step 5540: validation loss is nan; the training broke in the steps before."
+    ended = {"status": "failed", "failure": failure, "steps": SOUND.steps[:5540], "evaluations": []}
+    (finding,) = diagnose(changed(SOUND, **ended))
+    assert finding.message == (
+        "The validation loss was not a number: the training broke in the steps before. The arithmetic was bfloat16: "
+        f"use full precision from the start. The run failed: {failure}"
+    )
+    (finding,) = diagnose(changed(SOUND, **{**ended, "failure": "step 5540: loss is nan"}))
+    assert finding.message.startswith("The loss was not a number. The arithmetic was")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa import rundir
-from albertqa.config import Settings, load_settings
+from albertqa.config import Settings, equal_passes, load_settings
 from albertqa.errors import SettingsError
-from albertqa.learning_rate import equal_passes, find_lr
+from albertqa.learning_rate import find_lr
 from albertqa.model.load import SpanModel
 from albertqa.model.recompute import recompute_activations
 from albertqa.recipe import RunResult, train

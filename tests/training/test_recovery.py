@@ -136,6 +136,7 @@ def test_memory_may_run_out_in_the_middle_of_a_run(tiny_weights: Path, store: Wi
     _, _, undisturbed, _ = run_course(tiny_weights, store)
     _, _, found, _ = run_course(tiny_weights, store, objective=SmallGpu(2, first_call=2))
     assert [row["micro_batch"] for row in found.rows] == [8, 8, 2, 2]
+    assert [row.get("out_of_memory", False) for row in found.rows] == [False, False, True, False]
     assert [line.split(";")[0] for line in found.said] == [
         "step 3: out of memory with 8 windows at a time",
         "step 3: out of memory with 4 windows at a time",
@@ -551,7 +552,7 @@ def test_a_run_names_the_questions_of_a_step_that_it_left_out(
     assert set(rows[0]["non_finite_windows"]) <= known
     facts = json.loads((spoiled.run / rundir.RUN_JSON).read_text())
     assert facts["fp32_since_step"] == 3
-    assert facts["machine"]["precision"] == "float32"
+    assert facts["machine"]["precision"] == "bfloat16"
     assert any("step 2: loss is nan" in line and line.endswith("fp32 from step 3 on") for line in lines)
 
 

@@ -4,9 +4,12 @@ A rule is a function that takes a `RunRecord` and yields `Finding`s. To add one:
 name it below at its place, and add a planted fault and a test to ``tests/health``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
+from albertqa import rundir
+from albertqa.errors import RunError
 from albertqa.health.finding import SEVERITIES, Finding, Rule
 from albertqa.health.record import RunRecord
 from albertqa.health.rules import answers, labels, learning, machine, overfitting, parts, rates, settings, text, windows
@@ -72,6 +75,7 @@ OTHERS: tuple[Rule, ...] = (
     answers.small_validation,
     machine.fp16_overflow,
     machine.out_of_memory,
+    machine.ended_without_a_word,
     machine.small_micro_batch,
     machine.slow_data,
     machine.swapping,
@@ -80,39 +84,64 @@ OTHERS: tuple[Rule, ...] = (
     machine.costly_evaluations,
 )
 
+_Ask: TypeAlias = Callable[[Rule], list[Finding]]
 
-def diagnose(record: RunRecord) -> list[Finding]:
+
+def diagnose(record: RunRecord, *, failed: Callable[[RunError], None] | None = None) -> list[Finding]:
     """Judge a run.
 
     Args:
         record: The run, over or still going on.
+        failed: Takes the error of a rule that cannot judge the record, and the others go on; None: it is raised.
 
     Returns:
         What is wrong with it, the root first: errors before warnings, causes before symptoms. Empty where it is sound.
+
+    Raises:
+        RunError: A rule cannot judge the record.
     """
-    findings = [finding for rule in CAUSES for finding in rule(record)]
+
+    def ask(rule: Rule) -> list[Finding]:
+        try:
+            return list(rule(record))
+        except Exception as error:
+            fault = RunError(
+                f"{record.run}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), as it "
+                f"should on no run. Report it with {rundir.RUN_JSON} and {rundir.METRICS_JSONL}, unless somebody "
+                "changed them by hand"
+            )
+            if failed is None:
+                raise fault from error
+            failed(fault)
+            return []
+
+    findings = [finding for rule in CAUSES for finding in ask(rule)]
     # Where something else is wrong, an ordinary learning rate is not to blame.
     may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
-    findings += _first((*STUCK, *(RATES if may_blame_rate else ())), record)
-    symptoms = [] if _has_error(findings) else _first(SYMPTOMS, record)
-    if record.is_unlearned:
-        # What only slows a run that learns is the first thing to mend in one that does not.
-        findings = [replace(one, severity="error") for one in findings]
-    return sorted([*findings, *symptoms, *_others(record)], key=lambda one: SEVERITIES.index(one.severity))
+    findings += _first(ask, (*STUCK, *(RATES if may_blame_rate else ())))
+    symptoms = [] if _has_error(findings) else _first(ask, SYMPTOMS)
+    if learning.is_stuck(record):
+        # What only slows a run that learns is to be mended in one that does not, behind what keeps any from learning.
+        findings = [replace(one, severity="error") for one in _by_severity(findings)]
+    return _by_severity([*findings, *symptoms, *_others(ask)])
+
+
+def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def _has_error(findings: Sequence[Finding]) -> bool:
     return any(finding.severity == "error" for finding in findings)
 
 
-def _first(rules: tuple[Rule, ...], record: RunRecord) -> list[Finding]:
-    return next((found for rule in rules if (found := list(rule(record)))), [])
+def _first(ask: _Ask, rules: tuple[Rule, ...]) -> list[Finding]:
+    return next((findings for rule in rules if (findings := ask(rule))), [])
 
 
-def _others(record: RunRecord) -> Iterator[Finding]:
+def _others(ask: _Ask) -> Iterator[Finding]:
     told = set()
     for rule in OTHERS:
-        for finding in rule(record):
+        for finding in ask(rule):
             # Several ways to say that training went too far; one is enough.
             family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
             if family not in told:

@@ -59,13 +59,15 @@ def origin_facts(run: Run) -> list[Fact]:
     times = run.facts.get("started", [])
     resumed = len(times) - 1
     threads = f", {machine['threads']} CPU threads" if machine["device"] == "cpu" else ""
+    since = run.facts.get("fp32_since_step")
+    lowered = f", float32 from step {since:,} on" if since is not None else ""
     return [
         Fact("model", f"{model['source']} ({model['type']}, {model['parameters']:,} parameters)"),
         Fact("SHA-256 of the tokenizer", model["tokenizer_sha256"], is_code=True),
         Fact("seed", str(run.facts["seed"])),
         Fact("steps", f"{run.step:,} of {plan['total_steps']:,}; {plan['steps_per_epoch']:,} an epoch"),
         Fact("machine", f"{machine['device_name']} ({machine['device']}){threads}"),
-        Fact("arithmetic", machine["precision"]),
+        Fact("arithmetic", f"{machine['precision']}{lowered}"),
         Fact("system", machine["platform"]),
         Fact("versions", ", ".join(f"{name} {version}" for name, version in run.facts["versions"].items())),
         Fact("started", ", ".join(times) + (f" (resumed: {resumed})" if resumed > 0 else "")),

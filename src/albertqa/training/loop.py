@@ -235,6 +235,7 @@ def train_steps(
         # Taken once: a step that is done again must not see them changed anew.
         windows = [view[int(index)] for index in indices]
         data_seconds = time.perf_counter() - started
+        fitting = (state.micro_batch, state.recompute)
         try:
             given, state = stepper.begin(windows, state)
         except RunError:
@@ -243,7 +244,8 @@ def train_steps(
         if average is not None:
             average.update(given.number, given.is_applied)
         state = replace(state, step=given.number)
-        outstanding.add(_Given(given, indices, state.step / plan.steps_per_epoch, rate, started, data_seconds))
+        ran_out = fitting != (state.micro_batch, state.recompute)
+        outstanding.add(_Given(given, indices, state.step / plan.steps_per_epoch, rate, started, data_seconds, ran_out))
         last = state.step == plan.total_steps
         is_evaluated = last or state.step % plan.eval_every_steps == 0
         is_saved = last or state.step % plan.save_every_steps == 0
@@ -262,7 +264,10 @@ def train_steps(
 
 @dataclass(frozen=True)
 class _Given:
-    """A step that the device was given, and what the record will have of it; times in seconds."""
+    """A step that the device was given, and what the record will have of it; times in seconds.
+
+    `ran_out` is whether the memory did not hold it as the run had it before.
+    """
 
     begun: Begun
     indices: NDArray[np.int64]
@@ -270,6 +275,7 @@ class _Given:
     learning_rate: float
     started: float
     data_seconds: float
+    ran_out: bool
 
 
 class _Outstanding:
@@ -320,6 +326,8 @@ class _Outstanding:
             "data_seconds": round(given.data_seconds, 6),
             "micro_batch": step.micro_batch,
         }
+        if given.ran_out:
+            row |= {"out_of_memory": True}
         if step.faulty_windows:
             row |= {"skipped": True, "non_finite_windows": given.indices[list(step.faulty_windows)].tolist()}
         self._watcher.stepped(row)

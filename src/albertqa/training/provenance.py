@@ -18,7 +18,7 @@ from albertqa.config import Settings
 from albertqa.data.content import content_sha256
 from albertqa.data.example import Example
 from albertqa.data.soundness import text_soundness
-from albertqa.model.load import SpanModel
+from albertqa.model.load import SpanModel, choose_precision
 from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.fit import Fit
@@ -94,6 +94,7 @@ class Provenance:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         started = before.get("started", []) + ([now] if status == "running" else [])
         model = self.model.model
+        precision = choose_precision(self.settings.mixed_precision, self.model.device)
         facts = {
             "status": status,
             **({"failure": failure} if failure else {}),
@@ -123,7 +124,8 @@ class Provenance:
             "machine": {
                 "device": str(self.model.device),
                 "device_name": device_name(self.model.device),
-                "precision": str(self.model.autocast_dtype or torch.float32).removeprefix("torch."),
+                # As the run began; see fp32_since_step.
+                "precision": str(precision or torch.float32).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
                 "platform": platform.platform(),
                 **self.observed.get("machine", {}),

@@ -119,7 +119,7 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
 def random_weights(record: RunRecord) -> Iterator[Finding]:
     """An encoder that was never pretrained, and learns nothing."""
     untrained = record.settings.from_scratch or bool(record.model("untrained"))
-    if not untrained or not _is_stuck(record) or record.loss is None:
+    if not untrained or not is_stuck(record) or record.loss is None:
         return
     why = "--from-scratch was given" if record.settings.from_scratch else "the model's files hold fresh random weights"
     yield Finding(
@@ -137,7 +137,7 @@ def random_weights(record: RunRecord) -> Iterator[Finding]:
 
 def not_learning(record: RunRecord) -> Iterator[Finding]:
     """A loss that stays near a blind guess's for no reason that another rule knows."""
-    if not _is_stuck(record) or record.loss is None:
+    if not is_stuck(record) or record.loss is None:
         return
     yield Finding(
         "not-learning",
@@ -230,7 +230,7 @@ def loss_without_score(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def _is_stuck(record: RunRecord) -> bool:
+def is_stuck(record: RunRecord) -> bool:
     """Tell whether nothing was learned in a time in which something should have been."""
     patient = len(record.losses) >= 300 and record.path >= 0.05
     return record.ended_unlearned or (record.has_not_learned and patient)

@@ -8,42 +8,58 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from albertqa.health.advice import train_again
+from albertqa.config import equal_passes
+from albertqa.health.advice import train_again, use_base_model
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 
 _GIBIBYTE = 1 << 30
 # Weights, and AdamW's two moments, in fp32.
 _BYTES_PER_WEIGHT = 12
+# ALBERT-base's 12 million, and some.
+_BASE_PARAMETERS = 13_000_000
 
 
 def no_numbers(record: RunRecord) -> Iterator[Finding]:
-    """Steps left out because loss or gradient was not a number."""
-    faults = [row for row in record.steps if row.get("skipped")]
-    failed = record.status == "failed" and "loss is" in str(record.facts.get("failure", ""))
-    if not faults and not failed:
+    """Steps left out because loss or gradient was not a number, and evaluations whose loss is none."""
+    faults, evaluations = record.faulty_steps, record.faulty_evaluations
+    failure = str(record.facts.get("failure", ""))
+    failed = record.status == "failed" and "loss is" in failure
+    if not faults and not evaluations and not failed:
         return
     windows = sorted({index for row in faults for index in row.get("non_finite_windows", ())})
-    precision = record.machine("precision")
+    precision, since = record.machine("precision"), record.facts.get("fp32_since_step")
     settings = record.settings
-    half = precision in {"float16", "bfloat16"}
+    # After the first such step, or with a GPU's next one, a run computes in full precision.
+    is_late = len(faults) > 2 if since is None else any(row["step"] >= since for row in faults)
+    is_full = precision not in {"float16", "bfloat16"} or is_late
     change = (
-        train_again(record, "fp32", mixed_precision="no")
-        if half
-        else train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
+        train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
+        if is_full
+        else train_again(record, "fp32", mixed_precision="no")
     )
+    seen = []
+    if faults:
+        seen.append(
+            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
+            "left out"
+            + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})." if windows else ".")
+        )
+    if evaluations or "validation loss is" in failure:
+        seen.append("The validation loss was not a number: the training broke in the steps before.")
+    first = min((int(row["step"]) for row in (*faults, *evaluations)), default=record.step)
     yield Finding(
         "no-numbers",
-        "error" if failed or len(faults) > 0.05 * len(record.steps) else "warning",
-        int(faults[0]["step"]) if faults else record.step,
-        f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
-        "left out"
-        + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})" if windows else "")
-        + (f". The arithmetic is {precision}: try full precision." if half else
-           ". In full precision that comes from too large steps: lower the learning rate.")
-        + (f" The run failed: {record.facts.get('failure')}" if failed else ""),
+        "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
+        first,
+        " ".join(seen or ["The loss was not a number."])
+        + (" In full precision that comes from too large steps: lower the learning rate." if is_full else
+           f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
+           "from the start.")
+        + (f" The run failed: {failure}" if failed else ""),
         change,
-        {"skipped_steps": len(faults), "steps": len(record.steps), "precision": str(precision)},
+        {"skipped_steps": len(faults), "steps": len(record.steps), "faulty_evaluations": len(evaluations),
+         "precision": str(precision)},
     )  # fmt: skip
 
 
@@ -64,23 +80,72 @@ def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
 
 
 def out_of_memory(record: RunRecord) -> Iterator[Finding]:
-    """A micro-batch that had to be halved in the middle of the run."""
-    sizes = [(int(row["step"]), int(row["micro_batch"])) for row in record.steps if "micro_batch" in row]
-    at = next((index for index in range(1, len(sizes)) if sizes[index][1] < sizes[index - 1][1]), None)
-    if at is None:
+    """Memory that ran out: at steps that were done again with less, or for good."""
+    failure = str(record.facts.get("failure", "")) if record.status == "failed" else ""
+    if "out of memory" in failure:
+        yield from _failed_for_memory(record, failure)
         return
-    step, size = sizes[at]
-    settings, smallest = record.settings, sizes[-1][1]
-    accumulation = -(-settings.step_windows // smallest)
+    again = [row for row in record.steps if row.get("out_of_memory")]
+    if not again:
+        return
+    settings, smallest = record.settings, int(record.steps[-1]["micro_batch"])
+    equal = equal_passes(settings.step_windows, smallest)
     yield Finding(
         "out-of-memory",
         "warning",
-        step,
-        f"At step {step:,} the memory did not hold {sizes[at - 1][1]} windows at a time, and the run went on with "
-        f"{size} (now {smallest}) and more passes a step. Results stay the same but for rounding; the time of the "
-        "failed tries is lost. Ask for what fits from the start.",
-        train_again(record, "fits", train_batch_size=smallest, gradient_accumulation_steps=accumulation),
-        {"micro_batch_before": sizes[at - 1][1], "micro_batch": smallest},
+        int(again[0]["step"]),
+        f"The memory did not hold step {int(again[0]['step']):,}"
+        + (f" and {len(again) - 1} more" if len(again) > 1 else "")
+        + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same but "
+        "for rounding; the time of the failed tries is lost. Ask for what fits from the start.",
+        train_again(record, "fits", train_batch_size=equal, gradient_accumulation_steps=settings.step_windows // equal),
+        {"steps_done_again": len(again), "micro_batch_wanted": settings.train_batch_size, "micro_batch": smallest},
+    )
+
+
+def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
+    """Say what asks for less memory than a run that did not get enough for one window at a time."""
+    settings = record.settings
+    length = settings.max_seq_length // 2
+    is_large = (record.model("parameters") or 0) > _BASE_PARAMETERS
+    if settings.gradient_checkpointing is False:
+        change = train_again(record, "recomputing", gradient_checkpointing=True)
+    elif is_large:
+        change = use_base_model(record)
+    else:
+        change = train_again(record, "shorter", max_seq_length=length, doc_stride=min(settings.doc_stride, length // 3))
+    yield Finding(
+        "out-of-memory",
+        "error",
+        record.step,
+        f"The run failed: {failure}. Close what else takes memory and go on with --resume, or ask for less: "
+        "activations recomputed, a smaller model, shorter windows.",
+        change,
+        {"max_seq_length": settings.max_seq_length, "parameters": record.model("parameters")},
+    )
+
+
+def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
+    """A run that is neither at its end nor at work: its process is gone, or it failed."""
+    failure = record.facts.get("failure")
+    is_gone = record.status == "running" and record.is_alive is False
+    known = ("out of memory", "loss is")
+    if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
+        return
+    why = (
+        "its process is gone without a word: killed by the system, for want of memory as a rule (dmesg or "
+        "journalctl -k tell), or by a power cut"
+        if is_gone
+        else f"it failed: {failure}"
+    )
+    yield Finding(
+        "ended-unfinished",
+        "error",
+        record.step,
+        f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. What was saved is whole: it goes on "
+        "from its last checkpoint.",
+        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.run)]),
+        {"status": record.status, "total_steps": record.total_steps},
     )
 
 
@@ -137,7 +202,7 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
     if not used or before is None or used[-1] - before < _GIBIBYTE // 2:
         return
     settings = record.settings
-    smaller = max(1, settings.train_batch_size // 2)
+    smaller = equal_passes(settings.step_windows, max(1, settings.train_batch_size // 2))
     yield Finding(
         "swapping",
         "warning",
@@ -145,7 +210,7 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
         f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory went to the swap: the machine has "
         "too little, and everything gets many times slower. Close other programs, or take fewer windows at a time.",
         train_again(record, "less-memory", train_batch_size=smaller,
-                    gradient_accumulation_steps=-(-settings.step_windows // smaller), eval_batch_size=8),
+                    gradient_accumulation_steps=settings.step_windows // smaller, eval_batch_size=8),
         {"swap_used_bytes": used[-1], "swap_used_bytes_before": before},
     )  # fmt: skip
 
@@ -180,7 +245,8 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         "warning",
         record.step,
         f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
-        "(twice that while it is being written). Make room; if the run stops, it goes on from its last checkpoint.",
+        "(twice that while it is being written). Make room while the run goes on; should it stop, this takes it up "
+        "from its last checkpoint and keeps no other.",
         shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
     )

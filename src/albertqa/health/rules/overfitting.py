@@ -23,8 +23,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         return
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
     drop, noise = best["f1"] - last["f1"], _noise(record, best["f1"])
-    rise = last["validation_loss"] / lowest["validation_loss"]
-    if rise < 1.08 or drop < max(1.0, 2 * noise) or not _is_far_below(record, 0.7 * last["validation_loss"]):
+    is_far_below = _is_far_below(record, 0.7 * last["validation_loss"])
+    if drop < max(1.0, 2 * noise) or not is_far_below or not _rose(record, 1.08):
         return
     advice, remedy = _mend(record, best["epoch"])
     yield Finding(
@@ -49,10 +49,10 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
     passes = record.passes
-    rise = last["validation_loss"] / lowest["validation_loss"]
     gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
     noise = _noise(record, lowest["f1"])
-    if passes < MANY_PASSES or rise < 1.4 or gain > noise or not _is_far_below(record, 0.25 * last["validation_loss"]):
+    is_far_below = _is_far_below(record, 0.25 * last["validation_loss"])
+    if passes < MANY_PASSES or gain > noise or not is_far_below or not _rose(record, 1.4):
         return
     advice, remedy = _mend(record, lowest["epoch"])
     yield Finding(
@@ -60,10 +60,10 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(last["step"]),
         f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
-        f"{_spelled(record, record.loss.mean)}, and the validation loss {last['validation_loss']:.2f}, {rise:.1f} "
-        "times its lowest "
-        f"(at step {lowest['step']:,}); f1 has gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} "
-        f"now). The questions are known by heart; more passes only make wrong answers surer. {advice}",
+        f"{_spelled(record, record.loss.mean)}, and the validation loss {last['validation_loss']:.2f}, up from "
+        f"{lowest['validation_loss']:.2f} at step {lowest['step']:,}; f1 has gained nothing since "
+        f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make "
+        f"wrong answers surer. {advice}",
         remedy,
         {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
          "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
@@ -72,7 +72,7 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
 
 
 def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
-    """A training loss far below a validation loss that rises, while f1 gains nothing: the third epoch gained some."""
+    """A training loss far below a validation loss that rises, while f1 gains nothing beyond its noise."""
     if len(record.evaluations) < 2 or record.loss is None:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
@@ -80,7 +80,7 @@ def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
     gain = max(row["f1"] for row in record.evaluations if row["step"] >= lowest["step"]) - lowest["f1"]
     noise = _noise(record, lowest["f1"])
     has_gap = train_loss - _smoothing_floor(record) < last["validation_loss"] / 3
-    if not (has_gap and last["validation_loss"] > 1.25 * lowest["validation_loss"] and gain <= noise):
+    if not has_gap or gain > noise or not _rose(record, 1.25):
         return
     advice, remedy = _mend(record, lowest["epoch"])
     yield Finding(
@@ -146,6 +146,11 @@ def _best(record: RunRecord) -> Row:
 
 def _lowest(record: RunRecord) -> Row:
     return min(record.evaluations, key=lambda row: row["validation_loss"])
+
+
+def _rose(record: RunRecord, times: float) -> bool:
+    """Tell whether the validation loss is more than so many times its lowest, which may be 0."""
+    return bool(record.evaluations[-1]["validation_loss"] > times * _lowest(record)["validation_loss"])
 
 
 def _noise(record: RunRecord, f1: float) -> float:

@@ -58,7 +58,7 @@ _Sign = tuple[int, str, dict[str, float | int | str]]
 
 def _blew_up(record: RunRecord) -> _Sign | None:
     """Losses or gradients that are no number, at an unusual rate."""
-    faults = [row for row in record.steps if row.get("skipped")]
+    faults = record.faulty_steps
     failed = record.status == "failed" and "loss is" in str(record.facts.get("failure", ""))
     if (not faults and not failed) or record.rate_ratio < 5:
         return None
