@@ -7,6 +7,7 @@ can act on; 130 Ctrl-C, 143 SIGTERM.
 import dataclasses
 import json
 import signal
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -384,7 +385,7 @@ def run_train(command: Train) -> int:
         title = f"{result.run}: {result.status} at step {result.step}, best at step {result.best_step}"
         _print_table(title, _shown_scores(result.scores))
         display.say(f"look at it: {page}")
-        display.say(f"ask it: albertqa answer {result.run} --question '…' --context '…'")
+        display.say(f"ask it: albertqa answer {shlex.quote(str(result.run))} --question '…' --context '…'")
     return 0
 
 
