@@ -6,8 +6,8 @@ can act on; 130 Ctrl-C, 143 SIGTERM.
 
 import dataclasses
 import json
-import signal
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -377,7 +377,8 @@ def run_train(command: Train) -> int:
                      "best_step": result.best_step, **result.scores})  # fmt: skip
     if result.status == "interrupted":
         display.say(
-            f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir {result.run}"
+            f"interrupted at step {result.step}; saved. Go on: albertqa train --resume --output-dir "
+            f"{shlex.quote(str(result.run))}"
         )
         return 128 + (result.signal_number or signal.SIGINT)
     page = describe_run(result.run).page
