@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -65,6 +65,41 @@ def related(percent: float, *, pairs: int = 2000) -> dict[str, Any]:
     """A model whose embeddings of word forms are more alike than others in so many cases."""
     return {"tokenizer": {"cased_pieces_percent": 0.0, "folds_case": True, "vocabulary": 30_000, "segments": [0, 1],
                           "related_pieces": pairs, "related_pieces_percent": percent}}  # fmt: skip
+
+
+# What a run may lack, and what sound data, models and machines have of it.
+OF_DATA = {
+    "content_sha256": "1", "uniform_loss": 5.1, "question_tokens_mean": 13.0, "context_tokens_mean": 150.0,
+    "unknown_tokens_percent": 0.0, "golds": 10_000, "golds_in_no_window": 0, "golds_too_long": 0,
+    "golds_exact_percent": 99.0, "same_start_percent": 1.0, "contexts": 18_000, "repeated_questions": 0,
+    "contradicting_questions": 0, "gold_words_mean": 3.0, "golds_at_end_percent": 1.0, "word_letters_mean": 4.7,
+    "upper_case_percent": 3.0, "nearness": quarters(2.4, 2.2, 2.6, 2.3), "answers_shift": None,
+}  # fmt: skip
+OF_VALIDATION = {
+    **OF_DATA, "content_sha256": "2", "shared_contexts_percent": 0.0, "shared_questions_percent": 0.0,
+    "frequent_words_percent": 40.0, "frequent_words_percent_train": 42.0,
+}  # fmt: skip
+OF_MODEL = {**related(94.0), "vocabulary": 30_000, "segment_types": 2, "max_positions": 512, "hidden_dropout": 0.0,
+            "attention_dropout": 0.0, "untrained": False}  # fmt: skip
+OF_MACHINE = {"disk_free_bytes": 100 << 30, "swap_used_bytes": 0}
+KNOWN = changed(SOUND, train=OF_DATA, validation=OF_VALIDATION, model=OF_MODEL, machine=OF_MACHINE)
+FACTS = [
+    *(f"data.train.{name}" for name in OF_DATA),
+    *(f"data.validation.{name}" for name in OF_VALIDATION),
+    *(f"{of}.{name}" for of in ("model", "machine") for name in KNOWN.facts[of]),
+]
+
+
+def without(record: RunRecord, lacks: Collection[str]) -> RunRecord:
+    """Take facts away, as "model" or "data.train.golds"."""
+
+    def left(value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return value
+        under = {name: f"{path}{name}" for name in value}
+        return {name: left(value[name], f"{at}.") for name, at in under.items() if at not in lacks}
+
+    return dataclasses.replace(record, facts=left(record.facts, ""))
 
 
 # Name of the finding, what is wrong, and what is just short of it.
@@ -503,7 +538,7 @@ def test_a_finding_is_json_with_the_keys_that_the_report_reads() -> None:
     level=st.sampled_from([0.0, 0.5, 3.0, 4.4, 5.1, 40.0, None]),
     norm=st.sampled_from([0.0, 1e-9, 5.0, None]),
     status=st.sampled_from(["running", "finished", "stopped early", "interrupted", "failed"]),
-    lacks=st.sets(st.sampled_from(["model", "machine", "evaluations", "scores", "sha"])),
+    lacks=st.sets(st.sampled_from(["model", "machine", "evaluations", "scores", *FACTS])),
     total=st.sampled_from([1, 5, 400, 16_620]),
     evaluated=st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 100)), max_size=4),
 )
@@ -519,13 +554,27 @@ def test_no_record_however_short_or_old_makes_a_rule_fail(
 ) -> None:
     steps = [{**row, "train_loss": level, "grad_norm": norm} for row in SOUND.steps[:at]]
     record: RunRecord = changed(
-        SOUND,
+        KNOWN,
         steps=steps,
         status=status,
         plan={"steps_per_epoch": 5540, "total_steps": total, "warmup_steps": total % 7},
         evaluations=[] if "evaluations" in lacks else evaluations(*evaluated) if evaluated else [],
+        **({"scores": {}} if "scores" in lacks else {}),
     )
-    facts = {name: value for name, value in record.facts.items() if name not in lacks}
-    record = dataclasses.replace(record, facts=facts)
-    for finding in diagnose(record):
+    for finding in diagnose(without(record, lacks)):
         assert finding.message
+
+
+def test_facts_that_a_run_does_not_have_silence_rules() -> None:
+    assert len(FACTS) >= 40
+    assert diagnose(KNOWN) == []
+    assert {fact: found for fact in FACTS if (found := names(diagnose(without(KNOWN, {fact}))))} == {}
+    assert diagnose(without(KNOWN, set(FACTS))) == []
+    assert diagnose(without(KNOWN, {"model", "machine"})) == []
+    (lower_case,) = (wrong for name, wrong, _ in CASES if name == "case-mismatch")
+    assert diagnose(without(changed(SOUND, **lower_case), {"data.validation.upper_case_percent"})) == []
+
+
+def test_answers_that_no_window_holds_are_not_said_to_be_inexact() -> None:
+    lost = {"golds": 1000, "golds_in_no_window": 1000, "golds_too_long": 0, "golds_exact_percent": None}
+    assert names(diagnose(changed(SOUND, train=lost))) == ["answers-cut"]

@@ -65,5 +65,13 @@ def test_data_without_answers_has_facts_too(tokenizer: QATokenizer) -> None:
     examples = [Example("1", "Who?", "Nobody came.")]
     store = windows_in_memory(examples, tokenizer)
     found = token_soundness(store, examples, unknown_id=None, max_answer_length=30)
-    assert (found["golds"], found["golds_exact_percent"], found["same_start_percent"]) == (0, 0.0, 0.0)
+    assert (found["golds"], found["golds_exact_percent"], found["same_start_percent"]) == (0, None, 0.0)
     assert found["unknown_tokens_percent"] == 0.0
+
+
+def test_of_answers_that_no_window_holds_none_is_said_to_be_inexact(tokenizer: QATokenizer) -> None:
+    context = " ".join(["ship"] * 200)
+    examples = [Example("1", "Which?", context, (Gold(context, 0),))]
+    store = windows_in_memory(examples, tokenizer, max_seq_length=64, doc_stride=16)
+    found = token_soundness(store, examples, unknown_id=1, max_answer_length=30)
+    assert (found["golds"], found["golds_in_no_window"], found["golds_exact_percent"]) == (1, 1, None)

@@ -15,7 +15,7 @@ _ANY = -math.inf
 _PLAN = {"total_steps": 1, "steps_per_epoch": 1, "warmup_steps": 0}
 _DATA = {"questions": 1, "without_answer": 0, "windows": 1, "windows_without_answer": 0, "tokens": 1}
 _ROWS = {
-    "train_loss": {"step": 1, "learning_rate": 0},
+    "train_loss": {"step": 1, "learning_rate": 0, "tokens": 1},
     "validation_loss": {"step": 1, "epoch": 0, "f1": 0},
 }
 

@@ -31,7 +31,8 @@ def token_soundness(
     Returns:
         Facts for ``run.json``: ``uniform_loss``, the loss of a model to which all of a window is equally likely;
         means and percentages of a sample of the questions; counts of all golds. ``same_start_percent`` is the share of
-        the golds that begin at the one place of their context at which most begin.
+        the golds that begin at the one place of their context at which most begin, ``golds_exact_percent`` that of
+        those which labels give back to the letter: None where no window of the sample holds one.
     """
     windows = _sample(store)
     texts = [examples[window.example_index] for window in windows]
@@ -74,5 +75,5 @@ def _mean(values: Iterable[float]) -> float:
     return round(sum(found) / len(found), 3) if found else 0.0
 
 
-def _percent(values: Sequence[bool] | NDArray[np.bool_]) -> float:
-    return round(100 * float(np.mean(values)), 3) if len(values) else 0.0
+def _percent(values: Sequence[bool] | NDArray[np.bool_]) -> float | None:
+    return round(100 * float(np.mean(values)), 3) if len(values) else None

@@ -23,7 +23,7 @@ def labels_unrelated(record: RunRecord) -> Iterator[Finding]:
         return
     for part in PARTS:
         found = record.data(part, "nearness")
-        if not found or record.data(part, "golds") < FEWEST_QUESTIONS:
+        if not found or (record.data(part, "golds") or 0) < FEWEST_QUESTIONS:
             continue
         if _FEWEST_AT_HOME < found["at_home"] < _STRANGE_RATIO * found["elsewhere"]:
             yield _strange_contexts(record, part, found)
@@ -96,7 +96,7 @@ def _strange_contexts(record: RunRecord, part: Part, found: dict[str, float]) ->
 def labels_off(record: RunRecord) -> Iterator[Finding]:
     """Answers that begin or end inside words, as offsets off by some characters give them."""
     for part in PARTS:
-        exact, golds = record.data(part, "golds_exact_percent"), record.data(part, "golds")
+        exact, golds = record.data(part, "golds_exact_percent"), record.data(part, "golds") or 0
         if exact is None or golds < FEWEST_QUESTIONS or exact >= 90:
             continue
         shift = record.data(part, "answers_shift")
@@ -148,7 +148,7 @@ def labels_contradict(record: RunRecord) -> Iterator[Finding]:
 
 def answers_in_one_place(record: RunRecord) -> Iterator[Finding]:
     """Answers that all begin at the same token, or end with their contexts: offsets were lost, or contexts cut."""
-    golds = record.data("train", "golds")
+    golds = record.data("train", "golds") or 0
     places = {
         "same_start_percent": "begin at the same place of their contexts. The model learns that place and not to read. "
         "Was answer_start lost (0 in every row), or the context cut to begin with the answer?",
@@ -174,7 +174,9 @@ def swapped_fields(record: RunRecord) -> Iterator[Finding]:
     """Questions longer than their contexts, or without words."""
     for part in PARTS:
         question, context = (record.data(part, f"{what}_tokens_mean") for what in ("question", "context"))
-        if question is None or 2 <= question <= context or record.data(part, "questions") < FEWEST_QUESTIONS:
+        if question is None or context is None or record.data(part, "questions") < FEWEST_QUESTIONS:
+            continue
+        if 2 <= question <= context:
             continue
         seen = "next to nothing in them" if question < 2 else f"{question:.0f} tokens, the contexts {context:.0f}"
         yield Finding(
@@ -206,7 +208,7 @@ def few_texts(record: RunRecord) -> Iterator[Finding]:
             check_data(record),
             {"questions": questions, "contexts": contexts},
         )
-    elif repeated > 0.5 * questions:
+    elif repeated is not None and repeated > 0.5 * questions:
         yield Finding(
             "repeated-questions",
             "warning",

@@ -22,7 +22,7 @@ def nothing_trainable(record: RunRecord) -> Iterator[Finding]:
     weights, trainable = record.model("parameters"), record.model("trainable_parameters")
     moved = next((row["weights_moved_percent"] for row in reversed(record.evaluations)
                   if "weights_moved_percent" in row), None)  # fmt: skip
-    frozen = bool(weights) and trainable < 0.02 * weights
+    frozen = bool(weights) and trainable is not None and trainable < 0.02 * weights
     still = moved is not None and moved < 1e-4 and record.path > 1e-5
     if not (frozen or still) or record.has_learned:
         return

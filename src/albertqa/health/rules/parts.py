@@ -18,10 +18,10 @@ _MANY_MORE, _NOT_FEW = 4, 1_000
 def leaking_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation questions or contexts that were trained on."""
     questions, contexts = (record.data("validation", f"shared_{what}_percent") for what in ("questions", "contexts"))
-    same = record.data("train", "content_sha256") == record.data("validation", "content_sha256")
-    if same:
+    contents = [record.data(part, "content_sha256") for part in PARTS]
+    if contents[0] is not None and contents[0] == contents[1]:
         questions = contexts = 100.0
-    if not same and (contexts is None or (questions < 1 and contexts < 5)):
+    if questions is None or contexts is None or (questions < 1 and contexts < 5):
         return
     yield Finding(
         "leaking-validation",
@@ -140,7 +140,7 @@ def larger_validation(record: RunRecord) -> Iterator[Finding]:
 def _unlike(record: RunRecord, count: str, mean: str) -> tuple[float, float, float] | None:
     """Give a mean of training and validation data and how many times one is the other, where they are far apart."""
     train, validation = (record.data(part, mean) for part in PARTS)
-    if not train or not validation or min(record.data(part, count) for part in PARTS) < FEWEST_QUESTIONS:
+    if not train or not validation or min(record.data(part, count) or 0 for part in PARTS) < FEWEST_QUESTIONS:
         return None
     times = max(train, validation) / min(train, validation)
     return (train, validation, times) if times >= _OTHER_LENGTH else None

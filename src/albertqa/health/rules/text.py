@@ -18,6 +18,7 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
     """A tokenizer that treats upper case otherwise than its vocabulary was made for."""
     tokenizer = record.model("tokenizer")
     upper = record.data("train", "upper_case_percent")
+    unknown, asked = record.data("train", "unknown_tokens_percent"), record.data("validation", "upper_case_percent")
     if tokenizer is None or upper is None:
         return
     cased, folds = tokenizer["cased_pieces_percent"], tokenizer["folds_case"]
@@ -28,13 +29,13 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
             "upper case and so never occur: the vocabulary is a cased model's. Set do_lower_case to false in "
             "tokenizer_config.json."
         )
-    elif not folds and cased < 1 and upper > 0.5 and record.data("train", "unknown_tokens_percent") > 0.5:
+    elif not folds and cased < 1 and upper > 0.5 and (unknown or 0) > 0.5:
         message = (
             f"The tokenizer keeps upper case, but its vocabulary has none ({cased:.1f} % of the pieces): every word "
             "with a capital falls into unknown tokens. It is an uncased model's vocabulary. Set do_lower_case to "
             "true in tokenizer_config.json."
         )
-    elif not folds and cased > 10 and record.data("validation", "upper_case_percent") > 0.5 and upper < 0.1:
+    elif not folds and cased > 10 and (asked or 0) > 0.5 and upper < 0.1:
         message = (
             "The training texts have no upper case, the validation texts do, and the model tells the two apart: it "
             "is trained on other words than it is asked about. Train on the texts as they were written."
@@ -87,7 +88,7 @@ def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
 def other_language(record: RunRecord) -> Iterator[Finding]:
     """Validation texts of another language, or another kind of text, than the training texts."""
     here, there = (record.data("validation", f"frequent_words_percent{of}") for of in ("", "_train"))
-    if not there or here / there >= 0.6:
+    if here is None or not there or here / there >= 0.6:
         return
     yield Finding(
         "other-language",

@@ -35,7 +35,7 @@ def cut_answers(record: RunRecord) -> Iterator[Finding]:
             {"golds_in_no_window": lost, "golds": golds, "max_seq_length": settings.max_seq_length,
              "doc_stride": settings.doc_stride},
         )  # fmt: skip
-    elif long > 0.05 * golds:
+    elif long is not None and long > 0.05 * golds:
         longer = max(64, 3 * settings.max_answer_length)
         yield Finding(
             "answers-too-long",
@@ -79,7 +79,7 @@ def short_windows(record: RunRecord) -> Iterator[Finding]:
 def much_overlap(record: RunRecord) -> Iterator[Finding]:
     """Windows that overlap so much that each text is read several times."""
     question, context = (record.data("train", f"{what}_tokens_mean") for what in ("question", "context"))
-    if question is None:
+    if question is None or context is None:
         return
     settings = record.settings
     per_question = record.data("train", "windows") / record.data("train", "questions")
