@@ -79,6 +79,10 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
         (lambda run: line(run, 4, b"\xff"), "metrics.jsonl: line 4 is damaged ('utf-8' codec can't decode"),
         (lambda run: line(run, 4, b"5"), "metrics.jsonl: line 4: expected an object, found 5. Put the file back"),
         (lambda run: line(run, 61, b"null"), "metrics.jsonl: line 61: expected an object, found null. Put"),
+        (
+            lambda run: line(run, 4, b'{"step": 4, "train_loss": 5.1, "learning_rate": 1e-3}'),
+            "line 4: expected a number of 1 or more as 'tokens', found none",
+        ),
         (lambda run: line(run, 4, b"{}"), "line 4: expected train_loss or validation_loss, found neither"),
         (
             lambda run: line(run, 4, b'{"step": 4, "train_loss": 5.1}'),
