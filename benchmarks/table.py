@@ -32,7 +32,8 @@ class Row:
     Attributes:
         what: The question.
         names: Results that may answer it, the preferred one first.
-        figure: Takes the answer out of a result: a number or a spread; None where the result does not have it.
+        figure: Takes the answer out of a result: a number or a spread, with an n of its own if it has one; None where
+            the result does not have it.
         at_least: What it must reach, or None.
         aim: What it should reach, or None.
         unit: Written behind numbers.
@@ -68,6 +69,16 @@ def _where(holds: Callable[[Result], bool], figure: Callable[[Result], Any]) -> 
 
 def _is_bf16(result: Result) -> bool:
     return "bfloat16" in (result.get("precision_of_B_and_ours") or result.get("precision_of_ours") or "")
+
+
+def _distance_over_seeds(compared: Any) -> dict[str, float] | None:
+    """Give how far two means over seeds are apart, in standard deviations, and the number of seeds."""
+    if not isinstance(compared, dict) or not compared["sd_over_seeds_fp32"]:
+        return None
+    return {
+        "median": abs(compared["difference_of_means"]) / compared["sd_over_seeds_fp32"],
+        "n": len(compared["seeds"]),
+    }
 
 
 _TRAINING = ("train-throughput", "train-throughput-cuda")
@@ -172,10 +183,12 @@ ROWS = (
         lower_is_better=True,
     ),
     Row(
-        "f1 after training in bf16 (without the hardware: its arithmetic in fp32, rounded) less f1 after training in "
-        "fp32, means over three seeds",
+        "f1 after training in bf16 (without the hardware: its arithmetic in fp32, rounded) against f1 after training "
+        "in fp32: distance of their means, in standard deviations over seeds",
         _LEARNING,
-        _at("bf16", "difference_of_means"),
+        lambda result: _distance_over_seeds(result["bf16"]),
+        at_least=1,
+        lower_is_better=True,
         needs=NO_BF16,
     ),
 )
@@ -259,7 +272,7 @@ def _cells(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callab
                 row.what,
                 *asked,
                 text,
-                f"{result['n']}",
+                f"{spread.get('n', result['n'])}",
                 _verdict(row, spread["median"]),
                 _machine(result),
                 link(path),
@@ -281,7 +294,8 @@ def _machine(result: Result) -> str:
     if result.get("device") == "cuda":
         return str(result["device_name"])
     machine = result["machine"]
-    return f"{machine['processor']['name']}, {machine.get('usable_cores', machine['cores'])} cores"
+    cores = machine.get("usable_cores", machine["cores"])
+    return f"{machine['processor']['name']}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def _memory(result: Result) -> list[list[str]]:
