@@ -165,3 +165,15 @@ def test_a_run_is_held_by_one_process_and_let_go_with_it(tmp_path: Path) -> None
     assert is_held(tmp_path) is False
     with held(tmp_path):
         assert is_held(tmp_path) is True
+
+
+def test_where_there_are_no_locks_a_run_is_not_held_but_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock; use SoftFileLock instead")
+
+    monkeypatch.setattr(rundir.FileLock, "_acquire", no_locks)
+    with held(tmp_path):
+        (tmp_path / rundir.LOCK).touch()
+        assert is_held(tmp_path) is None

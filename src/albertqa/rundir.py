@@ -112,6 +112,9 @@ def held(run: Path) -> Iterator[None]:
         raise RunError(
             f"{run}: another process is training there. Wait for it, stop it, or choose another --output-dir"
         ) from error
+    except (OSError, NotImplementedError):
+        # Some network drives know no locks; that is no reason not to train there.
+        pass
     try:
         yield
     finally:
