@@ -249,6 +249,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("small-micro-batch",
      {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
      {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
+    ("padding-waste",
+     {"settings": {"train_batch_size": 2}, "rows": {"micro_batch": 2, "tokens": 340}},
+     {"settings": {"train_batch_size": 2, "cuda_graphs": False}, "rows": {"micro_batch": 2, "tokens": 340}}),
+    ("padding-waste",
+     {"settings": {"train_batch_size": 2}, "rows": {"micro_batch": 2, "tokens": 500}},
+     {"settings": {"train_batch_size": 4}, "rows": {"micro_batch": 4, "tokens": 680}}),
     # 0.3 s a step, on a GPU that works on the step before meanwhile, and on a CPU, which does not.
     ("slow-data", {"rows": {"data_seconds": 0.28}}, {"rows": {"data_seconds": 0.2}}),
     ("slow-data", {"machine": {"device": "cpu"}, "rows": {"data_seconds": 0.2}},

@@ -77,6 +77,7 @@ OTHERS: tuple[Rule, ...] = (
     machine.out_of_memory,
     machine.ended_without_a_word,
     machine.small_micro_batch,
+    machine.padding_waste,
     machine.slow_data,
     machine.swapping,
     machine.emulated_bf16,

@@ -1,7 +1,4 @@
-"""Rules about the machine: memory, arithmetic, data, disk.
-
-There is no rule about padding: windows are laid end to end, and no arithmetic is done on padding.
-"""
+"""Rules about the machine: memory, arithmetic, data, disk."""
 
 import shlex
 from collections.abc import Iterator
@@ -169,6 +166,36 @@ def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
         "is cut by itself.",
         train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
         {"micro_batch": found[-1], "passes": passes, "tokens_per_pass": round(tokens, 1)},
+    )
+
+
+def padding_waste(record: RunRecord) -> Iterator[Finding]:
+    """Tails that are much of what a GPU computes.
+
+    Windows are laid end to end, without padding; only where steps are replayed from recordings a tail brings their
+    tokens to a multiple.
+    """
+    settings = record.settings
+    if not record.is_on_cuda or not settings.cuda_graphs or len(record.steps) < 10:
+        return
+    from albertqa.model.replay import TOKENS_MULTIPLE
+
+    passes = settings.step_windows / int(record.steps[-1].get("micro_batch", settings.train_batch_size))
+    tokens = float(np.median([row["tokens"] for row in record.steps])) / passes
+    # A tail has half of that on average.
+    share = TOKENS_MULTIPLE / 2 / (tokens + TOKENS_MULTIPLE / 2)
+    # Of many passes, `small_micro_batch` tells, and its remedy is one for this.
+    if share < 0.2 or passes >= 4:
+        return
+    yield Finding(
+        "padding-waste",
+        "warning",
+        record.step,
+        f"About {100 * share:.0f} % of what the GPU computes is padding: a pass has {tokens:,.0f} real tokens, and "
+        f"recorded steps are brought to multiples of {TOKENS_MULTIPLE}. Larger batches waste less; steps that are not "
+        "recorded waste nothing, but start their kernels one by one: compare the tokens a second.",
+        train_again(record, "no-graphs", cuda_graphs=False),
+        {"padding_share": round(share, 4), "tokens_per_pass": round(tokens, 1)},
     )
 
 
