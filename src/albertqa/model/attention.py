@@ -71,9 +71,8 @@ def attention_inputs(attend: Attend, batch: PackedBatch) -> dict[str, Any]:
     if attend is attend_in_rows:
         ends = batch.first_token.diff()[:, None, None, None]
         return {"slots": token_slots(batch), "is_key": torch.arange(batch.longest, device=ends.device) < ends}
-    tail = len(batch.input_ids) - batch.num_tokens
     # A tensor, for a layer compiled with a tuple of lengths would be compiled for just these.
-    return {"window_lengths": torch.tensor((*batch.lengths, tail) if tail else batch.lengths)}
+    return {"window_lengths": torch.tensor(batch.lengths)}
 
 
 def token_slots(batch: PackedBatch) -> torch.Tensor:
