@@ -20,8 +20,8 @@ import torch
 from albertqa.errors import ModelError
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import choose_device, choose_precision, load_model
-from albertqa.training.optimizer import build_optimizer
-from albertqa.training.provenance import device_name
+from albertqa.run.optimizer import build_optimizer
+from albertqa.run.provenance import device_name
 from albertqa.windows.build import build_windows
 from birth import command_line, spread, write_result
 from material import real_questions

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from albertqa.decode.predict import run_windows
 from albertqa.model.load import choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.training.provenance import device_name
+from albertqa.run.provenance import device_name
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from birth import command_line, spread, write_result

@@ -29,10 +29,10 @@ from albertqa.data.read import load_examples
 from albertqa.model.load import choose_device, has_fast_bf16, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.model.starter import starter_encoder
-from albertqa.quickstart import quickstart_settings
-from albertqa.recipe import train
-from albertqa.training.optimizer import build_optimizer
-from albertqa.training.provenance import device_name
+from albertqa.cli.quickstart import quickstart_settings
+from albertqa.run.recipe import train
+from albertqa.run.optimizer import build_optimizer
+from albertqa.run.provenance import device_name
 from albertqa.windows.build import build_windows
 from albertqa.windows.tokenizer import load_tokenizer
 from bf16 import RoundedProducts

@@ -23,9 +23,9 @@ import torch
 from albertqa.model.load import choose_device, choose_precision, load_model
 from albertqa.model.memory import available_bytes, is_out_of_memory, keep_freed_memory
 from albertqa.model.recompute import recompute_activations
-from albertqa.training.objective import span_objective
-from albertqa.training.optimizer import build_optimizer
-from albertqa.training.provenance import device_name
+from albertqa.run.objective import span_objective
+from albertqa.run.optimizer import build_optimizer
+from albertqa.run.provenance import device_name
 from albertqa.windows.batches import pack
 from albertqa.windows.store import Window
 from birth import command_line, write_result

@@ -14,8 +14,8 @@ from transformers import AlbertConfig, AlbertForQuestionAnswering
 from transformers.utils.logging import disable_progress_bar
 
 from albertqa.model.load import SpanModel
-from albertqa.training.checkpoint import TrainState
-from albertqa.training.loop import Plan, train_steps
+from albertqa.run.checkpoint import TrainState
+from albertqa.run.loop import Plan, train_steps
 from albertqa.windows.batches import WindowSource, epoch_order
 from albertqa.windows.store import WindowStore
 

@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import Settings, load_settings
 from birth import write_result
 
@@ -25,9 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
-    facts = json.loads((run / rundir.RUN_JSON).read_text(encoding="utf-8"))
-    settings, plain = load_settings(run / rundir.CONFIG_TOML), Settings()
-    rows = list(rundir.read_metrics(run))
+    facts = json.loads((run / files.RUN_JSON).read_text(encoding="utf-8"))
+    settings, plain = load_settings(run / files.CONFIG_TOML), Settings()
+    rows = list(read_rows(run))
     curve = _means([row for row in rows if "train_loss" in row])
     result = {
         "n": 1,
@@ -40,7 +40,7 @@ def main() -> None:
         "data": facts["data"],
         "run": {name: facts[name] for name in ("status", "started", "updated", "step", "train_seconds", "versions")},
         "machine_of_the_run": facts["machine"],
-        "eval": json.loads((run / rundir.EVAL_JSON).read_text(encoding="utf-8")),
+        "eval": json.loads((run / files.EVAL_JSON).read_text(encoding="utf-8")),
         "evaluations": [row for row in rows if "validation_loss" in row],
         "curve": curve,
     }

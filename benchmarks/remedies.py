@@ -19,12 +19,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import Settings, load_settings
 from albertqa.data.read import load_examples
 from albertqa.errors import AlbertQAError, SettingsError
-from albertqa.quickstart import VALIDATION, quickstart_settings
-from albertqa.recipe import train
+from albertqa.cli.quickstart import VALIDATION, quickstart_settings
+from albertqa.run.recipe import train
 from albertqa.scoring.interval import difference_interval
 from albertqa.scoring.official import score_each
 from birth import command_line, write_result
@@ -132,17 +132,17 @@ def finished_run(settings: Settings) -> dict[str, Any]:
         AlbertQAError: The folder has a run of other settings, or the training failed or was interrupted.
     """
     run = settings.output_dir
-    is_begun = (run / rundir.CONFIG_TOML).is_file()
-    if is_begun and load_settings(run / rundir.CONFIG_TOML) != settings:
+    is_begun = (run / files.CONFIG_TOML).is_file()
+    if is_begun and load_settings(run / files.CONFIG_TOML) != settings:
         raise SettingsError(f"{run}: holds a run with other settings. Choose another --work")
-    if not is_begun or _read(run / rundir.RUN_JSON)["status"] != "finished":
+    if not is_begun or _read(run / files.RUN_JSON)["status"] != "finished":
         print(f"{run}: training", flush=True)
         status = train(settings, resume=is_begun).status
         if status != "finished":
             raise SettingsError(f"{run}: {status}. The same command goes on with it")
-    for models in (rundir.CHECKPOINTS, rundir.BEST, rundir.FINAL):
+    for models in (files.CHECKPOINTS, files.BEST, files.FINAL):
         shutil.rmtree(run / models, ignore_errors=True)
-    facts, scores = _read(run / rundir.RUN_JSON), _read(run / rundir.EVAL_JSON)
+    facts, scores = _read(run / files.RUN_JSON), _read(run / files.EVAL_JSON)
     return {
         "seed": settings.seed,
         **{name: scores[name] for name in ("exact", "f1", "loss")},
@@ -152,7 +152,7 @@ def finished_run(settings: Settings) -> dict[str, Any]:
         "started": facts["started"],
         "data": facts["data"],
         "trained_on": {name: facts["machine"][name] for name in _MACHINE},
-        "predictions": _read(run / rundir.PREDICTIONS_JSON),
+        "predictions": _read(run / files.PREDICTIONS_JSON),
     }
 
 
@@ -196,7 +196,7 @@ def _f1_of_questions(rows: list[dict[str, Any]], num_dev: int | None) -> dict[st
 
 def _last_train_loss(run: Path) -> float:
     """Average the training loss over the last tenth of the steps."""
-    losses = [row["train_loss"] for row in rundir.read_metrics(run) if row.get("train_loss") is not None]
+    losses = [row["train_loss"] for row in read_rows(run) if row.get("train_loss") is not None]
     return mean(losses[-max(1, len(losses) // 10) :])
 
 

@@ -34,8 +34,8 @@ def train_runs(folder: Path) -> list[Path]:
     """Train the runs of the pictures, or take them where they are there: two learning rates, all else the same."""
     from rich.console import Console
 
-    from albertqa.recipe import train
-    from albertqa.training.display import TerminalDisplay
+    from albertqa.run.recipe import train
+    from albertqa.run.display import TerminalDisplay
 
     runs = []
     for rate in (2e-4, 5e-5):

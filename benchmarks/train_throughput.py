@@ -27,11 +27,11 @@ from transformers import AlbertConfig
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.training.checkpoint import TrainState
-from albertqa.training.objective import span_objective
-from albertqa.training.optimizer import build_optimizer
-from albertqa.training.provenance import device_name
-from albertqa.training.step import Stepper
+from albertqa.run.checkpoint import TrainState
+from albertqa.run.objective import span_objective
+from albertqa.run.optimizer import build_optimizer
+from albertqa.run.provenance import device_name
+from albertqa.run.step import Stepper
 from albertqa.windows.store import WindowStore
 from birth import command_line, spread, write_result
 from fresh import OwnProcess

@@ -153,9 +153,9 @@ def test_the_check_sees_deferred_relative_and_typing_imports(tmp_path: Path, mon
 from typing import TYPE_CHECKING
 import albertqa.cli
 if TYPE_CHECKING:
-    from albertqa.recipe import train
+    from albertqa.run.recipe import train
 def f():
-    from albertqa import rundir
+    from albertqa import files
     from ..decode.spans import Prediction
     from . import gold
     from importlib import import_module

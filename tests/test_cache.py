@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from albertqa.cache import build_once, cache_folder
+from albertqa.files import build_once, cache_folder
 
 DONE = "done"
 

@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_line(run: Run, trained: Path, tmp_path: Path, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr("albertqa.rundir.write_text", full)
+    monkeypatch.setattr("albertqa.files.write_text", full)
     code, _, err = run("evaluate", trained, "starter:validation", "--max-eval-examples", 4, "--output-dir", tmp_path)
     assert code == 2
     assert err == f"albertqa: {tmp_path}: No space left on device\n"

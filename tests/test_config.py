@@ -88,7 +88,7 @@ OUT_OF_RANGE: list[tuple[str, Any, str]] = [
 
 def refusal(settings: Settings) -> str:
     with pytest.raises(SettingsError) as caught:
-        check_settings(settings)
+        settings.check()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.errors import RunError
 from albertqa.rundir import held, is_held, model_folder, read_metrics, sync_folder, write_json, write_text
 
@@ -88,7 +88,7 @@ def test_a_folder_is_brought_to_the_disk_with_its_files(tmp_path: Path, monkeypa
 
 
 def metrics(run: Path, text: str) -> Path:
-    (run / rundir.METRICS_JSONL).write_text(text)
+    (run / files.METRICS_JSONL).write_text(text)
     return run
 
 
@@ -115,7 +115,7 @@ def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
 
 
 def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path: Path) -> None:
-    (tmp_path / rundir.METRICS_JSONL).write_bytes(b'{"step": 1}\n{"step\xff": 2}\n{"step": 3}\n')
+    (tmp_path / files.METRICS_JSONL).write_bytes(b'{"step": 1}\n{"step\xff": 2}\n{"step": 3}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl: line 2 is damaged \('utf-8' codec"):
         list(read_metrics(tmp_path))
 
@@ -132,15 +132,15 @@ def add_model(run: Path, name: str) -> None:
 
 
 def test_a_run_stands_for_its_best_model_then_its_final_one(tmp_path: Path) -> None:
-    (tmp_path / rundir.RUN_JSON).write_text("{}")
+    (tmp_path / files.RUN_JSON).write_text("{}")
     with pytest.raises(RunError) as caught:
         model_folder(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: this run has neither best/ nor final/ yet. Finish it: albertqa train --resume"
     )
-    add_model(tmp_path, rundir.FINAL)
+    add_model(tmp_path, files.FINAL)
     assert model_folder(tmp_path) == str(tmp_path / "final")
-    add_model(tmp_path, rundir.BEST)
+    add_model(tmp_path, files.BEST)
     assert model_folder(str(tmp_path)) == str(tmp_path / "best")
 
 
@@ -152,8 +152,8 @@ def test_what_is_no_run_is_left_as_it_is(source: str) -> None:
 def test_a_run_is_held_by_one_process_and_let_go_with_it(tmp_path: Path) -> None:
     assert is_held(tmp_path) is None
     script = (
-        "import pathlib, sys, time; from albertqa import rundir\n"
-        "with rundir.held(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+        "import pathlib, sys, time; from albertqa import files\n"
+        "with locked(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -175,5 +175,5 @@ def test_where_there_are_no_locks_a_run_is_not_held_but_goes_on(
 
     monkeypatch.setattr(rundir.FileLock, "_acquire", no_locks)
     with held(tmp_path):
-        (tmp_path / rundir.LOCK).touch()
+        (tmp_path / files.LOCK).touch()
         assert is_held(tmp_path) is None

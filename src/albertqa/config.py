@@ -1,13 +1,20 @@
 """The settings of a run: the published recipe as defaults, each field with its unit and effect.
 
-One frozen dataclass; flags over file over defaults. The docstring under a field is its help on the command line.
+Settings that belong together are one frozen dataclass, which checks itself; `Settings` is all of them. So a function
+that needs, say, window lengths takes a `WindowConfig`, and a run's settings are one. Flags win over the file, which
+wins over defaults. The docstring under a field is its help on the command line.
 """
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import json
 import math
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,7 +25,11 @@ from albertqa.errors import SettingsError
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Metric = Literal["f1", "exact", "loss"]
 Schedule = Literal["linear", "cosine", "constant"]
-Augmentation = Literal["crop", "distractor", "typo", "word-dropout", "token-substitution"]
+Augmentation = Literal["crop"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
+
+_REMOVED = {"cuda_graphs", "ema_decay"}
+"""Settings of earlier versions that a run directory may still have; they changed nothing that is there to see."""
 
 
 def _also(*names: str) -> Any:
@@ -26,11 +37,96 @@ def _also(*names: str) -> Any:
     return tyro.conf.arg(aliases=[f"--{name}" for name in names])
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a run. The defaults are the published recipe."""
+class Config:
+    """Settings that belong together; a base class of frozen dataclasses."""
 
-    # -- what is trained on what
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range, one text a problem."""
+        yield from ()
+
+    def check(self) -> None:
+        """Check ranges and combinations.
+
+        Raises:
+            SettingsError: Listing every problem in one line.
+        """
+        found = list(self.problems())
+        if found:
+            raise SettingsError("settings: " + "; ".join(found))
+
+    def _out_of_range(self, names: str, expected: str, *, low: float, below: float = math.inf) -> Iterator[str]:
+        """Yield the fields that are set and not from `low` to less than `below`."""
+        for name in names.split():
+            value = getattr(self, name)
+            if value is not None and not low <= value < below:
+                yield f"{name} is {value}, expected {expected}"
+
+    def _not_positive(self, names: str) -> Iterator[str]:
+        for name in names.split():
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                yield f"{name} is {value}, expected above 0 and finite"
+
+
+@dataclass(frozen=True)
+class WindowConfig(Config):
+    """How contexts are split into windows."""
+
+    max_seq_length: int = 384
+    """Maximum tokens of a window, special tokens included."""
+    doc_stride: int = 128
+    """Overlap of neighbouring windows of one context, in tokens."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        yield from self._out_of_range("doc_stride", "0 or more", low=0)
+        if self.max_seq_length <= self.doc_stride + 4:
+            yield f"max_seq_length is {self.max_seq_length}, expected above doc_stride ({self.doc_stride})"
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class DecodeConfig(Config):
+    """How answers are chosen from the scores of their tokens."""
+
+    max_answer_length: int = 30
+    """Longest answer predicted, in tokens."""
+    n_best_size: int = 20
+    """Candidate starts and ends taken from a window, and answers kept for a question."""
+    null_score_diff_threshold: float = 0.0
+    """v2.0: predict "no answer" where null score minus best answer's score is above this."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        yield from self._out_of_range("max_answer_length n_best_size", "at least 1", low=1)
+        if not math.isfinite(self.null_score_diff_threshold):
+            yield f"null_score_diff_threshold is {self.null_score_diff_threshold}, expected a finite number"
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class DeviceConfig(Config):
+    """Where and in which arithmetic a model computes."""
+
+    eval_batch_size: Annotated[int, _also("per-device-eval-batch-size")] = 32
+    """Maximum-length windows of one forward pass in evaluation; changes speed and memory, not results."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
+    mixed_precision: Precision = "auto"
+    """Type of the matrix products; auto: bf16 where processor or GPU has it in hardware, else fp32 (`no`)."""
+    num_threads: int | None = None
+    """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        yield from self._out_of_range("eval_batch_size num_threads", "at least 1", low=1)
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class DataConfig(Config):
+    """What is trained on what."""
+
     model: Annotated[str, _also("model-name-or-path")] = "albert/albert-base-v2"
     """Encoder to fine-tune: a Hub name, a local folder, or `starter` (the bundled encoder, offline)."""
     train_file: Annotated[tuple[str, ...], _also("train-data")] = ("rajpurkar/squad:train",)
@@ -45,26 +141,26 @@ class Settings:
     """Use only the first so many training questions."""
     max_eval_examples: Annotated[int | None, _also("max-eval-samples")] = None
     """Use only the first so many validation questions."""
+    from_scratch: bool = False
+    """Train from random weights; otherwise a model whose encoder weights are missing is refused."""
 
-    # -- windows and answers
-    max_seq_length: int = 384
-    """Most tokens of a window, special tokens included."""
-    doc_stride: int = 128
-    """Overlap of neighbouring windows of one context, in tokens."""
-    max_answer_length: int = 30
-    """Longest answer predicted, in tokens."""
-    n_best_size: int = 20
-    """Candidate starts and ends taken from a window, and answers kept for a question."""
-    null_score_diff_threshold: float = 0.0
-    """v2.0: predict "no answer" where its score beats the best answer's by more than this."""
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        yield from self._out_of_range("max_train_examples max_eval_examples", "at least 1", low=1)
+        for name in ("train_file", "validation_file"):
+            if not getattr(self, name):
+                yield f"{name} is empty, expected at least one file"
+        yield from super().problems()
 
-    # -- optimization
+
+@dataclass(frozen=True)
+class OptimizerConfig(Config):
+    """The optimizer steps: AdamW, its learning-rate schedule, and the windows of a step."""
+
     learning_rate: Annotated[float, _also("lr")] = 3e-5
     """Peak learning rate of AdamW."""
     train_batch_size: Annotated[int, _also("batch-size", "per-device-train-batch-size")] = 16
-    """Windows of one forward and backward; times the accumulation steps, windows of one optimizer step."""
-    eval_batch_size: Annotated[int, _also("per-device-eval-batch-size")] = 32
-    """Windows of one forward in evaluation; changes speed and memory, not results."""
+    """Windows of one forward and backward pass; times the accumulation steps, windows of one optimizer step."""
     gradient_accumulation_steps: int = 1
     """Forward and backward passes of one optimizer step."""
     epochs: Annotated[float, _also("num-train-epochs")] = 3.0
@@ -72,7 +168,7 @@ class Settings:
     max_steps: int | None = None
     """Optimizer steps in all; overrides the epochs."""
     lr_scheduler_type: Schedule = "linear"
-    """Course of the learning rate after the warm-up: to zero linearly or as a half cosine, or constant."""
+    """Learning-rate schedule after the warm-up: to zero linearly or as a half cosine, or constant."""
     warmup_ratio: float = 0.0
     """Share of all steps over which the learning rate rises from zero."""
     warmup_steps: int = 0
@@ -89,6 +185,28 @@ class Settings:
     """Clip the gradient to this norm; 0: never."""
     seed: int = 42
     """Seed of head initialization, data order and dropout."""
+
+    @property
+    def step_windows(self) -> int:
+        """Windows of one optimizer step."""
+        return self.train_batch_size * self.gradient_accumulation_steps
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        yield from self._not_positive("learning_rate epochs adam_epsilon")
+        yield from self._out_of_range("train_batch_size gradient_accumulation_steps max_steps", "at least 1", low=1)
+        yield from self._out_of_range("weight_decay max_grad_norm", "0 or more, and finite", low=0)
+        yield from self._out_of_range("adam_beta1 adam_beta2", "from 0 to below 1", low=0, below=1)
+        yield from self._out_of_range("warmup_ratio", "from 0 to 1", low=0, below=math.nextafter(1, 2))
+        yield from self._out_of_range("warmup_steps", "0 or more", low=0)
+        yield from self._out_of_range("seed", "from 0 to 2^63 - 1", low=0, below=2**63)
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class RegularizationConfig(Config):
+    """What holds against overfitting; none of it is part of the published recipe."""
+
     hidden_dropout: float | None = None
     """Dropout of hidden states; unset: as the model has it (0 in ALBERT v2)."""
     attention_dropout: float | None = None
@@ -99,16 +217,24 @@ class Settings:
     """Share of the target taken from the gold start and end and spread evenly over the window's tokens."""
     r_drop_alpha: Annotated[float, _also("r-drop")] = 0.0
     """Weight of R-Drop: two forward passes with different dropout, drawn to each other; needs dropout above 0."""
-    ema_decay: float = 0.0
-    """Decay a step of the moving average of weights that is evaluated and saved; 0: none."""
     augment: tuple[Augmentation, ...] = ()
-    """Ways in which training windows are changed at random, anew in every epoch; the answer stays exact."""
+    """How training windows are changed at random, differently in every epoch; the answer stays exact."""
     augment_rate: float = 0.5
-    """Share of the training windows that each way changes."""
-    from_scratch: bool = False
-    """Train from random weights; without it, a model whose encoder weights were not loaded is refused."""
+    """Share of the training windows that are changed."""
 
-    # -- watching
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        names = "hidden_dropout attention_dropout head_dropout label_smoothing_factor"
+        yield from self._out_of_range(names, "from 0 to below 1", low=0, below=1)
+        yield from self._out_of_range("r_drop_alpha", "0 or more, and finite", low=0)
+        yield from self._out_of_range("augment_rate", "from 0 to 1", low=0, below=math.nextafter(1, 2))
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class MonitoringConfig(Config):
+    """When a run evaluates, saves and reports."""
+
     eval_steps: float | None = None
     """Steps between evaluations, or below 1 a fraction of an epoch; unset: after every epoch."""
     save_steps: float | None = None
@@ -116,97 +242,58 @@ class Settings:
     save_total_limit: int = 2
     """Checkpoints kept, newest first."""
     metric_for_best_model: Metric = "f1"
-    """What `best/` and early stopping go by."""
+    """Metric for model selection (`best/`) and early stopping."""
     early_stopping_patience: int = 0
     """Stop after so many evaluations without a better one; 0: never."""
     logging_steps: int = 50
     """Steps between printed lines; `metrics.jsonl` has every step."""
-    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
-    """Trackers that get the same numbers."""
+    report_to: tuple[Tracker, ...] = ()
+    """Experiment trackers to log to."""
 
-    # -- machine
-    mixed_precision: Precision = "auto"
-    """Arithmetic of the matrix products; auto: bf16 where the processor or GPU is fast at it, else fp32 (`no`)."""
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        for name in ("eval_steps", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < 1 or (1 <= value < math.inf and float(value).is_integer())):
+                yield f"{name} is {value}, expected whole steps or a fraction of an epoch between 0 and 1"
+        yield from self._out_of_range("save_total_limit logging_steps", "at least 1", low=1)
+        yield from self._out_of_range("early_stopping_patience", "0 or more", low=0)
+        yield from super().problems()
+
+
+@dataclass(frozen=True)
+class MemoryConfig(Config):
+    """How a step fits the machine; none of it changes what a step computes."""
+
     fit: bool = True
-    """Measure before training how many windows fit into one forward, and accumulate up to the same step."""
+    """Measure before training how many windows fit into one forward pass, and accumulate up to the same step."""
     gradient_checkpointing: bool | None = None
     """Recompute activations in the backward pass: less memory, more time; unset: only where nothing else fits."""
-    torch_compile: Annotated[bool | None, _also("compile")] = None
-    """Compile ALBERT's layer before training; unset: on a CUDA GPU, in runs of 1,000 steps or more."""
-    cuda_graphs: bool = True
-    """On a CUDA GPU, record a step's kernels once for every shape of it and replay them; less work for the host."""
-    num_threads: int | None = None
-    """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
-
-    @property
-    def step_windows(self) -> int:
-        """Windows of one optimizer step."""
-        return self.train_batch_size * self.gradient_accumulation_steps
+    torch_compile: Annotated[bool, _also("compile")] = False
+    """Compile the encoder's layer before training."""
 
 
-def check_settings(settings: Settings) -> None:
-    """Check ranges and combinations.
-
-    Args:
-        settings: The settings.
-
-    Raises:
-        SettingsError: Listing every problem in one line.
-    """
-    problems = []
-    for name in ("train_batch_size", "eval_batch_size", "gradient_accumulation_steps", "n_best_size", "logging_steps"):
-        problems += _require(name, getattr(settings, name), "at least 1", getattr(settings, name) >= 1)
-    for name in ("max_answer_length", "save_total_limit"):
-        problems += _require(name, getattr(settings, name), "at least 1", getattr(settings, name) >= 1)
-    for name in ("max_train_examples", "max_eval_examples", "max_steps", "num_threads"):
-        value = getattr(settings, name)
-        problems += _require(name, value, "at least 1", value is None or value >= 1)
-    for name in ("label_smoothing_factor", "ema_decay"):
-        problems += _require(name, getattr(settings, name), "from 0 to below 1", 0 <= getattr(settings, name) < 1)
-    problems += _require("augment_rate", settings.augment_rate, "from 0 to 1", 0 <= settings.augment_rate <= 1)
-    for name in ("hidden_dropout", "attention_dropout", "head_dropout"):
-        value = getattr(settings, name)
-        problems += _require(name, value, "from 0 to below 1", value is None or 0 <= value < 1)
-    for name in ("eval_steps", "save_steps"):
-        value = getattr(settings, name)
-        whole = value is None or 0 < value < 1 or (value >= 1 and float(value).is_integer())
-        problems += _require(name, value, "whole steps or a fraction of an epoch between 0 and 1", whole)
-    for name in ("weight_decay", "max_grad_norm", "r_drop_alpha"):
-        value = getattr(settings, name)
-        problems += _require(name, value, "0 or more, and finite", 0 <= value < math.inf)
-    for name in ("warmup_steps", "early_stopping_patience", "doc_stride", "seed"):
-        problems += _require(name, getattr(settings, name), "0 or more", getattr(settings, name) >= 0)
-    for name in ("train_file", "validation_file"):
-        problems += _require(name, "empty", "at least one file", bool(getattr(settings, name)))
-    rate = settings.learning_rate
-    problems += _require("learning_rate", rate, "above 0 and finite", rate > 0 and math.isfinite(rate))
-    problems += _require("epochs", settings.epochs, "above 0 and finite", 0 < settings.epochs < math.inf)
-    problems += _require("warmup_ratio", settings.warmup_ratio, "from 0 to 1", 0 <= settings.warmup_ratio <= 1)
-    for name in ("adam_beta1", "adam_beta2"):
-        problems += _require(name, getattr(settings, name), "from 0 to below 1", 0 <= getattr(settings, name) < 1)
-    problems += _require(
-        "adam_epsilon", settings.adam_epsilon, "above 0 and finite", 0 < settings.adam_epsilon < math.inf
-    )
-    threshold = settings.null_score_diff_threshold
-    problems += _require("null_score_diff_threshold", threshold, "a finite number", math.isfinite(threshold))
-    fits = settings.max_seq_length > settings.doc_stride + 4
-    problems += _require("max_seq_length", settings.max_seq_length, f"above doc_stride ({settings.doc_stride})", fits)
-    if problems:
-        raise SettingsError("settings: " + "; ".join(problems))
+@dataclass(frozen=True)
+class Settings(
+    MemoryConfig,
+    DeviceConfig,
+    MonitoringConfig,
+    RegularizationConfig,
+    OptimizerConfig,
+    DecodeConfig,
+    WindowConfig,
+    DataConfig,
+):
+    """Everything that decides a run. The defaults are the published recipe."""
 
 
-def _require(name: str, value: object, expected: str, holds: bool) -> list[str]:
-    return [] if holds else [f"{name} is {value}, expected {expected}"]
-
-
-def load_settings(path: Path, base: Settings | None = None) -> Settings:
+def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = False) -> Settings:
     """Read settings from a TOML file over defaults.
 
     Args:
         path: TOML file whose keys are field names.
         base: Settings for the keys that the file leaves out.
+        is_run: Whether it is a run's own file, which may be of an earlier version.
 
     Returns:
         The settings (not yet checked for ranges).
@@ -220,6 +307,8 @@ def load_settings(path: Path, base: Settings | None = None) -> Settings:
         raise SettingsError(f"{path}: no such settings file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path}: not a TOML file ({error})") from error
+    if is_run:
+        values = {key: value for key, value in values.items() if key not in _REMOVED}
     hints = get_type_hints(Settings)
     problems = []
     for key, value in values.items():
@@ -227,14 +316,14 @@ def load_settings(path: Path, base: Settings | None = None) -> Settings:
             nearest = difflib.get_close_matches(key, hints, n=1)
             problems.append(f"unknown key '{key}'" + (f", did you mean '{nearest[0]}'?" if nearest else ""))
         elif not _is_a(value, hints[key]):
-            problems.append(f"{key} is {value!r}, expected {_spelled(hints[key])}")
+            problems.append(f"{key} is {value!r}, expected {_type_name(hints[key])}")
     if problems:
         raise SettingsError(f"{path}: " + "; ".join(problems))
     return dataclasses.replace(base or Settings(), **{key: _as_field(values[key], hints[key]) for key in values})
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    """Tell whether a TOML value fits a field's type."""
+    """Return whether a TOML value fits a field's type."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) is tuple:
@@ -254,19 +343,17 @@ def _as_field(value: Any, hint: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _spelled(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     options = [option for option in get_args(hint) if option is not type(None)]
     if get_origin(hint) is tuple:
-        return f"a list of {_spelled(get_args(hint)[0])}"
+        return f"a list of {_type_name(get_args(hint)[0])}"
     if get_origin(hint) is Literal:
         return " or ".join(repr(option) for option in options)
-    return " or ".join(_spelled(option) for option in options) if options else str(hint.__name__)
+    return " or ".join(_type_name(option) for option in options) if options else str(hint.__name__)
 
 
 def to_toml(settings: Settings) -> str:
-    """Write settings as TOML, a comment with its help above every key; unset ones are commented out."""
-    from json import dumps
-
+    """Return settings as TOML, a comment with its help above every key; unset ones are commented out."""
     lines = []
     docs = field_docs()
     for field in dataclasses.fields(settings):
@@ -277,13 +364,13 @@ def to_toml(settings: Settings) -> str:
             continue
         value = list(value) if isinstance(value, tuple) else value
         # JSON's strings, numbers, booleans and arrays are TOML's too, but for one character.
-        text = dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        lines += [f"{field.name} = {text}", ""]
+        text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        lines += [f"{field.name} = {text}".replace("\x7f", "\\u007f"), ""]
     return "\n".join(lines)
 
 
 def to_flags(settings: Settings) -> list[str]:
-    """Write settings as the command line's words; those at their defaults are left out."""
+    """Return settings as the command line's words; those at their defaults are left out."""
     words = []
     for field in dataclasses.fields(settings):
         value, default = getattr(settings, field.name), field.default
@@ -300,22 +387,19 @@ def to_flags(settings: Settings) -> list[str]:
 
 
 def field_docs() -> dict[str, str]:
-    """Give the docstring under each field of `Settings`."""
-    import ast
-    import inspect
-
-    body = ast.parse(inspect.getsource(Settings)).body[0]
-    if not isinstance(body, ast.ClassDef):  # pragma: no cover -- Settings is a class
-        return {}
-    docs = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+    """Return the docstring under each field of `Settings`."""
+    docs: dict[str, str] = {}
+    for group in reversed(Settings.__mro__[1:-2]):
+        body = ast.parse(inspect.getsource(group)).body[0]
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for field, text in pairwise(statements):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
     return docs
 
 
 def equal_passes(step_windows: int, most: int) -> int:
-    """Give the most windows of one forward and backward that cut a step into equal passes.
+    """Return the most windows of one forward and backward pass that divide a step into equal passes.
 
     Args:
         step_windows: Windows of one step.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.decode.reader import load_reader
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError, TokenizerError
 
@@ -29,10 +29,10 @@ def test_a_folder_gives_model_and_tokenizer(reader_folder: Path) -> None:
 
 
 def test_a_run_stands_for_its_best_model_then_its_final_one(reader_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / rundir.RUN_JSON).write_text("{}")
+    (tmp_path / files.RUN_JSON).write_text("{}")
     message = f"{tmp_path}: this run has neither best/ nor final/ yet. Finish it: albertqa train --resume"
     assert refusal(tmp_path, RunError) == message
-    for name, weight in ((rundir.FINAL, 1.0), (rundir.BEST, 2.0)):
+    for name, weight in ((files.FINAL, 1.0), (files.BEST, 2.0)):
         shutil.copytree(reader_folder, tmp_path / name)
         model = load_reader(tmp_path / name, max_seq_length=96, device="cpu", mixed_precision="no").model
         with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from albertqa.data.read import load_examples
 from albertqa.errors import AlbertQAError
 from albertqa.health.record import RunRecord, load_record
-from albertqa.recipe import train
+from albertqa.run.recipe import train
 from model.cases import save_albert
 
 from .cases import Task, numbers_task, write_rows

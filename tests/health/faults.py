@@ -212,7 +212,7 @@ def freeze_encoder(patch: pytest.MonkeyPatch) -> None:
 
 def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
     """Give the optimizer the encoder's weights in a group that stands still."""
-    import albertqa.recipe as recipe
+    import albertqa.run.recipe as recipe
 
     real = recipe.train_steps
 
@@ -237,7 +237,7 @@ def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
 
 def schedule_ends(patch: pytest.MonkeyPatch) -> None:
     """Let the schedule end after a third of the steps."""
-    import albertqa.training.loop as loop
+    import albertqa.run.loop as loop
 
     real = loop.rate_factor
 
@@ -249,7 +249,7 @@ def schedule_ends(patch: pytest.MonkeyPatch) -> None:
 
 def no_fast_bf16(patch: pytest.MonkeyPatch) -> None:
     """Have a processor that imitates bf16."""
-    patch.setattr("albertqa.training.observed.has_fast_bf16", lambda _: False)
+    patch.setattr("albertqa.run.inspection.has_fast_bf16", lambda _: False)
 
 
 def slow_disk(patch: pytest.MonkeyPatch) -> None:
@@ -269,7 +269,7 @@ def slow_disk(patch: pytest.MonkeyPatch) -> None:
 
 def broken_weights(patch: pytest.MonkeyPatch) -> None:
     """Break a weight in the middle of the run, as a faulty memory would."""
-    import albertqa.recipe as recipe
+    import albertqa.run.recipe as recipe
 
     real = recipe.train_steps
 
@@ -293,7 +293,7 @@ def broken_weights(patch: pytest.MonkeyPatch) -> None:
 
 def out_of_memory(patch: pytest.MonkeyPatch) -> None:
     """Let the memory hold four windows at a time, and no more."""
-    import albertqa.training.step as step
+    import albertqa.run.step as step
 
     real = step.Stepper._gradient
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import Settings
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -47,8 +47,8 @@ def record(name: str) -> None:
     from rich.console import Console
 
     from albertqa.data.read import load_examples
-    from albertqa.recipe import train
-    from albertqa.training.display import TerminalDisplay
+    from albertqa.run.recipe import train
+    from albertqa.run.display import TerminalDisplay
     from health.cases import shuffle_answers, write_rows
 
     with tempfile.TemporaryDirectory() as folder:
@@ -65,11 +65,11 @@ def keep(run: Path, name: str, steps: int | None = None) -> None:
     """Copy what rules read of a run, rounded; of its record only the first steps, if so many are given."""
     folder = RECORDED / name
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [line for line in (run / rundir.CONFIG_TOML).read_text().splitlines() if line and not line.startswith("#")]
-    (folder / rundir.CONFIG_TOML).write_text("\n".join(lines) + "\n")
-    rundir.write_json(folder / rundir.RUN_JSON, json.loads((run / rundir.RUN_JSON).read_text()))
-    rows = [_small(row) for row in rundir.read_metrics(run) if steps is None or row["step"] <= steps]
-    (folder / rundir.METRICS_JSONL).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [line for line in (run / files.CONFIG_TOML).read_text().splitlines() if line and not line.startswith("#")]
+    (folder / files.CONFIG_TOML).write_text("\n".join(lines) + "\n")
+    files.write_json(folder / files.RUN_JSON, json.loads((run / files.RUN_JSON).read_text()))
+    rows = [_small(row) for row in read_rows(run) if steps is None or row["step"] <= steps]
+    (folder / files.METRICS_JSONL).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _small(row: dict[str, Any]) -> dict[str, Any]:

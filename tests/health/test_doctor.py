@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from albertqa import cli, rundir
+from albertqa import cli, files
 from albertqa.health import monitor as bedside
 from albertqa.health.diagnose import diagnose
 from albertqa.health.finding import Finding, Severity
@@ -61,7 +61,7 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
     cli.main(["doctor", str(run)])
     assert sorted(path.name for path in run.iterdir()) == before
     cli.main(["doctor", str(run), "--write"])
-    written = json.loads((run / rundir.HEALTH_JSON).read_text())
+    written = json.loads((run / files.HEALTH_JSON).read_text())
     assert [one["name"] for one in written["findings"]] == names(diagnose(load_record(run)))
     assert not written["healthy"]
 
@@ -160,7 +160,7 @@ def facts(run: Path, *names_and_value: Any) -> None:
     for parent in parents:
         inner = inner[parent]
     inner[name] = value
-    rundir.write_json(run / "run.json", content)
+    files.write_json(run / "run.json", content)
 
 
 def test_a_file_of_a_run_is_told_from_the_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,9 +200,9 @@ def test_evaluations_without_a_loss_are_found(
 
 def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -> None:
     run = copy(HIGH)
-    rows = list(rundir.read_metrics(run))
+    rows = list(read_rows(run))
     facts = json.loads((run / "run.json").read_text())
-    rundir.write_json(run / "run.json", {**facts, "status": "running"})
+    files.write_json(run / "run.json", {**facts, "status": "running"})
     (run / "metrics.jsonl").write_text("")
     said: list[tuple[int, str]] = []
     step = 0
@@ -215,15 +215,15 @@ def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -
     assert at == 25
     assert line.startswith("error: high-learning-rate: ")
     assert " Try: albertqa train --config " in line
-    written = json.loads((run / rundir.HEALTH_JSON).read_text())
+    written = json.loads((run / files.HEALTH_JSON).read_text())
     assert [one["name"] for one in written["findings"]] == ["high-learning-rate"]
 
 
 def begin(run: Path) -> list[dict[str, Any]]:
     """Put a finished run back to its beginning; give the lines of its record."""
-    rows = list(rundir.read_metrics(run))
+    rows = list(read_rows(run))
     facts = json.loads((run / "run.json").read_text())
-    rundir.write_json(run / "run.json", {**facts, "status": "running", "step": 0})
+    files.write_json(run / "run.json", {**facts, "status": "running", "step": 0})
     (run / "metrics.jsonl").write_text("")
     return rows
 
@@ -241,9 +241,9 @@ def test_what_is_told_live_is_written_before_any_evaluation(copy: Callable[[str]
     run = copy(HIGH)
     steps = [row for row in begin(run) if "train_loss" in row]
     assert watch(run, steps[:24]) == []
-    assert not (run / rundir.HEALTH_JSON).exists()
+    assert not (run / files.HEALTH_JSON).exists()
     assert len(watch(run, steps)) == 1
-    written = json.loads((run / rundir.HEALTH_JSON).read_text())
+    written = json.loads((run / files.HEALTH_JSON).read_text())
     assert [(one["name"], one["step"]) for one in written["findings"]] == [("high-learning-rate", 25)]
 
 
@@ -295,7 +295,7 @@ def test_a_record_that_cannot_be_read_ends_no_run(copy: Callable[[str], Path]) -
 
 def test_a_run_judges_itself_to_its_end(planted: Callable[[str], RunRecord]) -> None:
     record = planted("learning rate 100 times too high")
-    written = json.loads((record.run / rundir.HEALTH_JSON).read_text())
+    written = json.loads((record.run / files.HEALTH_JSON).read_text())
     assert written["status"] == record.status == "finished"
     assert written["findings"] == [finding.to_json() for finding in diagnose(record)]
 
@@ -305,7 +305,7 @@ def test_the_report_reads_what_is_written(copy: Callable[[str], Path]) -> None:
 
     run = copy(HIGH)
     cli.main(["doctor", str(run), "--write"])
-    found = _read_findings(run / rundir.HEALTH_JSON)
+    found = _read_findings(run / files.HEALTH_JSON)
     expected = diagnose(load_record(run))
     assert [dataclasses.astuple(one) for one in found] == [
         (one.name, one.severity, one.step, one.message, one.remedy) for one in expected

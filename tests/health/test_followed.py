@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from albertqa import cli, rundir
+from albertqa import cli, files
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
 from albertqa.data.read import load_examples
 from albertqa.data.squad_json import squad_document
 from albertqa.health.diagnose import diagnose
 from albertqa.health.record import load_record
-from albertqa.quickstart import TRAIN, VALIDATION, quickstart_settings
-from albertqa.recipe import train
+from albertqa.cli.quickstart import TRAIN, VALIDATION, quickstart_settings
+from albertqa.run.recipe import train
 from albertqa.scoring.interval import difference_interval
 from albertqa.scoring.official import score_each
 
@@ -145,9 +145,9 @@ def f1_of_questions(run: Path) -> dict[str, float]:
     """Give the f1 of every evaluated question, in percent, of the model that the run ended with."""
     evaluated = run / "final-evaluated"
     if not evaluated.is_dir():
-        words = ["evaluate", str(run / rundir.FINAL), VALIDATION, "--max-eval-examples", str(DEV_QUESTIONS)]
+        words = ["evaluate", str(run / files.FINAL), VALIDATION, "--max-eval-examples", str(DEV_QUESTIONS)]
         assert cli.main([*words, "--output-dir", str(evaluated)]) == 0
-    predictions = json.loads((evaluated / rundir.PREDICTIONS_JSON).read_text())
+    predictions = json.loads((evaluated / files.PREDICTIONS_JSON).read_text())
     scores = score_each(load_examples(VALIDATION, limit=DEV_QUESTIONS), predictions)
     return {name: 100 * one.f1 for name, one in scores.items()}
 

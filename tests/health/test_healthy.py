@@ -71,7 +71,7 @@ def test_a_recorded_sound_run_raises_no_alarm_at_any_step(name: str) -> None:
 def test_a_sound_run_of_a_tiny_model_raises_no_alarm(
     tmp_path: Path, tiny_folder: Path, seed: int, questions: int, changes: dict[str, Any]
 ) -> None:
-    from albertqa.recipe import train
+    from albertqa.run.recipe import train
 
     task = Task(
         write_rows(tmp_path / "train.jsonl", numbers_task("train", questions, seed=seed)),

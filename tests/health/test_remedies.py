@@ -17,7 +17,7 @@ from albertqa.data.read import load_examples
 from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
 from albertqa.health.diagnose import diagnose
 from albertqa.health.record import RunRecord, load_record
-from albertqa.recipe import train
+from albertqa.run.recipe import train
 
 from .cases import Task, changed, numbers_task, published_run, write_rows
 from .faults import off_by_two
@@ -60,7 +60,7 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
         form, _ = cli.COMMANDS[command]
         if command == "train":
             settings = cli._parse_train(arguments).settings
-            check_settings(settings)
+            settings.check()
             if "--resume" not in arguments:
                 assert not settings.output_dir.exists()
                 assert settings.output_dir.parent == tmp_path
@@ -84,7 +84,7 @@ def test_a_remedy_really_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import albertqa.recipe as recipe
+    import albertqa.run.recipe as recipe
 
     real = recipe.resolve_model
 

@@ -26,7 +26,7 @@ from albertqa.model.attention import (
 )
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.packed import span_losses
-from albertqa.training.objective import build_objective
+from albertqa.run.objective import build_objective
 from albertqa.windows.batches import PackedBatch, with_tail
 
 from . import flash_reference  # noqa: F401 -- FlashAttention's stand-in

@@ -14,7 +14,7 @@ from transformers import AlbertForQuestionAnswering
 
 from albertqa.model.load import load_model
 from albertqa.model.packed import span_losses
-from albertqa.training.optimizer import build_optimizer
+from albertqa.run.optimizer import build_optimizer
 
 from .cases import random_batch, save_albert
 

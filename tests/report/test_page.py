@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import load_settings, to_toml
 from albertqa.errors import RunError
 from albertqa.report import write_report
@@ -64,7 +64,7 @@ def _text(page: Path) -> str:
 def test_a_training_loss_with_a_regularizer_is_not_to_be_compared(plain_run: Path, tmp_path: Path) -> None:
     run, warning = _copy(plain_run, tmp_path), "it does not compare with the validation loss"
     assert warning not in _text(write_report([run]))
-    config = run / rundir.CONFIG_TOML
+    config = run / files.CONFIG_TOML
     before = load_settings(config)
     config.write_text(to_toml(replace(before, label_smoothing_factor=0.1)), encoding="utf-8")
     assert warning in _text(write_report([run]))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.decode.spans import Prediction, WindowLogits
-from albertqa.scoring.evaluate import answering_habits
+from albertqa.scoring.evaluation import answering_habits
 
 Windows = st.lists(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=6), min_size=1, max_size=8)
 

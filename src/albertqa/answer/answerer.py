@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from albertqa.config import Settings, check_settings
+from albertqa.config import DeviceConfig, Precision
 from albertqa.data.example import Example
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import load_reader
+from albertqa.decode.reader import ReaderSettings, load_reader
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
 from albertqa.windows.build import windows_in_memory
@@ -42,14 +42,14 @@ class Answer:
 
 
 class Answerer:
-    """Answers questions with a trained model.
+    """Answers questions with a trained model, which reads as it was trained to unless told otherwise.
 
     Args:
         model: Run directory (its ``best/``), Transformers folder, or Hub name.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         mixed_precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        max_seq_length: Most tokens of a window.
-        doc_stride: Overlap of neighbouring windows, tokens.
+        reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `null_score_diff_threshold`,
+            `version_2_with_negative` (whether "no answer" is an answer) instead of the model's own.
 
     Raises:
         AlbertQAError: The model cannot be used.
@@ -60,33 +60,25 @@ class Answerer:
         model: str | Path,
         *,
         device: str = "auto",
-        mixed_precision: str = "auto",
-        max_seq_length: int = 384,
-        doc_stride: int = 128,
+        mixed_precision: Precision = "auto",
+        **reader_settings: float | bool | None,
     ) -> None:
-        check_settings(Settings(max_seq_length=max_seq_length, doc_stride=doc_stride))
-        self._reader = load_reader(model, max_seq_length=max_seq_length, device=device, mixed_precision=mixed_precision)
-        self._lengths = {"max_seq_length": max_seq_length, "doc_stride": doc_stride}
+        self._reader = load_reader(
+            model, DeviceConfig(device=device, mixed_precision=mixed_precision), **reader_settings
+        )
 
-    def answer(
-        self,
-        question: str,
-        context: str,
-        *,
-        n_best: int = 1,
-        max_answer_length: int = 30,
-        allow_no_answer: bool = False,
-        null_score_diff_threshold: float = 0.0,
-    ) -> Answer:
+    @property
+    def settings(self) -> ReaderSettings:
+        """How the model reads."""
+        return self._reader.settings
+
+    def answer(self, question: str, context: str, *, n_best: int = 1) -> Answer:
         """Answer one question from its context, however long.
 
         Args:
             question: The question.
             context: The text that should hold the answer.
-            n_best: Candidates to give.
-            max_answer_length: Longest answer, tokens.
-            allow_no_answer: Whether "no answer" is an answer (a model trained on v2.0-like data).
-            null_score_diff_threshold: Say "no answer" where its score beats the best answer's by more than this.
+            n_best: Candidates to return.
 
         Returns:
             The answer.
@@ -94,33 +86,17 @@ class Answerer:
         Raises:
             DataError: Question or context is empty.
         """
-        return self.answer_batch(
-            [(question, context)],
-            n_best=n_best,
-            max_answer_length=max_answer_length,
-            allow_no_answer=allow_no_answer,
-            null_score_diff_threshold=null_score_diff_threshold,
-        )[0]
+        return self.answer_batch([(question, context)], n_best=n_best)[0]
 
     def answer_batch(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        *,
-        n_best: int = 1,
-        max_answer_length: int = 30,
-        allow_no_answer: bool = False,
-        null_score_diff_threshold: float = 0.0,
-        batch_size: int = 32,
+        self, pairs: Sequence[tuple[str, str]], *, n_best: int = 1, batch_size: int = DeviceConfig.eval_batch_size
     ) -> list[Answer]:
         """Answer many questions; see `answer`.
 
         Args:
             pairs: Question and context of each.
-            n_best: Candidates to give.
-            max_answer_length: Longest answer, tokens.
-            allow_no_answer: Whether "no answer" is an answer.
-            null_score_diff_threshold: See `answer`.
-            batch_size: Windows of the longest kind in one forward.
+            n_best: Candidates to return.
+            batch_size: Maximum-length windows of one forward pass.
 
         Returns:
             The answers, in order; they do not depend on what else is in the batch.
@@ -129,7 +105,10 @@ class Answerer:
             DataError: A question or context is empty.
             SettingsError: A number is out of range.
         """
-        check_settings(Settings(max_answer_length=max_answer_length, n_best_size=n_best, eval_batch_size=batch_size))
+        DeviceConfig(eval_batch_size=batch_size).check()
+        settings = self._reader.settings
+        # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
+        decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
         examples = [Example(str(index), question, context) for index, (question, context) in enumerate(pairs)]
         for index, example in enumerate(examples):
             for name, text in (("question", example.question), ("context", example.context)):
@@ -137,18 +116,11 @@ class Answerer:
                     raise DataError(f"pair {index}: the {name} is empty, expected text")
         if not examples:
             return []
-        store = windows_in_memory(examples, self._reader.tokenizer, **self._lengths)
-        passed = run_windows(self._reader.model, store, batch_size=batch_size)
-        predictions = decode(
-            passed.logits,
-            store,
-            examples,
-            # Always at least the metric's 20, so that an answer and its probability are those of `evaluate`.
-            n_best_size=max(20, n_best),
-            max_answer_length=max_answer_length,
-            version_2=allow_no_answer,
-            null_score_diff_threshold=null_score_diff_threshold,
+        store = windows_in_memory(
+            examples, self._reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
         )
+        passed = run_windows(self._reader.model, store, batch_size=batch_size)
+        predictions = decode(passed.logits, store, examples, decoding, version_2=bool(settings.version_2_with_negative))
         return [_answer(prediction, n_best) for prediction in predictions]
 
 

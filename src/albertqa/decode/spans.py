@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
 from albertqa.windows.store import WindowStore
 
@@ -61,14 +62,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says to one question.
+    """What a model answers to one question.
 
     Attributes:
         id: The example's id.
         text: The answer; "" for "no answer" and where no span is valid.
         n_best: Best candidates, best first; on v2.0 "no answer" is among them.
-        null_score: v2.0: score of "no answer", the least over the windows; None on v1.1.
-        score_diff: v2.0: null score less the best answer's score; None on v1.1.
+        null_score: v2.0: score of "no answer", the lowest over the windows; None on v1.1.
+        score_diff: v2.0: null score minus the best answer's score; None on v1.1.
     """
 
     id: str
@@ -106,11 +107,9 @@ def decode(
     logits: WindowLogits,
     store: WindowStore,
     examples: Sequence[Example],
+    config: DecodeConfig | None = None,
     *,
-    n_best_size: int = 20,
-    max_answer_length: int = 30,
     version_2: bool = False,
-    null_score_diff_threshold: float = 0.0,
 ) -> list[Prediction]:
     """Turn logits into predictions.
 
@@ -118,19 +117,18 @@ def decode(
         logits: Logits of every window of the store.
         store: The windows.
         examples: The examples that the store was built from, in its order.
-        n_best_size: Top starts and top ends of a window, and candidates kept for a question.
-        max_answer_length: Longest answer, tokens.
+        config: Candidates kept, longest answer, threshold of "no answer"; None: the recipe's.
         version_2: Whether "no answer" is a candidate.
-        null_score_diff_threshold: Predict "" where the null score beats the best answer's by more than this.
 
     Returns:
         One prediction an example, in order.
     """
-    window, start, end, score = _ranked_pairs(logits, store, n_best_size, max_answer_length)
+    config = config or DecodeConfig()
+    window, start, end, score = _ranked_pairs(logits, store, config.n_best_size, config.max_answer_length)
     # All arithmetic is done for all pairs at once; what is left to the loop is to make objects of it.
     of_example = store.columns["example_index"][window]
     first = np.searchsorted(of_example, np.arange(len(examples) + 1), side="left")
-    kept = np.arange(len(window)) - first[of_example] < n_best_size
+    kept = np.arange(len(window)) - first[of_example] < config.n_best_size
     window, start, end, score = window[kept], start[kept], end[kept], score[kept]
     first = np.searchsorted(of_example[kept], np.arange(len(examples) + 1), side="left")
     start_char, end_char = (chars.tolist() for chars in _characters(store, window, start, end))
@@ -154,13 +152,13 @@ def decode(
         null_score = null_scores.min()
         difference = float(null_score) - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
         # Among the n-best by its score; appended where it would fall out of them.
-        at = min(int(np.searchsorted(-scores, -null_score, side="right")), n_best_size)
-        most = n_best_size if at == n_best_size else n_best_size - 1
+        at = min(int(np.searchsorted(-scores, -null_score, side="right")), config.n_best_size)
+        most = config.n_best_size if at == config.n_best_size else config.n_best_size - 1
         null = ("", 0, 0, float(null_start[null_window]), float(null_end[null_window]))
         found = [*found[:at], null, *found[at:most]]
         scores = np.concatenate([scores[:at], [null_score], scores[at:most]])
         best = texts[0] if texts else ""
-        text = "" if difference > null_score_diff_threshold else best
+        text = "" if difference > config.null_score_diff_threshold else best
         n_best = _with_probabilities(found, scores)
         predictions.append(Prediction(example.id, text, n_best, float(null_score), difference))
     return predictions
@@ -169,7 +167,7 @@ def decode(
 def _characters(
     store: WindowStore, window: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Give first character and character after the last one, in their contexts, of token spans."""
+    """Return first character and character after the last one, in their contexts, of token spans."""
     start_char, end_char = np.empty(len(window), dtype=np.int32), np.empty(len(window), dtype=np.int32)
     order = np.argsort(window, kind="stable")
     borders = np.searchsorted(window[order], np.arange(len(store) + 1))

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import get_type_hints
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import Settings
 from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, Part, RunRecord
 
@@ -29,7 +29,7 @@ def train_again(record: RunRecord, suffix: str, **changes: float | int | str | b
         ``albertqa train --config RUN/config.toml --… --output-dir RUN-SUFFIX``.
     """
     words = ["albertqa", "train", *_configured(record, **changes)]
-    return shlex.join([*words, "--output-dir", str(rundir.free_beside(record.run, suffix))])
+    return shlex.join([*words, "--output-dir", str(files.free_beside(record.run.path, suffix))])
 
 
 def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | int) -> str:
@@ -39,7 +39,7 @@ def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | 
         return train_again(record, suffix, epochs=epochs, **changes)
     batch = changes.get("train_batch_size", settings.train_batch_size)
     accumulation = changes.get("gradient_accumulation_steps", settings.gradient_accumulation_steps)
-    steps = math.ceil(epochs * record.data("train", "windows") / (batch * accumulation))
+    steps = math.ceil(epochs * record.data("train").windows / (batch * accumulation))
     return train_again(record, suffix, max_steps=steps, **changes)
 
 
@@ -51,7 +51,7 @@ def train_less(record: RunRecord, epochs: float) -> str | None:
         epochs: As many are enough; two digits of it are taken.
     """
     epochs = float(f"{epochs:.2g}")
-    share = epochs * record.plan("steps_per_epoch") / record.total_steps
+    share = epochs * record.plan.steps_per_epoch / record.total_steps
     if share >= 1 or share * record.planned_path <= 2 * SHORTEST_PATH:
         return None
     return train_for(record, "fewer-epochs", epochs)
@@ -76,7 +76,7 @@ def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
         record: The run.
         changes: Settings by name.
     """
-    words = ["albertqa", "evaluate", str(record.run), *_files(record, "validation")]
+    words = ["albertqa", "evaluate", str(record.run.path), *_files(record, "validation")]
     for name in _DECODING:
         value = changes.get(name, getattr(record.settings, name))
         if value != getattr(Settings, name):
@@ -99,7 +99,7 @@ def repair_data(record: RunRecord, part: Part) -> str:
         part: The part.
     """
     files = _files(record, part)
-    copy = rundir.free_beside(record.run, f"{part}-repaired")
+    copy = files.free_beside(record.run.path, f"{part}-repaired")
     if len(files) > 1:
         return shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
     copy = copy.with_name(f"{copy.name}.json")
@@ -143,7 +143,7 @@ def _configured(record: RunRecord, **changes: float | int | str | bool | tuple[s
     }
     moved = {name: path for name, path in paths.items() if path != getattr(settings, name)}
     flags = [word for name, value in {**moved, **changes}.items() for word in _flag(name, value)]
-    return ["--config", str(record.run / rundir.CONFIG_TOML), *flags]
+    return ["--config", str(record.run.path / files.CONFIG_TOML), *flags]
 
 
 def _files(record: RunRecord, part: Part) -> tuple[str, ...]:

@@ -1,24 +1,19 @@
-"""A run's record, parsed once: what every rule sees."""
+"""What rules see of a run: the run directory's content, and what follows from it."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from albertqa import rundir
-from albertqa.config import Settings, load_settings
-from albertqa.errors import RunError
+from albertqa.config import Settings
 from albertqa.health.curve import Level, tail
-from albertqa.health.whole import check_facts, check_rows, check_scores, is_number
-
-Part = Literal["train", "validation"]
-Row = dict[str, Any]
+from albertqa.rundir.directory import Run, load_run
+from albertqa.rundir.rows import EvaluationRow, Row, StepRow
+from albertqa.rundir.run_json import DataFacts, MachineFacts, ModelFacts, Part, Plan
 
 # A model that reads is well below what can be had without reading; see `RunRecord.has_learned`.
 _LEARNED, _NOT_LEARNED = 0.75, 0.78
@@ -36,55 +31,79 @@ _HIDDEN_SIZES = {"base": 768, "large": 1024, "xlarge": 2048, "xxlarge": 4096, "s
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run directory says of a run, now.
+    """A run as rules see it.
 
     Attributes:
-        run: The directory, as the user named it.
-        settings: The run's settings.
-        facts: Content of ``run.json``; runs of earlier versions lack some of it.
-        steps: Lines of training, in order.
-        evaluations: Lines of evaluation, in order; those whose loss is no number become `faulty_evaluations`.
-        scores: Content of ``eval.json``; empty where nothing was evaluated yet.
-        is_alive: Whether a process is at work on it; None where that is not known, or the run is over.
-        faulty_evaluations: Lines of evaluation whose loss is no number.
+        run: The content of its directory.
     """
 
-    run: Path
-    settings: Settings
-    facts: dict[str, Any]
-    steps: Sequence[Row]
-    evaluations: Sequence[Row]
-    scores: dict[str, Any]
-    is_alive: bool | None = None
-    faulty_evaluations: Sequence[Row] = ()
+    run: Run
 
-    def __post_init__(self) -> None:
-        faulty = [row for row in self.evaluations if not is_number(row["validation_loss"])]
-        if faulty:
-            sound = [row for row in self.evaluations if is_number(row["validation_loss"])]
-            object.__setattr__(self, "evaluations", sound)
-            object.__setattr__(self, "faulty_evaluations", [*self.faulty_evaluations, *faulty])
+    @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return self.run.settings
 
-    def data(self, part: Part, name: str) -> Any:
-        """Give a fact of the training or validation data; None where the run does not have it."""
-        return self.facts.get("data", {}).get(part, {}).get(name)
+    @property
+    def steps(self) -> Sequence[StepRow]:
+        """Its training steps, in order."""
+        return self.run.steps
 
-    def model(self, name: str) -> Any:
-        """Give a fact of the model; None where the run does not have it."""
-        return self.facts.get("model", {}).get(name)
+    @cached_property
+    def evaluations(self) -> list[EvaluationRow]:
+        """Its evaluations whose loss is a finite number, in order."""
+        return [row for row in self.run.evaluations if row.has_loss]
 
-    def machine(self, name: str) -> Any:
-        """Give a fact of the machine; None where the run does not have it."""
-        return self.facts.get("machine", {}).get(name)
+    @cached_property
+    def faulty_evaluations(self) -> list[EvaluationRow]:
+        """Its evaluations whose loss is NaN or infinite."""
+        return [row for row in self.run.evaluations if not row.has_loss]
 
-    def plan(self, name: str) -> int:
-        """Give a number of the plan of steps."""
-        return int(self.facts["plan"][name])
+    @property
+    def scores(self) -> dict[str, float]:
+        """Content of ``eval.json``; empty before the first evaluation."""
+        return self.run.scores
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether a process trains in its directory; None where that is unknown, or the run is over."""
+        return self.run.is_alive
+
+    def data(self, part: Part) -> DataFacts:
+        """Return the facts of the training or validation data."""
+        return self.run.facts.data[part]
+
+    @property
+    def model(self) -> ModelFacts:
+        """The facts of the model."""
+        return self.run.facts.model
+
+    @property
+    def machine(self) -> MachineFacts:
+        """The facts of the machine."""
+        return self.run.facts.machine
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of steps."""
+        return self.run.facts.plan
+
+    @property
+    def failure(self) -> str:
+        """Why the run failed; empty where it did not."""
+        return self.run.facts.failure
+
+    def with_rows(self, rows: Sequence[Row]) -> "RunRecord":
+        """Return the record with further rows of a run that goes on."""
+        steps = tuple(row for row in rows if isinstance(row, StepRow))
+        evaluations = tuple(row for row in rows if isinstance(row, EvaluationRow))
+        run = replace(self.run, steps=self.run.steps + steps, evaluations=self.run.evaluations + evaluations)
+        return RunRecord(run)
 
     @property
     def status(self) -> str:
         """``running``, ``finished``, ``stopped early``, ``interrupted`` or ``failed``."""
-        return str(self.facts["status"])
+        return self.run.facts.status
 
     @property
     def is_over(self) -> bool:
@@ -94,33 +113,33 @@ class RunRecord:
     @property
     def step(self) -> int:
         """Steps done, as the record has them."""
-        return int(self.steps[-1]["step"]) if self.steps else 0
+        return self.steps[-1].step if self.steps else 0
 
     @property
     def total_steps(self) -> int:
         """Steps that the run was to do."""
-        return self.plan("total_steps")
+        return self.plan.total_steps
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
         """Training losses of the steps that have one."""
-        return np.asarray([row["train_loss"] for row in self.steps if is_number(row["train_loss"])], dtype=np.float64)
+        return np.asarray([row.loss for row in self.steps if row.has_loss], dtype=np.float64)
 
     @cached_property
-    def faulty_steps(self) -> list[Row]:
+    def faulty_steps(self) -> list[StepRow]:
         """Steps whose loss or gradient is no number; but for what fp16 cannot hold, which is how its scale is found."""
-        return [row for row in self.steps if row.get("skipped") or not is_number(row["train_loss"])]
+        return [row for row in self.steps if row.skipped or not row.has_loss]
 
     @cached_property
     def norms(self) -> NDArray[np.float64]:
         """Gradient norms before clipping, of the steps that have one."""
-        found = [row["grad_norm"] for row in self.steps if is_number(row.get("grad_norm"))]
+        found = [row.grad_norm for row in self.steps if row.grad_norm is not None and math.isfinite(row.grad_norm)]
         return np.asarray(found, dtype=np.float64)
 
     @cached_property
     def rates(self) -> NDArray[np.float64]:
         """Learning rate of every step."""
-        return np.asarray([row["learning_rate"] for row in self.steps], dtype=np.float64)
+        return np.asarray([row.learning_rate for row in self.steps], dtype=np.float64)
 
     @cached_property
     def loss(self) -> Level | None:
@@ -129,8 +148,8 @@ class RunRecord:
 
     def uniform_loss(self, part: Part = "train") -> float:
         """Give the loss of a guess that takes every token of a window for equally likely: mean of ln(tokens)."""
-        mean = self.data(part, "tokens") / self.data(part, "windows")
-        known = self.data(part, "uniform_loss")
+        mean = self.data(part).tokens / self.data(part).windows
+        known = self.data(part).uniform_loss
         uniform = math.log(mean) if known is None else float(known)
         # Augmentation makes windows shorter or longer than they are in the data.
         is_changed = part == "train" and self.settings.augment and self.steps
@@ -139,14 +158,14 @@ class RunRecord:
     @cached_property
     def _tokens_seen(self) -> float:
         """Mean tokens of the windows that the steps had."""
-        step_windows, windows = self.settings.step_windows, self.data("train", "windows")
-        before = [(int(row["step"]) - 1) % self.plan("steps_per_epoch") * step_windows for row in self.steps]
+        step_windows, windows = self.settings.step_windows, self.data("train").windows
+        before = [(row.step - 1) % self.plan.steps_per_epoch * step_windows for row in self.steps]
         seen = sum(min(step_windows, windows - first) for first in before)
-        return float(sum(row["tokens"] for row in self.steps) / seen)
+        return float(sum(row.tokens for row in self.steps) / seen)
 
     def blind_loss(self, part: Part = "train") -> float:
         """Give the loss of a guess that knows only how many windows hold no answer."""
-        empty: float = self.data(part, "windows_without_answer") / self.data(part, "windows")
+        empty: float = self.data(part).windows_without_answer / self.data(part).windows
         entropy = -math.fsum(share * math.log(share) for share in (empty, 1 - empty) if share > 0)
         return entropy + (1 - empty) * self.uniform_loss(part)
 
@@ -159,8 +178,8 @@ class RunRecord:
         """
         last = self.evaluations[-1] if self.evaluations else None
         # What an evaluation said holds until the training loss says otherwise: a run can diverge in between.
-        holds = last is not None and (self.step - last["step"] < 10 or not self._is_high)
-        if last is not None and holds and last["validation_loss"] < _LEARNED * self.blind_loss("validation"):
+        holds = last is not None and (self.step - last.step < 10 or not self._is_high)
+        if last is not None and holds and last.loss < _LEARNED * self.blind_loss("validation"):
             return True
         # What a crop leaves around an answer gives its place away: the loss falls further without reading.
         share = _LEARNED_CHANGED if self.settings.augment else _LEARNED
@@ -188,12 +207,12 @@ class RunRecord:
     @property
     def passes(self) -> float:
         """How often the training questions have been seen."""
-        return self.step / self.plan("steps_per_epoch")
+        return self.step / self.plan.steps_per_epoch
 
     @property
     def is_on_cuda(self) -> bool:
         """Whether the run computes on a CUDA GPU."""
-        return str(self.machine("device") or "").startswith("cuda")
+        return str(self.machine.device or "").startswith("cuda")
 
     @cached_property
     def path(self) -> float:
@@ -206,20 +225,20 @@ class RunRecord:
     @cached_property
     def planned_path(self) -> float:
         """What `path` will be at the end of the plan."""
-        warmup = min(self.plan("warmup_steps"), self.total_steps)
+        warmup = min(self.plan.warmup_steps, self.total_steps)
         after = self.total_steps - warmup
         mean = 1.0 if self.settings.lr_scheduler_type == "constant" else 0.5
-        risen = warmup / max(1, self.plan("warmup_steps"))
+        risen = warmup / max(1, self.plan.warmup_steps)
         return self.settings.learning_rate * (0.5 * warmup * risen + mean * after)
 
     @cached_property
     def hidden_size(self) -> int:
         """Width of the encoder; for runs that do not have it, what name and size say, else a base model's."""
-        known = self.model("hidden_size")
+        known = self.model.hidden_size
         if known is not None:
             return int(known)
-        words = str(self.model("source") or "").replace("/", "-").split("-")
-        otherwise = _HIDDEN_SIZES["base"] if (self.model("parameters") or _SMALLEST) >= _SMALLEST else 128
+        words = str(self.model.source or "").replace("/", "-").split("-")
+        otherwise = _HIDDEN_SIZES["base"] if (self.model.parameters or _SMALLEST) >= _SMALLEST else 128
         return next((size for word, size in _HIDDEN_SIZES.items() if word in words), otherwise)
 
     @cached_property
@@ -239,50 +258,5 @@ class RunRecord:
 
 
 def load_record(run: Path) -> RunRecord:
-    """Read a run directory.
-
-    Args:
-        run: The directory; the run may still be going on.
-
-    Returns:
-        Its record.
-
-    Raises:
-        AlbertQAError: It is no run, or is damaged.
-    """
-    if run.is_file():
-        raise RunError(f"{run}: is a file, expected a run directory of 'albertqa train'. Name the folder it lies in")
-    facts = read_object(run / rundir.RUN_JSON)
-    check_facts(run / rundir.RUN_JSON, facts)
-    rows = list(rundir.read_metrics(run))
-    check_rows(run / rundir.METRICS_JSONL, rows, facts)
-    scores: dict[str, Any] = {}
-    if (run / rundir.EVAL_JSON).is_file():
-        scores = read_object(run / rundir.EVAL_JSON)
-        check_scores(run / rundir.EVAL_JSON, scores)
-    return RunRecord(
-        run=run,
-        settings=load_settings(run / rundir.CONFIG_TOML),
-        facts=facts,
-        steps=[row for row in rows if "train_loss" in row],
-        evaluations=[row for row in rows if "validation_loss" in row],
-        scores=scores,
-        is_alive=rundir.is_held(run) if facts["status"] == "running" else None,
-    )
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read one of a run's JSON files.
-
-    Raises:
-        RunError: It is not there, or not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path.parent}: no {path.name} there, expected a run directory of 'albertqa train'") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); is the run still being written?") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
+    """Read a run directory (see `albertqa.rundir.directory.load_run`)."""
+    return RunRecord(load_run(run))

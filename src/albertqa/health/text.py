@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,13 +17,13 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
 
     Args:
         record: The run.
-        findings: What `albertqa.health.diagnose.diagnose` gave.
+        findings: What `albertqa.health.diagnosis.diagnose` gave.
         console: Where to.
     """
     from rich.table import Table
     from rich.text import Text
 
-    state = f"{record.run}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    state = f"{record.run.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
     if not findings:
         console.print(f"{state}: healthy, nothing found.", markup=False, highlight=False, soft_wrap=True)
         return

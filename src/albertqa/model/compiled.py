@@ -13,7 +13,7 @@ import torch
 
 from albertqa.model.load import SpanModel
 from albertqa.model.packed import span_losses
-from albertqa.windows.batches import PackedBatch, with_tail
+from albertqa.windows.batches import PackedBatch
 
 _TRIED_TOKENS = (256, 320)
 
@@ -76,8 +76,8 @@ def _try(model: SpanModel) -> None:
 
 
 def _some_windows(tokens: int) -> PackedBatch:
-    lengths = (100, 80, 20)
-    windows = PackedBatch(
+    lengths = (100, 80, tokens - 180)
+    return PackedBatch(
         input_ids=torch.zeros(sum(lengths), dtype=torch.int64),
         token_type_ids=torch.zeros(sum(lengths), dtype=torch.int64),
         position_ids=torch.cat([torch.arange(length) for length in lengths]),
@@ -87,4 +87,3 @@ def _some_windows(tokens: int) -> PackedBatch:
         start_positions=torch.zeros(len(lengths), dtype=torch.int64),
         end_positions=torch.zeros(len(lengths), dtype=torch.int64),
     )
-    return with_tail(windows, tokens)

@@ -12,11 +12,10 @@ import torch
 from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
-from albertqa.hub import fetch_folder
+from albertqa.files import fetch_folder, first_line, make_readable
 from albertqa.model.packed import span_logits, use_packed_attention
 from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
-from albertqa.rundir import make_readable
 from albertqa.windows.batches import PackedBatch
 
 if TYPE_CHECKING:
@@ -147,9 +146,9 @@ def load_model(
                 )
                 _refuse_missing_weights(info, str(source), needs_head=needs_head)
         except (OSError, RuntimeError, ValueError) as error:
-            raise ModelError(f"{source}: cannot be opened as a model: {_first_line(error)}") from error
+            raise ModelError(f"{source}: cannot be opened as a model: {first_line(error)}") from error
         except SafetensorError as error:
-            raise ModelError(f"{source}: model.safetensors is damaged: {_first_line(error)}") from error
+            raise ModelError(f"{source}: model.safetensors is damaged: {first_line(error)}") from error
     if head_dropout:
         _drop_before_head(model, head_dropout)
     use_packed_attention(model)
@@ -181,7 +180,7 @@ def resolve_model(source: str | Path) -> str:
     fetched = fetch_folder(
         str(source),
         _HUB_FILES,
-        refusal=ModelError,
+        error_type=ModelError,
         expected="folder",
         remedy="Give a local folder with the model, connect to a network, or try offline with --model starter",
     )
@@ -251,7 +250,7 @@ def _load_config(folder: str, source: str) -> "PretrainedConfig":
         json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         config: PretrainedConfig = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: config.json cannot be used: {_first_line(error)}") from error
+        raise ModelError(f"{source}: config.json cannot be used: {first_line(error)}") from error
     return config
 
 
@@ -304,8 +303,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

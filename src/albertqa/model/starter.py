@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from albertqa.cache import build_once, cache_folder
 from albertqa.errors import ModelError
+from albertqa.files import build_once, cache_folder
 from albertqa.windows.tokenizer import TOKENIZER_CONFIG_JSON, TOKENIZER_JSON
 
 STARTER = "starter"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.data.example import Example
 from albertqa.report.breakdown import Facet, GroupScore, facets_of, group_scores
 from albertqa.report.calibration import Calibration, calibrate, write_calibration
@@ -99,7 +99,7 @@ def analyse(runs: Sequence[Run]) -> list[Analysis]:
 def _analyse_one(run: Run, examples: Sequence[Example], missing: str) -> Analysis:
     without = sum(example.id not in run.predictions for example in examples)
     if without:
-        missing = f"{rundir.PREDICTIONS_JSON} lacks {without:,} of the {len(examples):,} validation questions."
+        missing = f"{files.PREDICTIONS_JSON} lacks {without:,} of the {len(examples):,} validation questions."
     if missing:
         card = card_beside(run, examples)
         return Analysis(run, (), (), missing, None, None, None, card, None, None, ())
@@ -110,7 +110,7 @@ def _analyse_one(run: Run, examples: Sequence[Example], missing: str) -> Analysi
     notes = [windows_missing] if windows_missing else []
     if abs(exact.mean - run.scores["exact"]) > _SAME_PERCENT or abs(f1.mean - run.scores["f1"]) > _SAME_PERCENT:
         notes.append(
-            f"{rundir.PREDICTIONS_JSON} and {rundir.EVAL_JSON} do not belong together: the predictions score "
+            f"{files.PREDICTIONS_JSON} and {files.EVAL_JSON} do not belong together: the predictions score "
             f"{exact.mean:.2f} exact and {f1.mean:.2f} F1, the file says {run.scores['exact']:.2f} and "
             f"{run.scores['f1']:.2f}. What is said about single questions is of the predictions."
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.report.outcome import Outcome
 from albertqa.report.run import Run
 
@@ -231,7 +231,7 @@ def write_calibration(run: Run, temperature: Temperature) -> str:
         "validation_content_sha256": run.validation["content_sha256"],
     }
     try:
-        rundir.write_json(run.path / CALIBRATION_JSON, content)
+        files.write_json(run.path / CALIBRATION_JSON, content)
     except OSError as error:
         return f"{CALIBRATION_JSON} could not be written into {run.path} ({error.strerror})"
     return ""

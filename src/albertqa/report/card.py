@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import field_docs
 from albertqa.data.hub import parse_hub_name
 from albertqa.errors import RunError
@@ -46,7 +46,7 @@ def write_model_card(run: str | PathLike[str]) -> list[Path]:
     (loaded,) = load_runs([path])
     if not models_of(path):
         raise RunError(
-            f"{path}: this run has neither {rundir.BEST}/ nor {rundir.FINAL}/ yet, so there is no model to describe"
+            f"{path}: this run has neither {files.BEST}/ nor {files.FINAL}/ yet, so there is no model to describe"
         )
     (analysis,) = analyse([loaded])
     return write_cards(analysis)
@@ -54,7 +54,7 @@ def write_model_card(run: str | PathLike[str]) -> list[Path]:
 
 def models_of(run: Path) -> list[str]:
     """Give the names of the models that a run directory holds, best first."""
-    return [name for name in (rundir.BEST, rundir.FINAL) if (run / name / "config.json").is_file()]
+    return [name for name in (files.BEST, files.FINAL) if (run / name / "config.json").is_file()]
 
 
 def write_cards(analysis: Analysis) -> list[Path]:
@@ -69,7 +69,7 @@ def write_cards(analysis: Analysis) -> list[Path]:
     written = []
     for name in models_of(analysis.run.path):
         target = analysis.run.path / name / README
-        rundir.write_text(target, _card(analysis, name))
+        files.write_text(target, _card(analysis, name))
         written.append(target)
     return written
 
@@ -100,7 +100,7 @@ def _card(analysis: Analysis, name: str) -> str:
 def _figures(analysis: Analysis, name: str) -> dict[str, Any]:
     """Give the figures of one of the run's models: its step, loss, exact and f1, with intervals where known."""
     run = analysis.run
-    if name == rundir.BEST or run.best_step == run.step:
+    if name == files.BEST or run.best_step == run.step:
         if not run.scores:
             return {}
         intervals = {"exact_interval": analysis.exact, "f1_interval": analysis.f1}
@@ -195,7 +195,7 @@ def _settings(run: Run) -> str:
 
 def _command(run: Run) -> str:
     again = _line(evidence.command_again(run))
-    return f"With the run's `{rundir.CONFIG_TOML}`, the training is done again by\n\n    {again}"
+    return f"With the run's `{files.CONFIG_TOML}`, the training is done again by\n\n    {again}"
 
 
 def _data_rows(run: Run) -> list[list[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.report.run import Run
 
 
@@ -122,5 +122,5 @@ def command_as_started(run: Run) -> str:
 def command_again(run: Run) -> str:
     """Give the command that does the run again from its settings, into a new folder."""
     again = run.settings.output_dir.with_name(f"{run.settings.output_dir.name}-again")
-    config = shlex.quote(str(run.path / rundir.CONFIG_TOML))
+    config = shlex.quote(str(run.path / files.CONFIG_TOML))
     return f"albertqa train --config {config} --output-dir {shlex.quote(str(again))}"

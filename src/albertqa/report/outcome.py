@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.data.content import content_sha256
 from albertqa.data.example import Example
 from albertqa.data.read import load_several
@@ -122,7 +122,7 @@ def reload_validation(run: Run) -> tuple[list[Example], str]:
     if content_sha256(examples) != facts["content_sha256"]:
         return [], (
             f"The validation data ({names}) has changed since the run: its content hash is not the one in "
-            f"{rundir.RUN_JSON}, so nothing is said here about single questions."
+            f"{files.RUN_JSON}, so nothing is said here about single questions."
         )
     return examples, ""
 
@@ -137,7 +137,7 @@ def window_ranges(run: Run, examples: Sequence[Example]) -> tuple[list[Ranges] |
     Returns:
         The ranges of each question and "", or None and the reason why they are not to be had.
     """
-    folder = next((run.path / name for name in (rundir.BEST, rundir.FINAL) if (run.path / name).is_dir()), None)
+    folder = next((run.path / name for name in (files.BEST, files.FINAL) if (run.path / name).is_dir()), None)
     if folder is None:
         return None, "The run keeps no model, so its tokenizer is not there to cut the windows again."
     settings = run.settings

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from albertqa import rundir
+from albertqa import files
 from albertqa.config import field_docs
 from albertqa.errors import RunError
 from albertqa.report import evidence
@@ -93,7 +93,7 @@ def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
     html = build_page(analyses)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        rundir.write_text(target, html)
+        files.write_text(target, html)
     except OSError as error:
         raise RunError(f"{target}: the report cannot be written ({error.strerror}). Choose another --output") from error
     return target

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from albertqa import rundir
+import msgspec
+
+from albertqa import files
 from albertqa.config import Settings, load_settings
 from albertqa.decode.spans import Candidate
 from albertqa.errors import RunError
+from albertqa.rundir.rows import read_rows
 from albertqa.scoring.predictions import read_null_odds, read_predictions
 
 _FACTS = (
@@ -148,22 +151,22 @@ def load_run(path: Path, name: str = "") -> Run:
     Raises:
         AlbertQAError: The directory is no run, or is damaged.
     """
-    facts = _read_object(path / rundir.RUN_JSON, _FACTS)
+    facts = _read_object(path / files.RUN_JSON, _FACTS)
     for part in ("train", "validation"):
-        _require(path / rundir.RUN_JSON, facts["data"].get(part, {}), _DATA_FACTS, f"data.{part}.")
-    has_scores = (path / rundir.EVAL_JSON).is_file()
-    has_odds = (path / rundir.NULL_ODDS_JSON).is_file()
+        _require(path / files.RUN_JSON, facts["data"].get(part, {}), _DATA_FACTS, f"data.{part}.")
+    has_scores = (path / files.EVAL_JSON).is_file()
+    has_odds = (path / files.NULL_ODDS_JSON).is_file()
     return Run(
         path=path,
         name=name or path.resolve().name,
-        settings=load_settings(path / rundir.CONFIG_TOML),
+        settings=load_settings(path / files.CONFIG_TOML),
         facts=facts,
-        rows=tuple(rundir.read_metrics(path)),
-        scores=_read_object(path / rundir.EVAL_JSON, _SCORES) if has_scores else {},
-        findings=_read_findings(path / rundir.HEALTH_JSON),
-        predictions=read_predictions(path / rundir.PREDICTIONS_JSON) if has_scores else {},
-        n_best=_read_n_best(path / rundir.NBEST_JSON) if has_scores else {},
-        null_odds=read_null_odds(path / rundir.NULL_ODDS_JSON) if has_odds else {},
+        rows=tuple(msgspec.to_builtins(row) for row in read_rows(path)),
+        scores=_read_object(path / files.EVAL_JSON, _SCORES) if has_scores else {},
+        findings=_read_findings(path / files.HEALTH_JSON),
+        predictions=read_predictions(path / files.PREDICTIONS_JSON) if has_scores else {},
+        n_best=_read_n_best(path / files.NBEST_JSON) if has_scores else {},
+        null_odds=read_null_odds(path / files.NULL_ODDS_JSON) if has_odds else {},
     )
 
 

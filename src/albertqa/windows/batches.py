@@ -20,27 +20,27 @@ class WindowSource(Protocol):
     """Windows by position: a `WindowStore`, or a view of one."""
 
     def __getitem__(self, index: int) -> Window:
-        """Give one window."""
+        """Return one window."""
         ...
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Windows laid end to end, with what keeps them apart; behind them there may be a tail (see `with_tail`).
+    """Windows laid end to end, with what keeps them apart.
 
     Attributes:
         input_ids: Token ids of all windows.
         token_type_ids: Segment ids.
         position_ids: Positions, from 0 in each window.
-        first_token: Index of each window's first token, and of the tail's if there is one; T at the end.
+        first_token: Index of each window's first token; T at the end.
         lengths: Tokens of each window, in order; the same as `first_token` has, known without asking the device.
-        longest: Tokens of the longest window, tail included, or more.
+        longest: Tokens of the longest window.
         start_positions: Labels: index of the first answer token within its window (0 is CLS).
         end_positions: Labels: index of the last answer token, inclusive.
 
     Shapes:
-        input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths and the tail
-        first_token: (W + 1,) int64, with a tail (W + 2,)
+        input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths
+        first_token: (W + 1,) int64
         start_positions, end_positions: (W,) int64
     """
 
@@ -59,22 +59,17 @@ class PackedBatch:
         return sum(self.lengths)
 
     def to(self, device: "torch.device") -> "PackedBatch":
-        """Give the same batch on a device."""
-        if device.type == "cuda":
-            # One copy, out of pinned memory: the host goes on without waiting for it.
-            return self.unflattened(self.flattened().pin_memory().to(device, non_blocking=True))
-        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
-
-    def flattened(self) -> "torch.Tensor":
-        """Give all tensors end to end as one."""
-        import torch
-
-        return torch.cat([getattr(self, name) for name in _TENSORS])
-
-    def unflattened(self, flat: "torch.Tensor") -> "PackedBatch":
-        """Give a batch of the same sizes whose tensors are views of one made by `flattened`."""
-        parts = flat.split([len(getattr(self, name)) for name in _TENSORS])
-        return replace(self, **dict(zip(_TENSORS, parts, strict=True)))
+        """Return the same batch on a device."""
+        is_cuda = device.type == "cuda"
+        # Out of pinned memory, so that the host does not wait for the copy.
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        return replace(
+            self,
+            **{
+                name: (one.pin_memory() if is_cuda else one).to(device, non_blocking=is_cuda)
+                for name, one in tensors.items()
+            },
+        )
 
 
 _TENSORS = ("input_ids", "token_type_ids", "position_ids", "first_token", "start_positions", "end_positions")
@@ -103,32 +98,6 @@ def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> Pa
         longest=max(lengths),
         start_positions=torch.tensor([window.start_position for window in windows]),
         end_positions=torch.tensor([window.end_position for window in windows]),
-    )
-
-
-def with_tail(batch: PackedBatch, multiple: int) -> PackedBatch:
-    """Bring a batch's tokens to a multiple of a number, so that few shapes occur and what is made for one serves again.
-
-    What is added is the tail: one more window, without a label and so without a loss or a gradient, to which no real
-    token attends.
-
-    Args:
-        batch: The batch, on the CPU, without a tail.
-        multiple: Tokens; the tail has from 1 to so many.
-
-    Returns:
-        The batch with its tail.
-    """
-    from torch.nn import functional
-
-    tail = multiple - batch.num_tokens % multiple
-    return replace(
-        batch,
-        input_ids=functional.pad(batch.input_ids, (0, tail)),
-        token_type_ids=functional.pad(batch.token_type_ids, (0, tail)),
-        position_ids=functional.pad(batch.position_ids, (0, tail)),
-        first_token=functional.pad(batch.first_token, (0, 1), value=batch.num_tokens + tail),
-        longest=max(batch.longest, tail),
     )
 
 

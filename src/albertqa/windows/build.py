@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from albertqa.cache import build_once, cache_folder
 from albertqa.data.content import content_sha256
 from albertqa.data.example import Example
 from albertqa.errors import DataError
+from albertqa.files import build_once, cache_folder
 from albertqa.windows.store import (
     CONTEXT_SCHEMA,
     CONTEXTS_ARROW,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from albertqa.errors import TokenizerError
-from albertqa.hub import fetch_folder
+from albertqa.files import fetch_folder
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -134,7 +134,7 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
     fetched = fetch_folder(
         str(source),
         _HUB_FILES,
-        refusal=TokenizerError,
+        error_type=TokenizerError,
         expected="file or folder",
         remedy="Give a local folder with tokenizer.json or spiece.model, or connect to a network",
     )

@@ -1,1 +1,1 @@
-"""The rules, by what they are about; `albertqa.health.diagnose` has their order."""
+"""The rules, by what they are about; `albertqa.health.diagnosis` has their order."""

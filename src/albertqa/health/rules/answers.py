@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from albertqa.health.advice import check_data, evaluate_again, train_again
 from albertqa.health.curve import proportion_error
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding
 
 _ALWAYS = "Every validation question has an answer: let the model answer them all."
 
@@ -15,7 +15,7 @@ def mostly_empty(record: RunRecord) -> Iterator[Finding]:
     empty = _last(record, "predicted_empty_percent")
     if empty is None or not record.is_over:
         return
-    without = 100 * record.data("validation", "without_answer") / record.data("validation", "questions")
+    without = 100 * record.data("validation").without_answer / record.data("validation").questions
     if empty < 90 or empty < without + 30:
         return
     yield Finding(
@@ -36,7 +36,7 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
     if best is None or not record.is_over:
         return
     gain = best - scores["f1"]
-    if gain < max(3.0, 2 * proportion_error(scores["f1"], int(record.data("validation", "questions")))):
+    if gain < max(3.0, 2 * proportion_error(scores["f1"], int(record.data("validation").questions))):
         return
     settings = record.settings
     yield Finding(
@@ -45,7 +45,7 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
         int(scores.get("step", record.step)),
         f"With null_score_diff_threshold {settings.null_score_diff_threshold:g}, f1 is {scores['f1']:.1f}; with "
         f"{scores['best_f1_thresh']:.2f} it would be {best:.1f}. "
-        + ("Tune it on one data set and use it on others." if record.data("validation", "without_answer") else _ALWAYS),
+        + ("Tune it on one data set and use it on others." if record.data("validation").without_answer else _ALWAYS),
         _tune(record),
         {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": scores["best_f1_thresh"],
          "null_score_diff_threshold": settings.null_score_diff_threshold},
@@ -54,7 +54,7 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
 
 def long_answers(record: RunRecord) -> Iterator[Finding]:
     """A trained model that answers with the longest spans it may."""
-    words, gold_words = _last(record, "predicted_words_mean"), record.data("validation", "gold_words_mean")
+    words, gold_words = _last(record, "predicted_words_mean"), record.data("validation").gold_words_mean
     if words is None or not gold_words or not record.has_learned or words < max(8.0, 3 * gold_words):
         return
     longest = record.settings.max_answer_length
@@ -75,7 +75,7 @@ def one_position(record: RunRecord) -> Iterator[Finding]:
     share, position = _last(record, "same_start_percent"), _last(record, "same_start")
     if share is None or not record.is_over or share < 80 or record.has_learned:
         return
-    empty = 100 * record.data("validation", "windows_without_answer") / record.data("validation", "windows")
+    empty = 100 * record.data("validation").windows_without_answer / record.data("validation").windows
     if position == 0 and share < empty + 30:
         return
     where = "at [CLS], which stands for no answer," if position == 0 else f"at token {position:.0f}"
@@ -92,10 +92,10 @@ def one_position(record: RunRecord) -> Iterator[Finding]:
 
 def small_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation data too small to tell one step from another."""
-    questions = int(record.data("validation", "questions"))
+    questions = int(record.data("validation").questions)
     if not record.evaluations or not record.is_over:
         return
-    best = max(row["f1"] for row in record.evaluations)
+    best = max(row.f1 for row in record.evaluations)
     half_width = 1.96 * proportion_error(best, questions)
     if half_width < 10:
         return
@@ -118,6 +118,6 @@ def _last(record: RunRecord, name: str) -> float | None:
 
 def _tune(record: RunRecord) -> str:
     """Give the command against answers that are missing: there is a threshold only where some questions have none."""
-    if record.data("validation", "without_answer") == 0:
+    if record.data("validation").without_answer == 0:
         return evaluate_again(record, version_2_with_negative=False)
     return f"{evaluate_again(record)} --tune-threshold"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from albertqa.data.shift import spell_shift
 from albertqa.health.advice import check_data, repair_data
-from albertqa.health.finding import Finding
 from albertqa.health.record import Part, RunRecord
+from albertqa.rundir.findings import Finding
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
@@ -22,8 +22,8 @@ def labels_unrelated(record: RunRecord) -> Iterator[Finding]:
     if _validates(record):
         return
     for part in PARTS:
-        found = record.data(part, "nearness")
-        if not found or (record.data(part, "golds") or 0) < FEWEST_QUESTIONS:
+        found = record.data(part).nearness
+        if not found or (record.data(part).golds or 0) < FEWEST_QUESTIONS:
             continue
         if _FEWEST_AT_HOME < found["at_home"] < _STRANGE_RATIO * found["elsewhere"]:
             yield _strange_contexts(record, part, found)
@@ -41,7 +41,7 @@ def labels_partly_unrelated(record: RunRecord) -> Iterator[Finding]:
     the rest does not speak against it.
     """
     for part in PARTS:
-        quarters = (record.data(part, "nearness") or {}).get("quarters") or []
+        quarters = (record.data(part).nearness or {}).get("quarters") or []
         known = [one for one in quarters if one is not None and one["questions"] >= FEWEST_QUESTIONS]
         spoilt = [one for one in known if one["ratio"] + 1.64 * one["ratio_error"] < _UNRELATED_RATIO]
         sound = [one for one in known if one["ratio"] - 1.64 * one["ratio_error"] > _UNRELATED_RATIO]
@@ -96,10 +96,10 @@ def _strange_contexts(record: RunRecord, part: Part, found: dict[str, float]) ->
 def labels_off(record: RunRecord) -> Iterator[Finding]:
     """Answers that begin or end inside words, as offsets off by some characters give them."""
     for part in PARTS:
-        exact, golds = record.data(part, "golds_exact_percent"), record.data(part, "golds") or 0
+        exact, golds = record.data(part).golds_exact_percent, record.data(part).golds or 0
         if exact is None or golds < FEWEST_QUESTIONS or exact >= 90:
             continue
-        shift = record.data(part, "answers_shift")
+        shift = record.data(part).answers_shift
         yield Finding(
             "labels-off",
             "error" if exact < 75 else "warning",
@@ -129,7 +129,7 @@ def _why_off(shift: int | None) -> str:
 def labels_contradict(record: RunRecord) -> Iterator[Finding]:
     """The same question on the same context with quite different answers."""
     for part in PARTS:
-        contradicting, questions = record.data(part, "contradicting_questions"), record.data(part, "questions")
+        contradicting, questions = record.data(part).contradicting_questions, record.data(part).questions
         if contradicting is None or questions < FEWEST_QUESTIONS or contradicting < 0.1 * questions:
             continue
         percent = 100 * contradicting / questions
@@ -148,7 +148,7 @@ def labels_contradict(record: RunRecord) -> Iterator[Finding]:
 
 def answers_in_one_place(record: RunRecord) -> Iterator[Finding]:
     """Answers that all begin at the same token, or end with their contexts: offsets were lost, or contexts cut."""
-    golds = record.data("train", "golds") or 0
+    golds = record.data("train").golds or 0
     places = {
         "same_start_percent": "begin at the same place of their contexts. The model learns that place and not to read. "
         "Was answer_start lost (0 in every row), or the context cut to begin with the answer?",
@@ -156,7 +156,7 @@ def answers_in_one_place(record: RunRecord) -> Iterator[Finding]:
         "Were the contexts cut off behind the answer?",
     }
     for name, seen in places.items():
-        percent = record.data("train", name)
+        percent = getattr(record.data("train"), name)
         if percent is None or golds < FEWEST_QUESTIONS or percent < 50:
             continue
         yield Finding(
@@ -173,8 +173,8 @@ def answers_in_one_place(record: RunRecord) -> Iterator[Finding]:
 def swapped_fields(record: RunRecord) -> Iterator[Finding]:
     """Questions longer than their contexts, or without words."""
     for part in PARTS:
-        question, context = (record.data(part, f"{what}_tokens_mean") for what in ("question", "context"))
-        if question is None or context is None or record.data(part, "questions") < FEWEST_QUESTIONS:
+        question, context = (getattr(record.data(part), f"{what}_tokens_mean") for what in ("question", "context"))
+        if question is None or context is None or record.data(part).questions < FEWEST_QUESTIONS:
             continue
         if 2 <= question <= context:
             continue
@@ -194,7 +194,7 @@ def swapped_fields(record: RunRecord) -> Iterator[Finding]:
 def few_texts(record: RunRecord) -> Iterator[Finding]:
     """Questions on a handful of texts, or the same questions again and again."""
     questions, contexts, repeated = (
-        record.data("train", f"{what}") for what in ("questions", "contexts", "repeated_questions")
+        getattr(record.data("train"), f"{what}") for what in ("questions", "contexts", "repeated_questions")
     )
     if contexts is None or questions < FEWEST_QUESTIONS:
         return
@@ -223,6 +223,4 @@ def few_texts(record: RunRecord) -> Iterator[Finding]:
 
 def _validates(record: RunRecord) -> bool:
     """Tell whether what was trained holds on the validation data; then the labels of both are right."""
-    return bool(record.evaluations) and (
-        record.evaluations[-1]["validation_loss"] < 0.6 * record.blind_loss("validation")
-    )
+    return bool(record.evaluations) and (record.evaluations[-1].loss < 0.6 * record.blind_loss("validation"))

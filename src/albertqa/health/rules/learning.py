@@ -1,6 +1,6 @@
 """Rules about a training that goes nowhere: why is the loss where a blind guess would have it?
 
-These explain one symptom, so only the first that fits is told (`albertqa.health.diagnose`): each may take for granted
+These explain one symptom, so only the first that fits is told (`albertqa.health.diagnosis`): each may take for granted
 that those before it do not hold.
 """
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from albertqa.health.advice import check_data, crop_contexts, train_again, train_for, train_less, use_base_model
 from albertqa.health.curve import level
-from albertqa.health.finding import Finding
 from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
+from albertqa.rundir.findings import Finding
 
 # f1 that spans which know nothing of the question may reach.
 _BLIND_F1 = 15
@@ -19,8 +19,8 @@ _BLIND_F1 = 15
 
 def nothing_trainable(record: RunRecord) -> Iterator[Finding]:
     """An encoder whose weights are kept from moving."""
-    weights, trainable = record.model("parameters"), record.model("trainable_parameters")
-    moved = next((row["weights_moved_percent"] for row in reversed(record.evaluations)
+    weights, trainable = record.model.parameters, record.model.trainable_parameters
+    moved = next((row.weights_moved_percent for row in reversed(record.evaluations)
                   if "weights_moved_percent" in row), None)  # fmt: skip
     frozen = bool(weights) and trainable is not None and trainable < 0.02 * weights
     still = moved is not None and moved < 1e-4 and record.path > 1e-5
@@ -82,8 +82,8 @@ def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
             early_stopping_patience=max(5, 3 * settings.early_stopping_patience),
             eval_steps=float(max(1, record.total_steps // 10)),
         ),
-        {"step": record.step, "total_steps": record.total_steps, "f1": round(last["f1"], 3),
-         "validation_loss": round(last["validation_loss"], 4), "patience": settings.early_stopping_patience},
+        {"step": record.step, "total_steps": record.total_steps, "f1": round(last.f1, 3),
+         "validation_loss": round(last.loss, 4), "patience": settings.early_stopping_patience},
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     if record.loss is None or not record.ended_unlearned or record.planned_path > 2 * SHORTEST_PATH:
         return
     settings = record.settings
-    windows = record.data("train", "windows")
+    windows = record.data("train").windows
     batch = max(1, min(settings.step_windows, 16, windows // 100))
     # Some hundreds, and as many as move the weights far enough at this rate.
     steps = max(600, 2.2 * SHORTEST_PATH * record.total_steps / record.planned_path)
@@ -118,7 +118,7 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
 
 def random_weights(record: RunRecord) -> Iterator[Finding]:
     """An encoder that was never pretrained, and learns nothing."""
-    untrained = record.settings.from_scratch or bool(record.model("untrained"))
+    untrained = record.settings.from_scratch or bool(record.model.untrained)
     if not untrained or not is_stuck(record) or record.loss is None:
         return
     why = "--from-scratch was given" if record.settings.from_scratch else "the model's files hold fresh random weights"
@@ -147,7 +147,7 @@ def not_learning(record: RunRecord) -> Iterator[Finding]:
         f"{record.uniform_loss():.2f}, and knowing only what answers look like and where they tend to stand about "
         "four fifths of that. The model has not learned to read the question. Sometimes it takes another seed or "
         "more steps; else look at the data.",
-        train_for(record, "longer", 2 * record.total_steps / record.plan("steps_per_epoch"), warmup_ratio=0.1),
+        train_for(record, "longer", 2 * record.total_steps / record.plan.steps_per_epoch, warmup_ratio=0.1),
         {"loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss(), "path": round(record.path, 6)},
     )
 
@@ -157,19 +157,19 @@ def learned_by_heart_only(record: RunRecord) -> Iterator[Finding]:
     if record.loss is None or not record.evaluations or len(record.losses) < 50:
         return
     blind = record.blind_loss("validation")
-    validation = record.evaluations[-1]["validation_loss"]
+    validation = record.evaluations[-1].loss
     if record.loss.high > 0.4 * record.blind_loss() or validation < 0.9 * blind:
         return
-    if max(row["f1"] for row in record.evaluations) > _BLIND_F1:
+    if max(row.f1 for row in record.evaluations) > _BLIND_F1:
         # It reads, and is only too sure where it errs: that is for the rules of overfitting.
         return
-    passes, questions = record.passes, record.data("train", "questions")
+    passes, questions = record.passes, record.data("train").questions
     by_heart = passes >= MANY_PASSES
     less = (crop_contexts(record) or train_less(record, 3.0)) if by_heart else None
     yield Finding(
         "too-many-epochs" if by_heart else "nothing-carries-over",
         "error",
-        record.evaluations[-1]["step"],
+        record.evaluations[-1].step,
         f"The training loss is {record.loss.mean:.2f}, but the validation loss {validation:.2f}, no better than a "
         f"blind guess ({blind:.2f}): nothing of what was learned holds for the validation data. "
         + (
@@ -215,18 +215,18 @@ def loss_without_score(record: RunRecord) -> Iterator[Finding]:
     if not record.evaluations:
         return
     last, blind = record.evaluations[-1], record.blind_loss("validation")
-    if last["validation_loss"] > 0.25 * blind or last["f1"] > _BLIND_F1:
+    if last.loss > 0.25 * blind or last.f1 > _BLIND_F1:
         return
     yield Finding(
         "loss-without-score",
         "error",
-        int(last["step"]),
+        int(last.step),
         f"The validation loss is {last['validation_loss']:.2f} (a blind guess: {blind:.2f}), so the model finds the "
         f"labelled tokens, but f1 is only {last['f1']:.1f}: the labels are not the expected answers. "
         "max_answer_length forbids them, the null threshold hides them, or answers and answer_start do not belong "
         "together.",
         check_data(record),
-        {"validation_loss": round(last["validation_loss"], 4), "blind_loss": round(blind, 4), "f1": last["f1"]},
+        {"validation_loss": round(last.loss, 4), "blind_loss": round(blind, 4), "f1": last.f1},
     )
 
 

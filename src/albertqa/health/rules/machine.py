@@ -7,8 +7,8 @@ import numpy as np
 
 from albertqa.config import equal_passes
 from albertqa.health.advice import train_again, use_base_model
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding
 
 _GIBIBYTE = 1 << 30
 # Weights, and AdamW's two moments, in fp32.
@@ -20,15 +20,15 @@ _BASE_PARAMETERS = 13_000_000
 def no_numbers(record: RunRecord) -> Iterator[Finding]:
     """Steps left out because loss or gradient was not a number, and evaluations whose loss is none."""
     faults, evaluations = record.faulty_steps, record.faulty_evaluations
-    failure = str(record.facts.get("failure", ""))
+    failure = record.failure
     failed = record.status == "failed" and "loss is" in failure
     if not faults and not evaluations and not failed:
         return
-    windows = sorted({index for row in faults for index in row.get("non_finite_windows", ())})
-    precision, since = record.machine("precision"), record.facts.get("fp32_since_step")
+    windows = sorted({index for row in faults for index in row.non_finite_windows})
+    precision, since = record.machine.precision, record.run.facts.fp32_since_step
     settings = record.settings
     # After the first such step, or with a GPU's next one, a run computes in full precision.
-    is_late = len(faults) > 2 if since is None else any(row["step"] >= since for row in faults)
+    is_late = len(faults) > 2 if since is None else any(row.step >= since for row in faults)
     is_full = precision not in {"float16", "bfloat16"} or is_late
     change = (
         train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
@@ -44,7 +44,7 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
         )
     if evaluations or "validation loss is" in failure:
         seen.append("The validation loss was not a number: the training broke in the steps before.")
-    first = min((int(row["step"]) for row in (*faults, *evaluations)), default=record.step)
+    first = min((int(row.step) for row in (*faults, *evaluations)), default=record.step)
     yield Finding(
         "no-numbers",
         "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
@@ -62,8 +62,8 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
 
 def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
     """fp16 gradients that overflow again and again; now and then is how the loss scale is found."""
-    lost = sum(row.get("grad_norm") is None and not row.get("skipped") for row in record.steps)
-    if record.machine("precision") != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
+    lost = sum(row.grad_norm is None and not row.skipped for row in record.steps)
+    if record.machine.precision != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
         return
     yield Finding(
         "fp16-overflow",
@@ -78,19 +78,20 @@ def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
 
 def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     """Memory that ran out: at steps that were done again with less, or for good."""
-    failure = str(record.facts.get("failure", "")) if record.status == "failed" else ""
+    failure = record.failure if record.status == "failed" else ""
     if "out of memory" in failure:
         yield from _failed_for_memory(record, failure)
         return
-    again = [row for row in record.steps if row.get("out_of_memory")]
+    again = [row for row in record.steps if row.out_of_memory]
     if not again:
         return
-    settings, smallest = record.settings, int(record.steps[-1]["micro_batch"])
+    settings = record.settings
+    smallest = record.steps[-1].micro_batch or settings.train_batch_size
     equal = equal_passes(settings.step_windows, smallest)
     yield Finding(
         "out-of-memory",
         "warning",
-        int(again[0]["step"]),
+        int(again[0].step),
         f"The memory did not hold step {int(again[0]['step']):,}"
         + (f" and {len(again) - 1} more" if len(again) > 1 else "")
         + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same but "
@@ -104,7 +105,7 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
     """Say what asks for less memory than a run that did not get enough for one window at a time."""
     settings = record.settings
     length = settings.max_seq_length // 2
-    is_large = (record.model("parameters") or 0) > _BASE_PARAMETERS
+    is_large = (record.model.parameters or 0) > _BASE_PARAMETERS
     if settings.gradient_checkpointing is False:
         change = train_again(record, "recomputing", gradient_checkpointing=True)
     elif is_large:
@@ -118,13 +119,13 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
         f"The run failed: {failure}. Close what else takes memory and go on with --resume, or ask for less: "
         "activations recomputed, a smaller model, shorter windows.",
         change,
-        {"max_seq_length": settings.max_seq_length, "parameters": record.model("parameters")},
+        {"max_seq_length": settings.max_seq_length, "parameters": record.model.parameters},
     )
 
 
 def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
     """A run that is neither at its end nor at work: its process is gone, or it failed."""
-    failure = record.facts.get("failure")
+    failure = record.failure
     is_gone = record.status == "running" and record.is_alive is False
     known = ("out of memory", "loss is")
     if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
@@ -141,7 +142,7 @@ def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
         record.step,
         f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. What was saved is whole: it goes on "
         "from its last checkpoint.",
-        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.run)]),
+        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.run.path)]),
         {"status": record.status, "total_steps": record.total_steps},
     )
 
@@ -151,9 +152,9 @@ def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
     settings = record.settings
     if not record.is_on_cuda or len(record.steps) < 10:
         return
-    found = [int(row.get("micro_batch", settings.train_batch_size)) for row in record.steps]
+    found = [int(row.micro_batch) for row in record.steps]
     passes = settings.step_windows / found[-1]
-    tokens = float(np.median([row["tokens"] for row in record.steps])) / passes
+    tokens = float(np.median([row.tokens for row in record.steps])) / passes
     halved = found[-1] < found[0]
     if halved or found[-1] < settings.train_batch_size or passes < 4 or tokens > 2000:
         return
@@ -169,43 +170,13 @@ def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def padding_waste(record: RunRecord) -> Iterator[Finding]:
-    """Tails that are much of what a GPU computes.
-
-    Windows are laid end to end, without padding; only where steps are replayed from recordings a tail brings their
-    tokens to a multiple.
-    """
-    settings = record.settings
-    if not record.is_on_cuda or not settings.cuda_graphs or len(record.steps) < 10:
-        return
-    from albertqa.model.replay import TOKENS_MULTIPLE
-
-    passes = settings.step_windows / int(record.steps[-1].get("micro_batch", settings.train_batch_size))
-    tokens = float(np.median([row["tokens"] for row in record.steps])) / passes
-    # A tail has half of that on average.
-    share = TOKENS_MULTIPLE / 2 / (tokens + TOKENS_MULTIPLE / 2)
-    # Of many passes, `small_micro_batch` tells, and its remedy is one for this.
-    if share < 0.2 or passes >= 4:
-        return
-    yield Finding(
-        "padding-waste",
-        "warning",
-        record.step,
-        f"About {100 * share:.0f} % of what the GPU computes is padding: a pass has {tokens:,.0f} real tokens, and "
-        f"recorded steps are brought to multiples of {TOKENS_MULTIPLE}. Larger batches waste less; steps that are not "
-        "recorded waste nothing, but start their kernels one by one: compare the tokens a second.",
-        train_again(record, "no-graphs", cuda_graphs=False),
-        {"padding_share": round(share, 4), "tokens_per_pass": round(tokens, 1)},
-    )
-
-
 def slow_data(record: RunRecord) -> Iterator[Finding]:
     """A device that waits for its windows."""
-    timed = [row for row in record.steps if "data_seconds" in row][-200:]
+    timed = [row for row in record.steps if row.data_seconds is not None and row.tokens_per_second][-200:]
     if len(timed) < 20:
         return
-    seconds = [row["tokens"] / row["tokens_per_second"] for row in timed]
-    share = sum(row["data_seconds"] for row in timed) / sum(seconds)
+    seconds = [row.tokens / row.tokens_per_second for row in timed]
+    share = sum(row.data_seconds for row in timed) / sum(seconds)
     # A CUDA GPU works on one step while the next one's windows are fetched: there it waits for what exceeds that.
     if share < (0.8 if record.is_on_cuda else 0.3):
         return
@@ -224,8 +195,8 @@ def slow_data(record: RunRecord) -> Iterator[Finding]:
 
 def swapping(record: RunRecord) -> Iterator[Finding]:
     """A machine that has begun to swap."""
-    used = [row["swap_used_bytes"] for row in record.evaluations if "swap_used_bytes" in row]
-    before = record.machine("swap_used_bytes")
+    used = [row.swap_used_bytes for row in record.evaluations if row.swap_used_bytes is not None]
+    before = record.machine.swap_used_bytes
     if not used or before is None or used[-1] - before < _GIBIBYTE // 2:
         return
     settings = record.settings
@@ -244,24 +215,24 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
 
 def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
     """bf16 asked for on a device that only imitates it."""
-    if record.machine("precision") != "bfloat16" or record.machine("fast_bf16") is not False:
+    if record.machine.precision != "bfloat16" or record.machine.fast_bf16 is not False:
         return
     yield Finding(
         "emulated-bf16",
         "warning",
         0,
-        f"This device ({record.machine('device_name')}) has no bf16 in hardware and imitates it, several times "
+        f"This device ({record.machine.device_name}) has no bf16 in hardware and imitates it, several times "
         "slower than fp32. Let the precision be chosen by itself.",
         train_again(record, "auto-precision", mixed_precision="auto"),
-        {"precision": "bfloat16", "device": str(record.machine("device"))},
+        {"precision": "bfloat16", "device": str(record.machine.device)},
     )
 
 
 def full_disk(record: RunRecord) -> Iterator[Finding]:
     """A disk that will not hold the next checkpoints."""
-    free = [row["disk_free_bytes"] for row in record.evaluations if "disk_free_bytes" in row]
-    known = [size for size in (record.machine("disk_free_bytes"), *free) if size is not None]
-    weights = record.model("parameters")
+    free = [row.disk_free_bytes for row in record.evaluations if row.disk_free_bytes is not None]
+    known = [size for size in (record.machine.disk_free_bytes, *free) if size is not None]
+    weights = record.model.parameters
     if not known or not weights or record.status != "running":
         return
     checkpoint = _BYTES_PER_WEIGHT * weights
@@ -274,15 +245,15 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
         "(twice that while it is being written). Make room while the run goes on; should it stop, this takes it up "
         "from its last checkpoint and keeps no other.",
-        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run)]),
+        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run.path)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
     )
 
 
 def costly_evaluations(record: RunRecord) -> Iterator[Finding]:
     """More time in evaluations than in training."""
-    seconds = sum(row.get("eval_seconds", 0.0) for row in record.evaluations)
-    trained = record.steps[-1].get("seconds", 0.0) if record.steps else 0.0
+    seconds = sum(row.eval_seconds for row in record.evaluations)
+    trained = record.steps[-1].seconds or 0.0 if record.steps else 0.0
     # Below ten minutes nobody waits for it.
     if seconds < 600 or seconds < trained:
         return

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from albertqa.health.advice import crop_contexts, train_again, train_less
 from albertqa.health.curve import proportion_error
-from albertqa.health.finding import Finding
-from albertqa.health.record import MANY_PASSES, Row, RunRecord
+from albertqa.health.record import MANY_PASSES, RunRecord
 from albertqa.health.rules.learning import has_stopped_before_learning
+from albertqa.rundir.findings import Finding
+from albertqa.rundir.rows import EvaluationRow
 
 # Evaluations without a better one after which a run is to stop by itself.
 _PATIENCE = 3
@@ -22,24 +23,24 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
-    drop, noise = best["f1"] - last["f1"], _noise(record, best["f1"])
-    is_far_below = _is_far_below(record, 0.7 * last["validation_loss"])
+    drop, noise = best.f1 - last.f1, _noise(record, best.f1)
+    is_far_below = _is_far_below(record, 0.7 * last.loss)
     if drop < max(1.0, 2 * noise) or not is_far_below or not _rose(record, 1.08):
         return
-    advice, remedy = _mend(record, best["epoch"])
+    advice, remedy = _mend(record, best.epoch)
     yield Finding(
         "overfitting",
         "warning",
-        int(last["step"]),
+        int(last.step),
         f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
         f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
         f"training loss is {_spelled(record, record.loss.mean)}. The model learns its training questions by heart and "
         f"forgets how to read others. {_kept(record)} {advice}",
         remedy,
-        {"best_f1": round(best["f1"], 3), "f1": round(last["f1"], 3), "f1_noise": round(noise, 3),
-         "lowest_validation_loss": round(lowest["validation_loss"], 4),
-         "validation_loss": round(last["validation_loss"], 4), "train_loss": round(record.loss.mean, 4),
-         "best_step": best["step"]},
+        {"best_f1": round(best.f1, 3), "f1": round(last.f1, 3), "f1_noise": round(noise, 3),
+         "lowest_validation_loss": round(lowest.loss, 4),
+         "validation_loss": round(last.loss, 4), "train_loss": round(record.loss.mean, 4),
+         "best_step": best.step},
     )  # fmt: skip
 
 
@@ -49,25 +50,25 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
     passes = record.passes
-    gain = max(row["f1"] for row in record.evaluations[-3:]) - lowest["f1"]
-    noise = _noise(record, lowest["f1"])
-    is_far_below = _is_far_below(record, 0.25 * last["validation_loss"])
+    gain = max(row.f1 for row in record.evaluations[-3:]) - lowest.f1
+    noise = _noise(record, lowest.f1)
+    is_far_below = _is_far_below(record, 0.25 * last.loss)
     if passes < MANY_PASSES or gain > noise or not is_far_below or not _rose(record, 1.4):
         return
-    advice, remedy = _mend(record, lowest["epoch"])
+    advice, remedy = _mend(record, lowest.epoch)
     yield Finding(
         "too-many-epochs",
         "warning",
-        int(last["step"]),
-        f"After {passes:.0f} passes over {record.data('train', 'questions'):,} questions the training loss is "
+        int(last.step),
+        f"After {passes:.0f} passes over {record.data('train').questions:,} questions the training loss is "
         f"{_spelled(record, record.loss.mean)}, and the validation loss {last['validation_loss']:.2f}, up from "
         f"{lowest['validation_loss']:.2f} at step {lowest['step']:,}; f1 has gained nothing since "
         f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make "
         f"wrong answers surer. {advice}",
         remedy,
-        {"epochs": round(passes, 3), "questions": record.data("train", "questions"),
-         "train_loss": round(record.loss.mean, 4), "validation_loss": round(last["validation_loss"], 4),
-         "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3)},
+        {"epochs": round(passes, 3), "questions": record.data("train").questions,
+         "train_loss": round(record.loss.mean, 4), "validation_loss": round(last.loss, 4),
+         "lowest_validation_loss": round(lowest.loss, 4), "f1": round(last.f1, 3)},
     )  # fmt: skip
 
 
@@ -76,24 +77,24 @@ def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     last, lowest = record.evaluations[-1], _lowest(record)
-    train_loss = float(record.losses[-record.plan("steps_per_epoch") :].mean())
-    gain = max(row["f1"] for row in record.evaluations if row["step"] >= lowest["step"]) - lowest["f1"]
-    noise = _noise(record, lowest["f1"])
-    has_gap = train_loss - _smoothing_floor(record) < last["validation_loss"] / 3
+    train_loss = float(record.losses[-record.plan.steps_per_epoch :].mean())
+    gain = max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
+    noise = _noise(record, lowest.f1)
+    has_gap = train_loss - _smoothing_floor(record) < last.loss / 3
     if not has_gap or gain > noise or not _rose(record, 1.25):
         return
-    advice, remedy = _mend(record, lowest["epoch"])
+    advice, remedy = _mend(record, lowest.epoch)
     yield Finding(
         "train-validation-gap",
         "warning",
-        int(last["step"]),
+        int(last.step),
         f"The training loss of the last epoch is {_spelled(record, train_loss)}, the validation loss "
         f"{last['validation_loss']:.2f}. It was {lowest['validation_loss']:.2f} at step {lowest['step']:,}, and f1 has "
         f"gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} now; noise: ±{noise:.1f}). What is still "
         f"learned of the training questions does not hold for others; wrong answers only get surer. {advice}",
         remedy,
-        {"train_loss": round(train_loss, 4), "validation_loss": round(last["validation_loss"], 4),
-         "lowest_validation_loss": round(lowest["validation_loss"], 4), "f1": round(last["f1"], 3),
+        {"train_loss": round(train_loss, 4), "validation_loss": round(last.loss, 4),
+         "lowest_validation_loss": round(lowest.loss, 4), "f1": round(last.f1, 3),
          "f1_gain": round(gain, 3), "f1_noise": round(noise, 3)},
     )  # fmt: skip
 
@@ -104,19 +105,19 @@ def best_long_past(record: RunRecord) -> Iterator[Finding]:
     best = _best(record) if record.evaluations else None
     if best is None or record.status == "stopped early" or 0 < patience <= _PATIENCE:
         return
-    after = [row["f1"] for row in record.evaluations if row["step"] > best["step"]]
-    noise = _noise(record, best["f1"])
-    if len(after) < 3 or best["step"] > 0.6 * record.step or best["f1"] - sum(after) / len(after) < max(1.0, 2 * noise):
+    after = [row.f1 for row in record.evaluations if row.step > best.step]
+    noise = _noise(record, best.f1)
+    if len(after) < 3 or best.step > 0.6 * record.step or best.f1 - sum(after) / len(after) < max(1.0, 2 * noise):
         return
     yield Finding(
         "best-long-past",
         "warning",
-        int(best["step"]),
+        int(best.step),
         f"The best evaluation (f1 {best['f1']:.1f}) was at step {best['step']:,}; the {len(after)} since were "
         f"{sum(after) / len(after):.1f} on average (noise: ±{noise:.1f}). The steps since then only cost time. Let "
         "the run stop by itself.",
         train_again(record, "early-stopping", early_stopping_patience=_PATIENCE),
-        {"best_step": best["step"], "best_f1": round(best["f1"], 3), "f1_since": round(sum(after) / len(after), 3)},
+        {"best_step": best.step, "best_f1": round(best.f1, 3), "f1_since": round(sum(after) / len(after), 3)},
     )
 
 
@@ -124,8 +125,8 @@ def stopped_too_soon(record: RunRecord) -> Iterator[Finding]:
     """A run that stopped early while the validation loss was still going down."""
     if record.status != "stopped early" or len(record.evaluations) < 2 or has_stopped_before_learning(record):
         return
-    before, last = record.evaluations[-2]["validation_loss"], record.evaluations[-1]["validation_loss"]
-    if last > 0.99 * before or last > _lowest(record)["validation_loss"]:
+    before, last = record.evaluations[-2].loss, record.evaluations[-1].loss
+    if last > 0.99 * before or last > _lowest(record).loss:
         return
     patience = record.settings.early_stopping_patience
     yield Finding(
@@ -140,21 +141,21 @@ def stopped_too_soon(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def _best(record: RunRecord) -> Row:
-    return max(record.evaluations, key=lambda row: row["f1"])
+def _best(record: RunRecord) -> EvaluationRow:
+    return max(record.evaluations, key=lambda row: row.f1)
 
 
-def _lowest(record: RunRecord) -> Row:
-    return min(record.evaluations, key=lambda row: row["validation_loss"])
+def _lowest(record: RunRecord) -> EvaluationRow:
+    return min(record.evaluations, key=lambda row: row.loss)
 
 
 def _rose(record: RunRecord, times: float) -> bool:
     """Tell whether the validation loss is more than so many times its lowest, which may be 0."""
-    return bool(record.evaluations[-1]["validation_loss"] > times * _lowest(record)["validation_loss"])
+    return bool(record.evaluations[-1].loss > times * _lowest(record).loss)
 
 
 def _noise(record: RunRecord, f1: float) -> float:
-    return proportion_error(f1, int(record.data("validation", "questions")))
+    return proportion_error(f1, int(record.data("validation").questions))
 
 
 def _is_far_below(record: RunRecord, limit: float) -> bool:
@@ -182,7 +183,7 @@ def _kept(record: RunRecord) -> str:
     """Say which model is in ``best/``: what is best by one measure need not be so by f1."""
     metric, best = record.settings.metric_for_best_model, _best(record)
     kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: row[metric])
-    if kept["step"] == best["step"]:
+    if kept.step == best.step:
         return "best/ holds the better model."
     return f"best/ goes by {metric} and holds the model of step {kept['step']:,} (f1 {kept['f1']:.1f})."
 
@@ -199,6 +200,6 @@ def _mend(record: RunRecord, epochs: float) -> tuple[str, str]:
             record,
             "early-stopping",
             early_stopping_patience=_PATIENCE,
-            eval_steps=max(1, record.evaluations[0]["step"] // 2),
+            eval_steps=max(1, record.evaluations[0].step // 2),
         ),
     )

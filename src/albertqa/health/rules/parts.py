@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from albertqa.health.advice import check_data
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 from albertqa.health.rules.labels import FEWEST_QUESTIONS, PARTS
+from albertqa.rundir.findings import Finding
 
 # Between sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
 # short factoids and the longest of the common sets of short answers by about two.
@@ -17,8 +17,10 @@ _MANY_MORE, _NOT_FEW = 4, 1_000
 
 def leaking_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation questions or contexts that were trained on."""
-    questions, contexts = (record.data("validation", f"shared_{what}_percent") for what in ("questions", "contexts"))
-    contents = [record.data(part, "content_sha256") for part in PARTS]
+    questions, contexts = (
+        getattr(record.data("validation"), f"shared_{what}_percent") for what in ("questions", "contexts")
+    )
+    contents = [record.data(part).content_sha256 for part in PARTS]
     if contents[0] is not None and contents[0] == contents[1]:
         questions = contexts = 100.0
     if questions is None or contexts is None or (questions < 1 and contexts < 5):
@@ -37,7 +39,7 @@ def leaking_validation(record: RunRecord) -> Iterator[Finding]:
 
 def no_answers(record: RunRecord) -> Iterator[Finding]:
     """Training data in which hardly any question has an answer, or only one of the two parts knows such questions."""
-    shares = {part: record.data(part, "without_answer") / record.data(part, "questions") for part in PARTS}
+    shares = {part: record.data(part).without_answer / record.data(part).questions for part in PARTS}
     evidence: dict[str, Any] = {f"{part}_without_answer_percent": round(100 * shares[part], 2) for part in PARTS}
     if shares["train"] > 0.9:
         yield Finding(
@@ -122,7 +124,7 @@ def other_questions(record: RunRecord) -> Iterator[Finding]:
 
 def larger_validation(record: RunRecord) -> Iterator[Finding]:
     """Validation data several times as large as the training data, as when the two files were exchanged."""
-    train, validation = (record.data(part, "questions") for part in PARTS)
+    train, validation = (record.data(part).questions for part in PARTS)
     if record.settings.max_train_examples is not None or train < _NOT_FEW or validation < _MANY_MORE * train:
         return
     yield Finding(
@@ -139,8 +141,8 @@ def larger_validation(record: RunRecord) -> Iterator[Finding]:
 
 def _unlike(record: RunRecord, count: str, mean: str) -> tuple[float, float, float] | None:
     """Give a mean of training and validation data and how many times one is the other, where they are far apart."""
-    train, validation = (record.data(part, mean) for part in PARTS)
-    if not train or not validation or min(record.data(part, count) or 0 for part in PARTS) < FEWEST_QUESTIONS:
+    train, validation = (getattr(record.data(part), mean) for part in PARTS)
+    if not train or not validation or min(getattr(record.data(part), count) or 0 for part in PARTS) < FEWEST_QUESTIONS:
         return None
     times = max(train, validation) / min(train, validation)
     return (train, validation, times) if times >= _OTHER_LENGTH else None

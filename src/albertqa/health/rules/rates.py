@@ -6,9 +6,9 @@ import numpy as np
 
 from albertqa.health.advice import find_rate, short, train_again
 from albertqa.health.curve import blocks, level
-from albertqa.health.finding import Finding
-from albertqa.health.range_curve import FEWEST_STEPS
 from albertqa.health.record import SHORTEST_PATH, RunRecord
+from albertqa.run.range_curve import FEWEST_STEPS
+from albertqa.rundir.findings import Finding
 
 
 def rate_at_zero(record: RunRecord) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def high_rate(record: RunRecord) -> Iterator[Finding]:
     step, seen, evidence = signs[0]
     # Where the rate was nothing unusual, the model may want far less anyway; where it was, it wants the usual.
     better = min(record.settings.learning_rate / 10, record.usual_rate)
-    can_measure = record.data("train", "windows") // record.settings.step_windows >= FEWEST_STEPS
+    can_measure = record.data("train").windows // record.settings.step_windows >= FEWEST_STEPS
     measured = f"; '{find_rate(record)}' measures what suits" if can_measure else f": {short(better)}"
     yield Finding(
         "high-learning-rate",
@@ -59,10 +59,10 @@ _Sign = tuple[int, str, dict[str, float | int | str]]
 def _blew_up(record: RunRecord) -> _Sign | None:
     """Losses or gradients that are no number, at an unusual rate."""
     faults = record.faulty_steps
-    failed = record.status == "failed" and "loss is" in str(record.facts.get("failure", ""))
+    failed = record.status == "failed" and "loss is" in record.failure
     if (not faults and not failed) or record.rate_ratio < 5:
         return None
-    step = faults[0]["step"] if faults else record.step
+    step = faults[0].step if faults else record.step
     return step, f"From step {step:,} on, loss or gradient is not a number.", {"faulty_steps": len(faults)}
 
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from albertqa.health.advice import short, train_again
-from albertqa.health.finding import Finding, Severity
 from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding, Severity
 
 _FIRST_NORMS = 20
 
 
 def long_warmup(record: RunRecord) -> Iterator[Finding]:
     """A warm-up that takes most of the run, or does not end within it."""
-    warmup, total = record.plan("warmup_steps"), record.total_steps
+    warmup, total = record.plan.warmup_steps, record.total_steps
     if warmup < 10 or warmup <= 0.5 * total:
         return
     reached = min(1.0, total / warmup) * record.settings.learning_rate
@@ -32,13 +32,13 @@ def no_warmup(record: RunRecord) -> Iterator[Finding]:
     """A wide encoder at a rate at which it diverges without warm-up."""
     settings, hidden = record.settings, record.hidden_size
     usual = record.usual_rate
-    if record.plan("warmup_steps") > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual or record.has_learned:
+    if record.plan.warmup_steps > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual or record.has_learned:
         return
     yield Finding(
         "no-warm-up",
         "error" if record.is_unlearned and len(record.losses) >= 100 else "warning",
         0,
-        f"This {record.model('type') or 'encoder'} of {hidden} dimensions begins at its full learning rate of "
+        f"This {record.model.type or 'encoder'} of {hidden} dimensions begins at its full learning rate of "
         f"{short(settings.learning_rate)}. Encoders that wide often diverge so in the first hundred steps and never "
         "recover. Let the rate rise over the first tenth of the steps, to less.",
         train_again(record, "warm-up", warmup_ratio=0.1, learning_rate=usual),
@@ -52,7 +52,7 @@ def damped_steps(record: RunRecord) -> Iterator[Finding]:
     AdamW divides the mean gradient by its root mean square plus epsilon, so the size of gradients cancels out unless
     epsilon is as large as they are. Clipping to a norm matters only through this.
     """
-    settings, weights = record.settings, record.model("trainable_parameters")
+    settings, weights = record.settings, record.model.trainable_parameters
     if len(record.norms) < min(10, record.total_steps) or not weights:
         return
     norm = float(np.median(record.norms[:_FIRST_NORMS]))
@@ -115,8 +115,8 @@ def strong_noise(record: RunRecord) -> Iterator[Finding]:
     """Dropout or label smoothing that leaves little to learn from."""
     settings = record.settings
     rates = {
-        "hidden_dropout": _first(settings.hidden_dropout, record.model("hidden_dropout")),
-        "attention_dropout": _first(settings.attention_dropout, record.model("attention_dropout")),
+        "hidden_dropout": _first(settings.hidden_dropout, record.model.hidden_dropout),
+        "attention_dropout": _first(settings.attention_dropout, record.model.attention_dropout),
         "head_dropout": _first(settings.head_dropout, 0.0),
         "label_smoothing_factor": settings.label_smoothing_factor,
     }
@@ -154,7 +154,7 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
 
 def answers_not_allowed(record: RunRecord) -> Iterator[Finding]:
     """Data with unanswerable questions, and a setting that forbids to say so."""
-    without = record.data("validation", "without_answer") / record.data("validation", "questions")
+    without = record.data("validation").without_answer / record.data("validation").questions
     if record.settings.version_2_with_negative is not False or without < 0.05:
         return
     yield Finding(

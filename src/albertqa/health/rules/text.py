@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from albertqa.health.advice import check_data, use_base_model
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 from albertqa.health.rules.labels import PARTS
+from albertqa.rundir.findings import Finding
 
 # The starter encoder has 94 %; with its vocabulary sorted 63 % (forms of a word are neighbours then, and get the
 # embeddings of pieces about as frequent), with its table lost 50 %, give or take 3.5. See `related_pieces`.
@@ -16,12 +16,12 @@ _LONG_WORDS = 15
 
 def case_mismatch(record: RunRecord) -> Iterator[Finding]:
     """A tokenizer that treats upper case otherwise than its vocabulary was made for."""
-    tokenizer = record.model("tokenizer")
-    upper = record.data("train", "upper_case_percent")
-    unknown, asked = record.data("train", "unknown_tokens_percent"), record.data("validation", "upper_case_percent")
+    tokenizer = record.model.tokenizer
+    upper = record.data("train").upper_case_percent
+    unknown, asked = record.data("train").unknown_tokens_percent, record.data("validation").upper_case_percent
     if tokenizer is None or upper is None:
         return
-    cased, folds = tokenizer["cased_pieces_percent"], tokenizer["folds_case"]
+    cased, folds = tokenizer.cased_pieces_percent, tokenizer.folds_case
     evidence = {"cased_pieces_percent": cased, "upper_case_percent": upper}
     if folds and cased > 10:
         message = (
@@ -48,7 +48,7 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
 def lost_blanks(record: RunRecord) -> Iterator[Finding]:
     """Text whose words run into each other."""
     for part in PARTS:
-        letters = record.data(part, "word_letters_mean")
+        letters = record.data(part).word_letters_mean
         if letters is None or letters < _LONG_WORDS:
             continue
         yield Finding(
@@ -68,7 +68,7 @@ def lost_blanks(record: RunRecord) -> Iterator[Finding]:
 def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
     """Text that the vocabulary does not know."""
     for part in PARTS:
-        percent = record.data(part, "unknown_tokens_percent")
+        percent = record.data(part).unknown_tokens_percent
         if percent is None or percent < 2:
             continue
         yield Finding(
@@ -87,7 +87,7 @@ def unknown_tokens(record: RunRecord) -> Iterator[Finding]:
 
 def other_language(record: RunRecord) -> Iterator[Finding]:
     """Validation texts of another language, or another kind of text, than the training texts."""
-    here, there = (record.data("validation", f"frequent_words_percent{of}") for of in ("", "_train"))
+    here, there = (getattr(record.data("validation"), f"frequent_words_percent{of}") for of in ("", "_train"))
     if here is None or not there or here / there >= 0.6:
         return
     yield Finding(
@@ -104,17 +104,17 @@ def other_language(record: RunRecord) -> Iterator[Finding]:
 
 def missing_segments(record: RunRecord) -> Iterator[Finding]:
     """An encoder that is not told where the question ends."""
-    tokenizer, types = record.model("tokenizer"), record.model("segment_types")
+    tokenizer, types = record.model.tokenizer, record.model.segment_types
     if tokenizer is None or types is None:
         return
-    segments = tokenizer["segments"]
+    segments = tokenizer.segments
     if types >= 2 and segments[0] == segments[1]:
         message = (
             f"The model knows segments, but the tokenizer gives question and context the same ({segments[0]}): the "
             "model is not told where the question ends, as it was in pretraining. Use the model's own "
             "tokenizer.json."
         )
-    elif types < 2 and record.model("type") in {"albert", "bert"}:
+    elif types < 2 and record.model.type in {"albert", "bert"}:
         message = (
             f"The model's type_vocab_size is {types}, so segment ids are left out; ALBERT and BERT are pretrained "
             "with two. Set type_vocab_size to 2 in config.json and take the weights with both segment embeddings."
@@ -127,9 +127,9 @@ def missing_segments(record: RunRecord) -> Iterator[Finding]:
 
 def strange_embeddings(record: RunRecord) -> Iterator[Finding]:
     """Embeddings that were not pretrained with the tokenizer's vocabulary, or were damaged since."""
-    tokenizer = record.model("tokenizer") or {}
-    pairs, percent = (tokenizer.get(name, 0) for name in ("related_pieces", "related_pieces_percent"))
-    never_trained = record.settings.from_scratch or record.model("untrained")
+    tokenizer = record.model.tokenizer or {}
+    pairs, percent = (getattr(tokenizer, name) or 0 for name in ("related_pieces", "related_pieces_percent"))
+    never_trained = record.settings.from_scratch or record.model.untrained
     if pairs < _FEWEST_PAIRS or percent >= _UNRELATED_PERCENT or never_trained or record.has_learned:
         return
     yield Finding(
@@ -148,8 +148,8 @@ def strange_embeddings(record: RunRecord) -> Iterator[Finding]:
 
 def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
     """A tokenizer with far fewer tokens than the model has embeddings for."""
-    tokenizer, rows = record.model("tokenizer"), record.model("vocabulary")
-    if tokenizer is None or rows is None or tokenizer["vocabulary"] >= 0.9 * rows:
+    tokenizer, rows = record.model.tokenizer, record.model.vocabulary
+    if tokenizer is None or rows is None or tokenizer.vocabulary >= 0.9 * rows:
         return
     yield Finding(
         "other-vocabulary",
@@ -159,5 +159,5 @@ def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
         "hardly made for each other; then every token means another word to the model. Use the model's own "
         "tokenizer.",
         use_base_model(record),
-        {"tokenizer_vocabulary": tokenizer["vocabulary"], "model_vocabulary": rows},
+        {"tokenizer_vocabulary": tokenizer.vocabulary, "model_vocabulary": rows},
     )

@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 
 from albertqa.health.advice import check_data, evaluate_again, train_again
-from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding
 
 
 def cut_answers(record: RunRecord) -> Iterator[Finding]:
     """Answers that no window holds whole, or that are longer than any prediction may be."""
-    golds = record.data("train", "golds")
-    lost, long = (record.data("train", f"golds_{what}") for what in ("in_no_window", "too_long"))
+    golds = record.data("train").golds
+    lost, long = (getattr(record.data("train"), f"golds_{what}") for what in ("in_no_window", "too_long"))
     if not golds or lost is None:
         return
     settings = record.settings
     if lost > 0.02 * golds:
-        longest = max(record.model("max_positions") or 512, settings.max_seq_length)
+        longest = max(record.model.max_positions or 512, settings.max_seq_length)
         length = min(longest, max(384, settings.max_seq_length * 4 // 3))
         # Where windows are as long as the model reads, only more overlap is left.
         stride = max(settings.doc_stride, length // 3 if length > settings.max_seq_length else length // 2)
@@ -54,10 +54,10 @@ def cut_answers(record: RunRecord) -> Iterator[Finding]:
 def short_windows(record: RunRecord) -> Iterator[Finding]:
     """Windows so short that most of them hold no answer."""
     empty, windows, questions = (
-        record.data("train", name) for name in ("windows_without_answer", "windows", "questions")
+        getattr(record.data("train"), name) for name in ("windows_without_answer", "windows", "questions")
     )
-    unanswered = record.data("train", "without_answer")
-    settings, longest = record.settings, int(record.model("max_positions") or 512)
+    unanswered = record.data("train").without_answer
+    settings, longest = record.settings, int(record.model.max_positions or 512)
     # Of the windows of questions that have an answer; some of those without are counted twice, which only helps them.
     share = max(0.0, (empty - unanswered) / max(1, windows - unanswered))
     length = min(384, longest)
@@ -78,11 +78,11 @@ def short_windows(record: RunRecord) -> Iterator[Finding]:
 
 def much_overlap(record: RunRecord) -> Iterator[Finding]:
     """Windows that overlap so much that each text is read several times."""
-    question, context = (record.data("train", f"{what}_tokens_mean") for what in ("question", "context"))
+    question, context = (getattr(record.data("train"), f"{what}_tokens_mean") for what in ("question", "context"))
     if question is None or context is None:
         return
     settings = record.settings
-    per_question = record.data("train", "windows") / record.data("train", "questions")
+    per_question = record.data("train").windows / record.data("train").questions
     needed = max(1.0, context / max(1.0, settings.max_seq_length - question - 3))
     if per_question < 3 * needed or settings.doc_stride < 0.5 * settings.max_seq_length:
         return

@@ -1,0 +1,151 @@
+"""The rules in their order, and what a run's record comes to.
+
+A rule is a function that takes a `RunRecord` and yields `Finding`s. To add one: write it in `albertqa.health.rules`,
+name it below at its place, and add a planted fault and a test to ``tests/health``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from albertqa import files
+from albertqa.errors import RunError
+from albertqa.health.record import RunRecord
+from albertqa.health.rules import answers, labels, learning, machine, overfitting, parts, rates, settings, text, windows
+from albertqa.rundir.findings import SEVERITIES, Finding
+
+Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
+
+# Faults of their own, each told: first what training cannot mend, then what settings spoil.
+CAUSES: tuple[Rule, ...] = (
+    labels.swapped_fields,
+    text.lost_blanks,
+    labels.labels_contradict,
+    labels.answers_in_one_place,
+    labels.labels_off,
+    labels.labels_unrelated,
+    parts.leaking_validation,
+    labels.labels_partly_unrelated,
+    parts.no_answers,
+    parts.other_answers,
+    parts.other_questions,
+    parts.larger_validation,
+    labels.few_texts,
+    windows.cut_answers,
+    windows.short_windows,
+    windows.much_overlap,
+    text.case_mismatch,
+    text.strange_embeddings,
+    text.other_vocabulary,
+    text.unknown_tokens,
+    text.other_language,
+    text.missing_segments,
+    settings.strong_decay,
+    settings.damped_steps,
+    settings.strong_noise,
+    settings.swapped_betas,
+    settings.long_warmup,
+    settings.no_warmup,
+    settings.answers_not_allowed,
+)
+# Why a model does not learn, by direct signs; they explain one symptom, so the first that fits is told.
+STUCK: tuple[Rule, ...] = (learning.nothing_trainable, rates.rate_at_zero)
+RATES: tuple[Rule, ...] = (rates.high_rate, rates.low_rate)
+# The symptom itself: told only where nothing before explains it.
+SYMPTOMS: tuple[Rule, ...] = (
+    machine.no_numbers,
+    learning.wild_start,
+    learning.vanishing_gradients,
+    learning.stopped_before_learning,
+    learning.too_few_steps,
+    learning.random_weights,
+    answers.mostly_empty,
+    answers.one_position,
+    learning.learned_by_heart_only,
+    learning.loss_without_score,
+    learning.not_learning,
+)
+# What may be said of any run, sound or not.
+OTHERS: tuple[Rule, ...] = (
+    overfitting.overfitting,
+    overfitting.too_many_epochs,
+    overfitting.train_validation_gap,
+    overfitting.stopped_too_soon,
+    overfitting.best_long_past,
+    answers.threshold_off,
+    answers.long_answers,
+    answers.small_validation,
+    machine.fp16_overflow,
+    machine.out_of_memory,
+    machine.ended_without_a_word,
+    machine.small_micro_batch,
+    machine.slow_data,
+    machine.swapping,
+    machine.emulated_bf16,
+    machine.full_disk,
+    machine.costly_evaluations,
+)
+
+_Ask: TypeAlias = Callable[[Rule], list[Finding]]
+
+
+def diagnose(record: RunRecord, *, failed: Callable[[RunError], None] | None = None) -> list[Finding]:
+    """Judge a run.
+
+    Args:
+        record: The run, over or still going on.
+        failed: Takes the error of a rule that cannot judge the record, and the others go on; None: it is raised.
+
+    Returns:
+        What is wrong with it, the root first: errors before warnings, causes before symptoms. Empty where it is sound.
+
+    Raises:
+        RunError: A rule cannot judge the record.
+    """
+
+    def ask(rule: Rule) -> list[Finding]:
+        try:
+            return list(rule(record))
+        except Exception as error:
+            fault = RunError(
+                f"{record.run.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), as it "
+                f"should on no run. Report it with {files.RUN_JSON} and {files.METRICS_JSONL}, unless somebody "
+                "changed them by hand"
+            )
+            if failed is None:
+                raise fault from error
+            failed(fault)
+            return []
+
+    findings = [finding for rule in CAUSES for finding in ask(rule)]
+    # Where something else is wrong, an ordinary learning rate is not to blame.
+    may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
+    findings += _first(ask, (*STUCK, *(RATES if may_blame_rate else ())))
+    symptoms = [] if _has_error(findings) else _first(ask, SYMPTOMS)
+    if learning.is_stuck(record):
+        # What only slows a run that learns is to be mended in one that does not, behind what keeps any from learning.
+        findings = [replace(one, severity="error") for one in _by_severity(findings)]
+    return _by_severity([*findings, *symptoms, *_others(ask)])
+
+
+def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def _has_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
+
+
+def _first(ask: _Ask, rules: tuple[Rule, ...]) -> list[Finding]:
+    return next((findings for rule in rules if (findings := ask(rule))), [])
+
+
+def _others(ask: _Ask) -> Iterator[Finding]:
+    told = set()
+    for rule in OTHERS:
+        for finding in ask(rule):
+            # Several ways to say that training went too far; one is enough.
+            family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
+            if family not in told:
+                told.add(family)
+                yield finding

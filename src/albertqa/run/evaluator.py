@@ -1,0 +1,107 @@
+"""Evaluation while a run trains: scores on the validation data, and the best model so far."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from albertqa.config import Settings
+from albertqa.errors import RunError
+from albertqa.files import BEST, EVAL_JSON, write_json
+from albertqa.run.checkpoint import BestModel
+from albertqa.run.inspection import machine_state
+from albertqa.run.setup import Learner, RunData
+from albertqa.rundir.rows import EvaluationRow
+from albertqa.rundir.run_json import Plan
+from albertqa.scoring.evaluation import Evaluation, evaluate_windows, write_predictions
+
+
+class Evaluator:
+    """Evaluates a run's model and keeps the best.
+
+    Args:
+        settings: The run's settings.
+        data: The validation data.
+        learner: The model.
+        plan: The steps.
+        best: The best model so far; kept up to date.
+        progress: Called during an evaluation with the windows done and all windows.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: RunData,
+        learner: Learner,
+        plan: Plan,
+        best: BestModel,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._settings, self._data, self._learner, self._plan = settings, data, learner, plan
+        self.best, self._progress = best, progress
+
+    def evaluate(self, step: int) -> EvaluationRow:
+        """Evaluate after a number of steps; write ``best/`` and its files if it is the best so far.
+
+        Raises:
+            RunError: The validation loss is NaN or infinite.
+        """
+        evaluation = self._run_model()
+        if not math.isfinite(evaluation.loss):
+            raise RunError(
+                f"step {step}: validation loss is {evaluation.loss}; the training broke in the steps before. "
+                "Lower --learning-rate or use --mixed-precision no; the last checkpoint is complete"
+            )
+        run = self._settings.output_dir
+        is_best = self._count(evaluation, step)
+        if is_best:
+            self._keep(run, evaluation, step)
+        statistics = evaluation.answer_statistics
+        return EvaluationRow(
+            step=step,
+            epoch=round(step / self._plan.steps_per_epoch, 6),
+            validation_loss=evaluation.loss,
+            exact=evaluation.exact,
+            f1=evaluation.f1,
+            eval_seconds=round(evaluation.seconds, 3),
+            is_best=is_best,
+            weights_moved_percent=self._learner.start.moved_percent(self._learner.model.model),
+            predicted_empty_percent=statistics.empty_percent,
+            predicted_words_mean=statistics.words_mean,
+            same_start=statistics.same_start,
+            same_start_percent=statistics.same_start_percent,
+            **machine_state(run),
+        )
+
+    def _count(self, evaluation: Evaluation, step: int) -> bool:
+        """Update the best so far and early stopping; return whether this is the best."""
+        best, metric = self.best, self._settings.metric_for_best_model
+        value = {"f1": evaluation.f1, "exact": evaluation.exact, "loss": -evaluation.loss}[metric]
+        if best.best_value is None or value > best.best_value:
+            best.best_value, best.best_step, best.evaluations_since_best = value, step, 0
+            return True
+        best.evaluations_since_best += 1
+        best.stopped_early = 0 < self._settings.early_stopping_patience <= best.evaluations_since_best
+        return False
+
+    def _keep(self, run: Path, evaluation: Evaluation, step: int) -> None:
+        self._learner.save(run / BEST)
+        write_predictions(run, evaluation.predictions)
+        write_json(run / EVAL_JSON, {**evaluation.summary(), "step": step})
+
+    def _run_model(self) -> Evaluation:
+        windows, done = self._data.validation, 0
+
+        def progress(more: int) -> None:
+            nonlocal done
+            done += more
+            self._progress(done, len(windows))
+
+        return evaluate_windows(
+            self._learner.model,
+            windows,
+            self._data.examples,
+            self._settings,
+            version_2=self._data.version_2,
+            batch_size=self._settings.eval_batch_size,
+            progress=progress,
+        )

@@ -1,0 +1,236 @@
+"""Set-up of training and of the range test: device, data, model, and how many windows fit the memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from albertqa.config import DecodeConfig, Settings, WindowConfig
+from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.read import load_several
+from albertqa.data.soundness import shared_content
+from albertqa.decode.reader import ReaderSettings
+from albertqa.errors import ModelError, SettingsError
+from albertqa.files import write_folder
+from albertqa.model.compiled import compile_layer
+from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
+from albertqa.model.memory import keep_freed_memory
+from albertqa.model.recompute import recompute_activations
+from albertqa.run.checkpoint import Adaptation
+from albertqa.run.fit import Fit, fit_to_memory
+from albertqa.run.inspection import WeightSample, unknown_id
+from albertqa.run.loop import TrainingWindows
+from albertqa.run.objective import Objective
+from albertqa.run.optimizer import build_optimizer
+from albertqa.run.provenance import data_facts
+from albertqa.rundir.run_json import Data
+from albertqa.windows.augment import Augmenter
+from albertqa.windows.build import build_windows
+from albertqa.windows.store import WindowStore
+from albertqa.windows.tokenizer import QATokenizer
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run trains on and is evaluated on.
+
+    Attributes:
+        train: Training windows. Their examples are not kept: the windows are on the disk, and memory stays flat.
+        validation: Validation windows.
+        examples: The validation data, with golds.
+        version_2: Whether questions may have no answer.
+        facts: Facts of the training and the validation data for ``run.json``.
+    """
+
+    train: TrainingWindows
+    validation: WindowStore
+    examples: list[Example]
+    version_2: bool
+    facts: Data
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model in training.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        optimizer: Its optimizer.
+        start: Some of its weights as they were loaded.
+        reader: How it reads, saved with it.
+    """
+
+    model: SpanModel
+    tokenizer: QATokenizer
+    optimizer: torch.optim.Optimizer
+    start: WeightSample
+    reader: ReaderSettings
+
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and reader settings as a plain Transformers folder, atomically."""
+
+        def write(building: Path) -> None:
+            self.model.save(building)
+            self.tokenizer.save(building)
+            self.reader.save(building)
+
+        write_folder(folder, write)
+
+
+def set_up_device(settings: Settings) -> torch.device:
+    """Choose the device and set the process up for it: CPU threads, and memory that is kept.
+
+    Raises:
+        ModelError: This machine has no such device.
+    """
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def load_data(settings: Settings, tokenizer: QATokenizer, say: Callable[[str], None]) -> RunData:
+    """Read training and validation data and split them into windows.
+
+    Args:
+        settings: The settings.
+        tokenizer: The model's tokenizer.
+        say: Takes a line for the user.
+
+    Raises:
+        DataError: Something is wrong with the data.
+    """
+    train_examples = load_several(settings.train_file, limit=settings.max_train_examples)
+    examples = load_several(settings.validation_file, limit=settings.max_eval_examples)
+    version_2 = settings.version_2_with_negative
+    if version_2 is None:
+        version_2 = has_unanswerable(train_examples) or has_unanswerable(examples)
+    build = partial(build_windows, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride)
+    train, validation = build(train_examples, tokenizer), build(examples, tokenizer)
+    say(
+        f"train: {len(train_examples):,} questions, {len(train):,} windows of {train.lengths.mean():.0f} tokens on "
+        f"average; validation: {len(examples):,} questions, {len(validation):,} windows"
+    )
+    measure = partial(data_facts, unknown_id=unknown_id(tokenizer), max_answer_length=settings.max_answer_length)
+    facts = Data(
+        train=measure(settings.train_file, train_examples, train),
+        validation=measure(
+            settings.validation_file, examples, validation, shared=shared_content(train_examples, examples)
+        ),
+    )
+    ids = pa.array([example.id for example in train_examples])
+    windows = TrainingWindows(train, ids, build_augmenter(settings, train, train_examples))
+    return RunData(windows, validation, examples, version_2, facts)
+
+
+def build_augmenter(settings: Settings, store: WindowStore, examples: list[Example]) -> Augmenter | None:
+    """Build what changes the training windows, where the settings ask for it."""
+    if not settings.augment:
+        return None
+    return Augmenter(store, examples, rate=settings.augment_rate, seed=settings.seed)
+
+
+def load_learner(
+    settings: Settings, folder: str, tokenizer: QATokenizer, device: torch.device, *, version_2: bool = False
+) -> Learner:
+    """Load the model as a run starts with it, and build its optimizer.
+
+    Args:
+        settings: The settings.
+        folder: The model's folder (see `resolve_model`).
+        tokenizer: Its tokenizer.
+        device: Where it computes.
+        version_2: Whether questions may have no answer.
+
+    Returns:
+        The learner; a head that the folder lacks is drawn from the seed.
+
+    Raises:
+        AlbertQAError: Model, tokenizer and settings do not fit together.
+    """
+    torch.manual_seed(settings.seed)
+    model = load_model(
+        folder,
+        device=device,
+        precision=choose_precision(settings.mixed_precision, device),
+        from_scratch=settings.from_scratch,
+        hidden_dropout=settings.hidden_dropout,
+        attention_dropout=settings.attention_dropout,
+        head_dropout=settings.head_dropout,
+    )
+    _check_learner(model, tokenizer, settings)
+    if settings.gradient_checkpointing and not recompute_activations(model.model):
+        raise SettingsError(
+            f"gradient_checkpointing is set, but {settings.model} ({model.model.config.model_type}) has no layers that "
+            "can recompute their activations. Leave it out"
+        )
+    names = (*WindowConfig.__dataclass_fields__, *DecodeConfig.__dataclass_fields__)
+    reader = ReaderSettings(**{name: getattr(settings, name) for name in names}, version_2_with_negative=version_2)
+    return Learner(model, tokenizer, build_optimizer(model.model, settings), WeightSample(model.model), reader)
+
+
+def fit_steps(
+    settings: Settings,
+    learner: Learner,
+    store: WindowStore,
+    objective: Objective,
+    adaptation: Adaptation,
+    say: Callable[[str], None],
+) -> Fit | None:
+    """Decide how the steps compute: recomputed, compiled or plain, and as many windows at a time as the memory holds.
+
+    Args:
+        settings: The settings.
+        learner: The model; it computes that way afterwards.
+        store: Training windows.
+        objective: What the steps minimize.
+        adaptation: What is known from before; updated with what is decided.
+        say: Takes a line for the user.
+
+    Returns:
+        What was measured; None: nothing.
+    """
+    model, may_recompute = learner.model, settings.gradient_checkpointing is not False
+    adaptation.recompute = may_recompute and (adaptation.recompute or bool(settings.gradient_checkpointing))
+    if adaptation.recompute:
+        recompute_activations(model.model)
+    elif settings.torch_compile and (reason := compile_layer(model)):
+        say(f"the layer is not compiled, which may be slower: {reason}")
+    if not settings.fit:
+        return None
+    fit = fit_to_memory(
+        model,
+        store,
+        learner.optimizer,
+        objective,
+        micro_batch=adaptation.micro_batch or settings.train_batch_size,
+        recompute=adaptation.recompute,
+        may_recompute=may_recompute,
+    )
+    if fit is not None:
+        say(fit.summary())
+        adaptation.micro_batch, adaptation.recompute = fit.micro_batch, fit.recompute
+    return fit
+
+
+def _check_learner(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
+    """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
+    model.require_positions(settings.max_seq_length, settings.model)
+    rows = int(model.model.config.vocab_size)
+    if tokenizer.vocab_size > rows:
+        raise ModelError(
+            f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
+            "they do not belong together"
+        )
+    rates = [module.p for module in model.model.modules() if isinstance(module, torch.nn.Dropout)]
+    if settings.r_drop_alpha and not settings.head_dropout and not any(rates):
+        raise SettingsError(
+            f"r_drop_alpha is {settings.r_drop_alpha:g}, but {settings.model} has no dropout, so both passes of R-Drop "
+            "would be the same. Give it some: --hidden-dropout 0.1"
+        )

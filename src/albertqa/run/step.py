@@ -1,0 +1,229 @@
+"""One optimizer step, and what it survives: out of memory, and NaN or infinite losses and gradients.
+
+**Memory.** The micro-batch is halved and the whole step is done again from the random state it began with; where one
+window at a time does not fit, the encoder's activations are recomputed in the backward pass. Loss and gradient are
+those of the step's windows, however they are divided: they differ by the rounding of sums, and by dropout, whose draws
+depend on the division. What was found to fit holds for the rest of the run, resumed or not.
+
+**NaN and infinity.** A step with such a loss or gradient is skipped: weights and moments stay, step count and learning
+rate go on. Half precision is given up after the first such step. fp16's loss scale is meant to overflow now and then;
+only where it has come down below 1 is that a fault.
+"""
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from albertqa.config import OptimizerConfig
+from albertqa.errors import RunError
+from albertqa.model.load import SpanModel
+from albertqa.model.memory import is_out_of_memory
+from albertqa.model.recompute import recompute_activations
+from albertqa.run.checkpoint import Adaptation
+from albertqa.run.objective import Objective
+from albertqa.windows.batches import pack
+from albertqa.windows.store import Window
+
+MOST_FAULTS = 5
+"""Skipped steps in a row with which a run ends."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step gave.
+
+    Attributes:
+        loss: Mean loss of its windows.
+        norm: Gradient norm before clipping.
+        tokens: Real tokens.
+        micro_batch: Windows of one forward and backward pass, at most.
+        faulty_windows: Positions, among the step's windows, of those whose loss is NaN or infinite; all of them where
+            only the gradient is. Empty where the step was not skipped for that.
+        ran_out_of_memory: Whether the memory did not hold it as it was first tried.
+    """
+
+    loss: float
+    norm: float
+    tokens: int
+    micro_batch: int
+    faulty_windows: tuple[int, ...]
+    ran_out_of_memory: bool
+
+
+class Stepper:
+    """Does the optimizer steps of a run.
+
+    Args:
+        model: The model; its precision is lowered where a run has to.
+        optimizer: Its optimizer.
+        objective: What the steps minimize.
+        config: Windows of a pass, clipping.
+        adaptation: What earlier steps were adapted to; changed as steps run out of memory or numbers.
+        may_recompute: Whether activations may be recomputed where nothing else fits.
+        say: Takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        model: SpanModel,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        config: OptimizerConfig,
+        adaptation: Adaptation,
+        *,
+        may_recompute: bool = True,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.adaptation = adaptation
+        self._model, self._optimizer, self._objective, self._config = model, optimizer, objective, config
+        self._may_recompute, self._say = may_recompute, say
+        if adaptation.recompute:
+            recompute_activations(model.model)
+        if adaptation.fp32_since_step is not None:
+            model.autocast_dtype = None
+        self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+
+    @property
+    def micro_batch(self) -> int:
+        """Windows of one forward and backward pass, at most."""
+        return self.adaptation.micro_batch or self._config.train_batch_size
+
+    def step(self, windows: Sequence[Window], number: int, learning_rate: float) -> Step:
+        """Do an optimizer step, or skip it where its numbers are NaN or infinite.
+
+        Args:
+            windows: The step's windows.
+            number: The step's number, from 1.
+            learning_rate: Its learning rate.
+
+        Returns:
+            What it gave.
+
+        Raises:
+            RunError: The memory does not hold one window, or loss or gradient is NaN or infinite in step after step.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        before = (self.adaptation.micro_batch, self.adaptation.recompute)
+        losses, loss, tokens = self._gradient_in_memory(windows, number)
+        try:
+            self._scaler.unscale_(self._optimizer)
+            parameters = self._model.model.parameters()
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm or math.inf))
+            # A scale of 1 or more may be what overflowed; the scaler lowers it.
+            may_overflow = self._scaler.is_enabled() and self._scaler.get_scale() >= 1
+            if math.isfinite(loss) and math.isfinite(norm):
+                self._optimizer.step()
+            self._scaler.update()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"step {number}: out of memory in the optimizer's own arithmetic, where fewer windows do not help. "
+                "Use a smaller --model; the last checkpoint is complete"
+            ) from error
+        is_fault = not math.isfinite(loss) or not (math.isfinite(norm) or may_overflow)
+        faulty = [at for at, one in enumerate(losses.tolist()) if not math.isfinite(one)] or range(len(windows))
+        ran_out = before != (self.adaptation.micro_batch, self.adaptation.recompute)
+        step = Step(loss, norm, tokens, self.micro_batch, tuple(faulty) if is_fault else (), ran_out)
+        self._count_faults(step, number, len(windows))
+        return step
+
+    def check_faults(self, step: Step, number: int, learning_rate: float) -> None:
+        """End a run whose steps are skipped again and again.
+
+        Args:
+            step: The last step.
+            number: Its number.
+            learning_rate: Its learning rate.
+
+        Raises:
+            RunError: Too many steps in a row were skipped.
+        """
+        if self.adaptation.faults_in_a_row >= MOST_FAULTS:
+            raise RunError(
+                f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}, the {MOST_FAULTS}th such step in "
+                f"a row; none of them was applied. Lower --learning-rate (now {learning_rate:g}), or look at the "
+                "windows that metrics.jsonl names; the last checkpoint is complete"
+            )
+
+    def _gradient_in_memory(self, windows: Sequence[Window], number: int) -> tuple[torch.Tensor, float, int]:
+        """Compute the gradients, with less memory from try to try until they fit."""
+        device = self._model.device
+        cpu_rng = torch.get_rng_state()
+        cuda_rng = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        while True:
+            try:
+                return self._gradient(windows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside the handler nothing holds the failed pass's tensors any more, but for reference cycles.
+            gc.collect()
+            if cuda_rng is not None:
+                torch.cuda.empty_cache()
+                torch.cuda.set_rng_state(cuda_rng, device)
+            torch.set_rng_state(cpu_rng)
+            self._use_less_memory(windows, number)
+
+    def _gradient(self, windows: Sequence[Window]) -> tuple[torch.Tensor, float, int]:
+        """Add up the gradients of the step's micro-batches; return every window's loss, their mean, and real tokens."""
+        self._model.model.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        losses, mean, tokens = [], torch.zeros((), device=self._model.device), 0
+        for first in range(0, len(windows), self.micro_batch):
+            part = windows[first : first + self.micro_batch]
+            batch = pack(part, range(len(part))).to(self._model.device)
+            each = self._objective(self._model, batch)
+            # The sum over the step's windows divided by their number is the mean, however they are divided.
+            self._scaler.scale(each.sum() / len(windows)).backward()
+            losses.append(each.detach())
+            mean, tokens = mean + each.detach().sum() / len(windows), tokens + batch.num_tokens
+        return torch.cat(losses), float(mean), tokens
+
+    def _use_less_memory(self, windows: Sequence[Window], number: int) -> None:
+        tried = min(self.micro_batch, len(windows))
+        if tried > 1:
+            self.adaptation.micro_batch = tried // 2
+            self._say(
+                f"step {number}: out of memory with {_count(tried)} at a time; done again with "
+                f"{self.adaptation.micro_batch}, as all later steps are"
+            )
+            return
+        if self._may_recompute and not self.adaptation.recompute and recompute_activations(self._model.model):
+            self.adaptation.recompute = True
+            self._say(
+                f"step {number}: out of memory with one window at a time; done again with its activations recomputed "
+                "in the backward pass, which is slower, as all later steps are"
+            )
+            return
+        longest = max(len(window.input_ids) for window in windows)
+        how = " and its activations recomputed" if self.adaptation.recompute else ""
+        allow = "" if self._may_recompute else ", leave --gradient-checkpointing unset"
+        raise RunError(
+            f"step {number}: out of memory with one window of {longest} tokens at a time{how}. "
+            f"Use a shorter --max-seq-length{allow} or a smaller --model; the last checkpoint is complete"
+        )
+
+    def _count_faults(self, step: Step, number: int, num_windows: int) -> None:
+        if not step.faulty_windows:
+            self.adaptation.faults_in_a_row = 0
+            return
+        self.adaptation.faults_in_a_row += 1
+        further = ""
+        if self._model.autocast_dtype is not None:
+            self._model.autocast_dtype = None
+            self._scaler = torch.amp.GradScaler(self._model.device.type, enabled=False)
+            self.adaptation.fp32_since_step = number + 1
+            further = f"; fp32 from step {number + 1} on"
+        self._say(
+            f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}; the step was not applied "
+            f"({len(step.faulty_windows)} of {_count(num_windows)}; metrics.jsonl names them){further}"
+        )
+
+
+def _count(windows: int) -> str:
+    return f"{windows} window" if windows == 1 else f"{windows} windows"

@@ -1,0 +1,223 @@
+"""Evaluate a model on a data set: loss, exact and f1 from one pass over the same windows.
+
+Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
+from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.read import load_several
+from albertqa.decode.predict import run_windows
+from albertqa.decode.reader import load_reader
+from albertqa.decode.spans import Prediction, WindowLogits, decode
+from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
+from albertqa.model.load import SpanModel
+from albertqa.scoring.official import score
+from albertqa.windows.build import build_windows
+from albertqa.windows.store import WindowStore
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStatistics:
+    """How a model answers, right or wrong.
+
+    Attributes:
+        empty_percent: Share of the questions answered with "".
+        words_mean: Words of an answer.
+        same_start: The position in the window that most often has the highest start logit.
+        same_start_percent: Share of the windows in which it has.
+    """
+
+    empty_percent: float
+    words_mean: float
+    same_start: int
+    same_start_percent: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scores on a data set.
+
+    Attributes:
+        scores: The official keys, in percent.
+        loss: Mean loss over the windows, labelled as in training.
+        num_windows: Windows, the card's "samples".
+        seconds: Time of the forward passes.
+        predictions: One an example, in order.
+        answer_statistics: See `answer_statistics`.
+        examples: The data, with golds, in order.
+    """
+
+    scores: dict[str, float | int]
+    loss: float
+    num_windows: int
+    seconds: float
+    predictions: tuple[Prediction, ...]
+    answer_statistics: AnswerStatistics
+    examples: Sequence[Example]
+
+    @property
+    def exact(self) -> float:
+        """Exact match in percent."""
+        return float(self.scores["exact"])
+
+    @property
+    def f1(self) -> float:
+        """F1 in percent."""
+        return float(self.scores["f1"])
+
+    def summary(self) -> dict[str, float | int]:
+        """Return the official keys with loss, questions, windows and speed: the content of ``eval.json``."""
+        return {
+            **self.scores,
+            "loss": self.loss,
+            "questions": len(self.predictions),
+            "windows": self.num_windows,
+            "seconds": self.seconds,
+            "windows_per_second": self.num_windows / self.seconds,
+        }
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *,
+    version_2: bool | None = None,
+    limit: int | None = None,
+    batch_size: int = DeviceConfig.eval_batch_size,
+    device: str = "auto",
+    mixed_precision: Precision = "auto",
+    **reader_settings: float | None,
+) -> Evaluation:
+    """Evaluate a trained model.
+
+    Args:
+        model: Run directory (its ``best/``), Transformers folder, or Hub name.
+        data: Data file or Hub name with golds, or several, as one.
+        version_2: Whether questions may have no answer; None: as the model was trained, or the data says.
+        limit: Evaluate only the first so many questions in all.
+        batch_size: Maximum-length windows of one forward pass.
+        device: See `choose_device`.
+        mixed_precision: See `choose_precision`.
+        reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `n_best_size` or
+            `null_score_diff_threshold` instead of what the model was trained with.
+
+    Returns:
+        Scores, loss, predictions.
+
+    Raises:
+        AlbertQAError: Something the user can act on.
+    """
+    DataConfig(max_eval_examples=limit).check()
+    computing = DeviceConfig(eval_batch_size=batch_size, device=device, mixed_precision=mixed_precision)
+    reader = load_reader(model, computing, **reader_settings)
+    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit)
+    settings = reader.settings
+    if version_2 is None:
+        version_2 = bool(settings.version_2_with_negative) or has_unanswerable(examples)
+    store = build_windows(
+        examples, reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
+    )
+    return evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+
+
+def evaluate_windows(
+    model: SpanModel,
+    store: WindowStore,
+    examples: Sequence[Example],
+    config: DecodeConfig,
+    *,
+    version_2: bool,
+    batch_size: int = DeviceConfig.eval_batch_size,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run a model over windows, decode, and score.
+
+    Args:
+        model: The model.
+        store: Windows of `examples`.
+        examples: The data, with golds.
+        config: How answers are chosen.
+        version_2: Whether questions may have no answer.
+        batch_size: See `run_windows`.
+        progress: Called with the number of windows done in each forward pass.
+
+    Returns:
+        Scores, loss and predictions.
+    """
+    passed = run_windows(model, store, batch_size=batch_size, progress=progress)
+    predictions = decode(passed.logits, store, examples, config, version_2=version_2)
+    texts = {prediction.id: prediction.text for prediction in predictions}
+    scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
+    statistics = answer_statistics(passed.logits, predictions)
+    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions), statistics, examples)
+
+
+def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction]) -> AnswerStatistics:
+    """Describe how a model answers, right or wrong: one that has learned nothing repeats itself.
+
+    Args:
+        logits: Logits of all windows.
+        predictions: What was made of them.
+
+    Returns:
+        The statistics.
+    """
+    first_token = logits.first_token[:-1]
+    highest = np.repeat(np.maximum.reduceat(logits.start, first_token), np.diff(logits.first_token))
+    # Of equal logits the earlier token counts, so the first of each window; a window of NaN has none.
+    tokens = np.flatnonzero(logits.start == highest)
+    windows, first = np.unique(np.searchsorted(first_token, tokens, side="right") - 1, return_index=True)
+    starts = np.bincount(tokens[first] - first_token[windows], minlength=1)
+    words = [len(one.text.split()) for one in predictions]
+    return AnswerStatistics(
+        empty_percent=round(100 * words.count(0) / len(words), 3),
+        words_mean=round(sum(words) / len(words), 3),
+        same_start=int(starts.argmax()),
+        same_start_percent=round(100 * int(starts.max()) / len(first_token), 3),
+    )
+
+
+def null_odds(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return every v2.0 question's score difference: null score minus the best answer's."""
+    return {one.id: one.score_diff for one in predictions if one.score_diff is not None}
+
+
+def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
+    """Write ``predictions.json``, ``nbest_predictions.json`` and, on v2.0, ``null_odds.json``.
+
+    Args:
+        folder: An existing folder.
+        predictions: The predictions.
+
+    Source:
+        The file names and keys of `run_qa.py` and of Google's `run_squad.py`; start_char and end_char are added.
+    """
+    write_json(folder / PREDICTIONS_JSON, {one.id: one.text for one in predictions})
+    write_json(folder / NBEST_JSON, {one.id: n_best_rows(one) for one in predictions})
+    odds = null_odds(predictions)
+    if odds:
+        write_json(folder / NULL_ODDS_JSON, odds)
+    else:
+        (folder / NULL_ODDS_JSON).unlink(missing_ok=True)
+
+
+def n_best_rows(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return a prediction's n-best as JSON rows, best first."""
+    return [
+        {
+            "text": one.text,
+            "start_char": one.start_char,
+            "end_char": one.end_char,
+            "probability": one.probability,
+            "start_logit": one.start_logit,
+            "end_logit": one.end_logit,
+        }
+        for one in prediction.n_best
+    ]
