@@ -97,7 +97,7 @@ def attend_per_window(qkv: torch.Tensor, *, dropout: float, lengths: Sequence[in
         returns: (T, heads, head size)
     """
     if qkv.device.type == "cpu" and not dropout and qkv.requires_grad and _has_fast_products(qkv.dtype):
-        attended: torch.Tensor = PlainBackward.apply(qkv, lengths)
+        attended: torch.Tensor = PlainBackward.apply(qkv, lengths)  # type: ignore[no-untyped-call]
         return attended
     return torch.cat([_attend_in_window(window, dropout) for window in qkv.split(list(lengths))])
 
@@ -134,7 +134,7 @@ class PlainBackward(torch.autograd.Function):
         return torch.cat([_attend_in_window(window, 0.0) for window in qkv.split(ctx.lengths)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the gradient of queries, keys and values."""
         (qkv,) = ctx.saved_tensors
         scale = qkv.shape[-1] ** -0.5

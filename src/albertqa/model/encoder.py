@@ -11,9 +11,9 @@ Axis letters: T tokens of the batch, W windows, H hidden size, E embedding size,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -38,8 +38,11 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 _MOST_LAYERS = 1_000
 
 
-def _within(low: float, high: float) -> Any:
-    return field(metadata={"low": low, "high": high})
+class Within(NamedTuple):
+    """The range of a number, both ends included."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,23 @@ class EncoderConfig:
         ModelError: A value has the wrong type, is out of range or contradicts another.
     """
 
-    vocab_size: int = _within(1, 10_000_000)
-    hidden_size: int = _within(1, 65_536)
-    embedding_size: int = _within(1, 65_536)
-    layers: int = _within(1, _MOST_LAYERS)
-    groups: int = _within(1, _MOST_LAYERS)
-    inner_layers: int = _within(1, _MOST_LAYERS)
-    heads: int = _within(1, 1_024)
-    feed_forward_size: int = _within(1, 1_048_576)
+    vocab_size: Annotated[int, Within(1, 10_000_000)]
+    hidden_size: Annotated[int, Within(1, 65_536)]
+    embedding_size: Annotated[int, Within(1, 65_536)]
+    layers: Annotated[int, Within(1, _MOST_LAYERS)]
+    groups: Annotated[int, Within(1, _MOST_LAYERS)]
+    inner_layers: Annotated[int, Within(1, _MOST_LAYERS)]
+    heads: Annotated[int, Within(1, 1_024)]
+    feed_forward_size: Annotated[int, Within(1, 1_048_576)]
     activation: str
-    positions: int = _within(1, 1_000_000)
-    segments: int = _within(0, 1_000)
-    padding_id: int | None = _within(0, 9_999_999)
-    hidden_dropout: float = _within(0, 0.999_999)
-    attention_dropout: float = _within(0, 0.999_999)
-    head_dropout: float = _within(0, 0.999_999)
-    layer_norm_eps: float = _within(1e-30, 1)
-    initializer_range: float = _within(1e-9, 10)
+    positions: Annotated[int, Within(1, 1_000_000)]
+    segments: Annotated[int, Within(0, 1_000)]
+    padding_id: Annotated[int | None, Within(0, 9_999_999)]
+    hidden_dropout: Annotated[float, Within(0, 0.999_999)]
+    attention_dropout: Annotated[float, Within(0, 0.999_999)]
+    head_dropout: Annotated[float, Within(0, 0.999_999)]
+    layer_norm_eps: Annotated[float, Within(1e-30, 1)]
+    initializer_range: Annotated[float, Within(1e-9, 10)]
     has_projection: bool
     drops_attention_output: bool
     drops_feed_forward: bool
@@ -151,20 +154,20 @@ def config_problems(values: Mapping[str, Any], names: Mapping[str, str] | None =
     return [problem for problem, is_one in checks.items() if is_one]
 
 
-def _expected(one: Field[Any], value: object) -> str | None:
+def _expected(setting: Field[Any], value: object) -> str | None:
     """Return what a setting should have been, None where it is that."""
-    if one.name == "activation":
+    if setting.type is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if setting.type is str:
         is_known = isinstance(value, str) and value in ACTIVATIONS
         return None if is_known else f"one of {', '.join(ACTIVATIONS)}"
-    if one.type is bool:
-        return None if isinstance(value, bool) else "true or false"
-    if value is None and one.name == "padding_id":
+    kind, (low, high) = get_args(setting.type)
+    if value is None and isinstance(value, kind):
         return None
-    low, high = one.metadata["low"], one.metadata["high"]
-    kinds = (int, float) if one.type is float else (int,)
-    if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
+    is_number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+    if is_number and low <= value <= high:
         return None
-    return f"a {'number' if one.type is float else 'whole number'} from {low:,} to {high:,}"
+    return f"a {'number' if kind is float else 'whole number'} from {low:,} to {high:,}"
 
 
 def shortened(value: object) -> str:
@@ -210,7 +213,7 @@ class _HalfProduct(torch.autograd.Function):
         return functional.linear(x, half_weight, half_bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, half_weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         return (
@@ -226,7 +229,7 @@ def _linear(x: torch.Tensor, weights: Weights) -> torch.Tensor:
     """Apply a linear layer: (T, in) -> (T, out)."""
     if weights.half_weight is None:
         return functional.linear(x, weights.weight, weights.bias)
-    product: torch.Tensor = _HalfProduct.apply(x, *weights)
+    product: torch.Tensor = _HalfProduct.apply(x, *weights)  # type: ignore[no-untyped-call]
     return product
 
 
@@ -245,7 +248,9 @@ class Embeddings(nn.Module):
         super().__init__()
         self._first_position, self._dropout = config.first_position, config.hidden_dropout
         self.word = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.padding_id)
-        self.position = nn.Embedding(config.positions, config.embedding_size)
+        # A row of the padding token is never read here; it is 0 where weights are drawn.
+        padded_position = config.padding_id if config.positions_from_padding else None
+        self.position = nn.Embedding(config.positions, config.embedding_size, padding_idx=padded_position)
         self.segment = nn.Embedding(config.segments, config.embedding_size) if config.segments else None
         self.layer_norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
 
@@ -328,7 +333,7 @@ class Encoder(nn.Module):
         after_attention: The part of a layer that `albertqa.model.compiled` compiles.
 
     Source:
-        Recomputing: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4, every layer a segment.
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4, with every layer a segment.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -377,21 +382,22 @@ class Encoder(nn.Module):
         return partial(way, dropout=dropout, **attention_inputs(way, batch))
 
     @torch.no_grad()
-    def draw_weights(self) -> None:
-        """Draw all weights at random.
+    def draw_weights(self, part: nn.Module) -> None:
+        """Draw weights at random.
+
+        Args:
+            part: The encoder itself, or the part of it to draw.
 
         Source:
             Transformers' `PreTrainedModel._init_weights`: matrices and embeddings from a normal distribution, rows of
             the padding token 0, biases 0, LayerNorm's weights 1.
         """
-        for module in self.modules():
+        for module in part.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.initializer_range)
             if isinstance(module, nn.LayerNorm):
                 nn.init.ones_(module.weight)
             if isinstance(module, nn.Linear | nn.LayerNorm):
                 nn.init.zeros_(module.bias)
-        if self.config.padding_id is not None:
-            self.embeddings.word.weight[self.config.padding_id] = 0.0
-        if self.config.positions_from_padding:
-            self.embeddings.position.weight[self.config.first_position - 1] = 0.0
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0.0

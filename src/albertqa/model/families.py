@@ -110,8 +110,10 @@ class Family:
                 problems.append(f"{name} is {shortened(stated[name])}, expected {shortened(allowed[0])}")
         carried = {name: stated[name] for name in self.carried if name in stated}
         for name, value in carried.items():
-            if not isinstance(value, self.carried[name]) or (isinstance(value, bool) and bool not in self.carried[name]):
-                problems.append(f"{name} is {shortened(value)}, expected another type")
+            # Not isinstance, for which true is a whole number, too.
+            if type(value) not in self.carried[name]:
+                kinds = " or ".join(_JSON_TYPES[kind] for kind in self.carried[name])
+                problems.append(f"{name} is {shortened(value)}, expected {kinds}")
         if problems:
             raise ModelError("; ".join(problems))
         values = dict(self.fixed) | {one.ours: stated.get(one.theirs, one.default) for one in self.settings}
@@ -170,6 +172,7 @@ def _both(ours: str, theirs: str, third: int | None = None) -> Iterator[Place]:
         yield Place(f"{theirs}.{kind}", f"{ours}.{kind}", third)
 
 
+_JSON_TYPES = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 _THIRDS = {"query": 0, "key": 1, "value": 2}
 # Fields that would make another encoder of it, and the values that do not.
 _ONLY: dict[str, tuple[Any, ...]] = {

@@ -57,4 +57,4 @@ def _rows(logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Lay packed logits out as (W, longest), with -inf where a window has no token."""
     num_rows = len(batch.start_positions)
     empty = logits.new_full((num_rows * batch.longest,), float("-inf"))
-    return empty.index_copy(0, token_slots(batch), logits).unflatten(0, (num_rows, batch.longest))
+    return empty.index_copy(0, token_slots(batch), logits).view(num_rows, batch.longest)

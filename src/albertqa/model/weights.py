@@ -7,6 +7,7 @@ type was saved, weights are fp32. No code of a folder is ever run.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from albertqa.errors import ModelError
-from albertqa.model.encoder import Encoder, shortened
-from albertqa.model.families import HEAD, Family
-from albertqa.rundir import make_readable, write_json
+from albertqa.files import first_line, make_readable, write_json
+from albertqa.model.encoder import Encoder, EncoderConfig, shortened
+from albertqa.model.families import HEAD, Family, family_of
 
 CONFIG_JSON, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -37,19 +38,24 @@ class StoredTensor:
     read: Callable[[], torch.Tensor]
 
 
-def read_config_json(folder: Path) -> dict[str, Any]:
-    """Read the content of a folder's ``config.json``.
+def read_config(folder: Path) -> tuple[Family, EncoderConfig, dict[str, Any]]:
+    """Read a folder's ``config.json``.
 
     Args:
         folder: The folder.
 
     Returns:
-        The content.
+        The encoder's family and settings, and the fields that are carried along.
 
     Raises:
-        ModelError: It is no JSON object.
+        ModelError: It is damaged, of no family, or has a value that no encoder can have.
     """
-    return _read_json(folder / CONFIG_JSON)
+    stated = _read_json(folder / CONFIG_JSON)
+    try:
+        family = family_of(stated)
+        return family, *family.read_config(stated)
+    except ModelError as error:
+        raise ModelError(f"{CONFIG_JSON} cannot be used: {error}") from error
 
 
 def read_weights(
@@ -78,9 +84,7 @@ def read_weights(
         places = [place for place in places if not place.theirs.startswith(HEAD)]
     _check(stored, {place.theirs: tuple(place.of(parameters[place.ours]).shape) for place in places}, family)
     weights = {
-        name: torch.empty(one.shape)
-        for name, one in parameters.items()
-        if name in {place.ours for place in places}
+        name: torch.empty(one.shape) for name, one in parameters.items() if name in {place.ours for place in places}
     }
     not_finite = []
     for place in places:
@@ -88,7 +92,7 @@ def read_weights(
         try:
             into.copy_(stored[place.theirs].read())
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise ModelError(f"{place.theirs} cannot be read: {_first_line(error)}") from error
+            raise ModelError(f"{place.theirs} cannot be read: {_reason(error)}") from error
         # NaN makes both ends NaN.
         if not torch.stack(into.aminmax()).isfinite().all():
             not_finite.append(place.theirs)
@@ -125,7 +129,7 @@ def write_model(
         make_readable(path)
         write_json(folder / CONFIG_JSON, family.config_json(encoder.config, carried))
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be written: {_first_line(error)}") from error
+        raise ModelError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
 def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], family: Family) -> None:
@@ -161,16 +165,20 @@ def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int,
 
 
 def _with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
-    """Name tensors as a model with a head does; a bare encoder's names lack the prefix, old ones have gamma and beta."""
-    named = {}
+    """Name tensors as a model with a head does: a bare encoder's names lack the prefix."""
     is_bare = not any(name.startswith(prefix) for name in stored)
-    for name, tensor in stored.items():
-        if name.endswith("LayerNorm.gamma"):
-            name = f"{name.removesuffix('gamma')}weight"  # noqa: PLW2901
-        elif name.endswith("LayerNorm.beta"):
-            name = f"{name.removesuffix('beta')}bias"  # noqa: PLW2901
-        named[f"{prefix}{name}" if is_bare and not name.startswith(HEAD) else name] = tensor
-    return named
+    return {
+        _current(f"{prefix}{name}" if is_bare and not name.startswith(HEAD) else name): tensor
+        for name, tensor in stored.items()
+    }
+
+
+def _current(name: str) -> str:
+    """Return the name that a tensor has today: BERT's oldest files call LayerNorm's weights gamma and beta."""
+    for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
+        if name.endswith(old):
+            return f"{name.removesuffix(old)}{new}"
+    return name
 
 
 def _stored_tensors(folder: Path, say: Callable[[str], None]) -> dict[str, StoredTensor]:
@@ -206,25 +214,27 @@ def _parts(index: Path) -> list[Path]:
 
 def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
     try:
-        file = safe_open(path, framework="pt")
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 -- safe_open is no mapping
+        file: Any = safe_open(path, framework="pt")
+        # safe_open is no mapping.
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         return {
-            name: StoredTensor(tuple(one.get_shape()), one.get_dtype(), lambda name=name: file.get_tensor(name))
+            name: StoredTensor(tuple(one.get_shape()), one.get_dtype(), partial(file.get_tensor, name))
             for name, one in slices.items()
         }
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is damaged: {_first_line(error)}") from error
+        raise ModelError(f"{path.name} is damaged: {_reason(error)}") from error
 
 
 def _open_pickled(path: Path) -> dict[str, StoredTensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 -- there is no end to what a damaged pickle raises
-        raise ModelError(f"{path.name} is damaged, or holds more than weights: {_first_line(error)}") from error
+    # There is no end to what a damaged pickle raises.
+    except Exception as error:
+        raise ModelError(f"{path.name} is damaged, or holds more than weights: {_reason(error)}") from error
     if not isinstance(loaded, dict):
         raise ModelError(f"{path.name} holds {shortened(type(loaded).__name__)}, expected weights by their names")
     return {
-        name: StoredTensor(tuple(one.shape), str(one.dtype), lambda one=one: one.detach())
+        name: StoredTensor(tuple(one.shape), str(one.dtype), one.detach)
         for name, one in loaded.items()
         if isinstance(name, str)
         and isinstance(one, torch.Tensor)
@@ -244,7 +254,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise ModelError(f"{path.name} has {size:,} bytes, expected at most {_MOST_JSON_BYTES:,}")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} cannot be used: {_first_line(error)}") from error
+        raise ModelError(f"{path.name} cannot be used: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} cannot be used: it is {shortened(content)}, expected an object")
     return content
@@ -264,7 +274,7 @@ def _readable(path: Path) -> Path:
         with path.open("rb") as file:
             begin = file.read(len(_LFS_POINTER))
     except OSError as error:
-        raise ModelError(f"{path.name} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"{path.name} cannot be read: {_reason(error)}") from error
     if begin == _LFS_POINTER:
         raise ModelError(f"{path.name} is a Git LFS pointer, not the file itself. Run 'git lfs pull' in that folder")
     return path
@@ -285,7 +295,6 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "a single number"
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    line = lines[0] if lines else type(error).__name__
+def _reason(error: BaseException) -> str:
+    line = first_line(error)
     return line if line.isprintable() and len(line) <= 300 else ascii(line[:300])
