@@ -360,7 +360,8 @@ class Encoder(nn.Module):
             returns: two of (T,) float32
         """
         attend = self._attention(batch, precision)
-        x = self.embeddings(batch).to(precision or torch.float32)
+        x = self.embeddings(batch)
+        x = x if precision is None else x.to(precision)
         if self.projection is not None:
             x = _linear(x, Weights.of(self.projection, precision))
         weights = [layer.weights(precision) for layer in self.layers]  # type: ignore[operator]
@@ -370,7 +371,7 @@ class Encoder(nn.Module):
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:
                 x = layer(*inputs)
-        x = functional.dropout(x.float(), self.config.head_dropout, self.training)
+        x = functional.dropout(x.to(self.qa_outputs.weight.dtype), self.config.head_dropout, self.training)
         start_logits, end_logits = self.qa_outputs(x).unbind(dim=1)
         return start_logits, end_logits
 
