@@ -66,13 +66,15 @@ def _try(model: SpanModel) -> None:
 
 def _some_windows(tokens: int) -> PackedBatch:
     lengths = (100, 80, tokens - 180)
+    # Zeros are in the range of every table of embeddings.
+    zeros = torch.zeros(tokens, dtype=torch.int64)
     return PackedBatch(
-        input_ids=torch.zeros(sum(lengths), dtype=torch.int64),
-        token_type_ids=torch.zeros(sum(lengths), dtype=torch.int64),
-        position_ids=torch.cat([torch.arange(length) for length in lengths]),
+        input_ids=zeros,
+        token_type_ids=zeros,
+        position_ids=zeros,
         first_token=torch.tensor([0, *lengths]).cumsum(0),
         lengths=lengths,
         longest=max(lengths),
-        start_positions=torch.zeros(len(lengths), dtype=torch.int64),
-        end_positions=torch.zeros(len(lengths), dtype=torch.int64),
+        start_positions=zeros[: len(lengths)],
+        end_positions=zeros[: len(lengths)],
     )

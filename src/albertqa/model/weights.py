@@ -107,7 +107,7 @@ def write_model(
     """Write a model folder that Transformers opens.
 
     Args:
-        folder: An existing folder.
+        folder: The folder; it is made where it is missing.
         family: Whose names the files get.
         encoder: The encoder.
         carried: Further fields of ``config.json`` (see `Family.carried`).
@@ -125,6 +125,7 @@ def write_model(
     }
     path = folder / SAFETENSORS
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={"format": "pt"})
         make_readable(path)
         write_json(folder / CONFIG_JSON, family.config_json(encoder.config, carried))
@@ -159,7 +160,7 @@ def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int,
     mistyped = [f"{name} is {stored[name].dtype}" for name in expected if stored[name].dtype not in _FLOATING]
     if mistyped:
         raise ModelError(
-            f"{_counted(mistyped, 'weight')} not floating-point numbers: {_listed(mistyped)}. "
+            f"{_counted(mistyped, 'weight')} of a type that is not floating point: {_listed(mistyped)}. "
             "Give the model as it was before it was quantized"
         )
 
