@@ -108,7 +108,7 @@ def test_weights_of_another_shape_are_refused(weights_copy: Path) -> None:
 
 def test_a_folder_without_weights_names_what_it_has(tiny_folder: Path) -> None:
     assert refusal(tiny_folder) == (
-        f"{tiny_folder}: no model.safetensors and no pytorch_model.bin there; found 'config.json', 'spiece.model'. "
+        f"{tiny_folder}: no model.safetensors and no pytorch_model.bin there; found config.json, spiece.model. "
         "Give the folder with the model's weights"
     )
 
@@ -145,9 +145,7 @@ def is_random_in_training(model: SpanModel) -> bool:
 
 @pytest.mark.parametrize("family", JUDGES)
 @pytest.mark.parametrize("option", ["hidden_dropout", "attention_dropout", "head_dropout"])
-def test_a_dropout_override_acts_in_training_and_never_in_evaluation(
-    tmp_path: Path, family: str, option: str
-) -> None:
+def test_a_dropout_override_acts_in_training_and_never_in_evaluation(tmp_path: Path, family: str, option: str) -> None:
     plain = ours_of(judge(family, {"vocab_size": VOCAB_SIZE}), tmp_path)
     changed = load_model(tmp_path, device=CPU, **{option: 0.5})  # type: ignore[arg-type]
     assert changed.has_dropout

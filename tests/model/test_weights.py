@@ -92,9 +92,7 @@ def test_transformers_opens_what_is_saved_and_reads_it_back_key_for_key(family: 
 
 
 @pytest.mark.parametrize("family", JUDGES)
-def test_what_other_tasks_left_in_a_config_changes_nothing_and_is_not_saved_again(
-    family: str, tmp_path: Path
-) -> None:
+def test_what_other_tasks_left_in_a_config_changes_nothing_and_is_not_saved_again(family: str, tmp_path: Path) -> None:
     plain = judge(family)
     plain.save_pretrained(tmp_path / "theirs")
     change_config(tmp_path / "theirs", LEFT_OVER)
@@ -187,7 +185,7 @@ def test_the_older_file_is_fetched_from_the_hub_where_there_is_no_other(
         repickled(tmp_path / "hub")
     asked = []
 
-    def fetch(name: str, patterns: tuple[str, ...], **_: Any) -> Path:
+    def fetch(_: str, patterns: tuple[str, ...], **__: Any) -> Path:
         asked.append(patterns)
         for path in (tmp_path / "hub").iterdir():
             if any(path.match(pattern) for pattern in patterns):

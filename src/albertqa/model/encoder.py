@@ -10,6 +10,7 @@ however many layers share them; their gradients are summed in fp32.
 Axis letters: T tokens of the batch, W windows, H hidden size, E embedding size, F feed-forward size.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from functools import partial
@@ -171,9 +172,10 @@ def _expected(setting: Field[Any], value: object) -> str | None:
 
 
 def shortened(value: object) -> str:
-    """Return a value of a file, printable and short enough for a message."""
+    """Return a value of a JSON file, printable and short enough for a message."""
     # An integer of many digits cannot be printed at all.
-    text = "too large" if isinstance(value, int) and value.bit_length() > 128 else ascii(value)
+    text = "too large" if isinstance(value, int) and value.bit_length() > 128 else json.dumps(value)
+    text = text if text.isprintable() else ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -5,7 +5,8 @@ type was saved, weights are fp32. No code of a folder is ever run.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,6 @@ CONFIG_JSON, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch
 _INDEX = ".index.json"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_JSON_BYTES = 50_000_000
-_MOST_LISTED = 3
 # As safetensors and as PyTorch spell them.
 _FLOATING = {"F64", "F32", "F16", "BF16", "torch.float64", "torch.float32", "torch.float16", "torch.bfloat16"}
 
@@ -194,10 +194,9 @@ def _stored_tensors(folder: Path, say: Callable[[str], None]) -> dict[str, Store
         if name == PICKLED:
             say(f"the weights are in {name}; they are saved as {SAFETENSORS} from now on")
         return {tensor: stored for file in files for tensor, stored in opened(_readable(file)).items()}
-    found = sorted(path.name for path in folder.iterdir())
+    found = _listed(sorted(path.name for path in folder.iterdir()), most=10) or "nothing"
     raise ModelError(
-        f"no {SAFETENSORS} and no {PICKLED} there; found {', '.join(map(shortened, found[:10])) or 'nothing'}"
-        f"{f' and {len(found) - 10} more' if len(found) > 10 else ''}. Give the folder with the model's weights"
+        f"no {SAFETENSORS} and no {PICKLED} there; found {found}. Give the folder with the model's weights"
     )
 
 
@@ -228,12 +227,17 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 def _open_pickled(path: Path) -> dict[str, StoredTensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # There is no end to what a damaged pickle raises.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    # There is no end to what a damaged pickle raises; PyTorch's own words recommend to run its code.
     except Exception as error:
-        raise ModelError(f"{path.name} is damaged, or holds more than weights: {_reason(error)}") from error
+        raise ModelError(
+            f"{path.name} is damaged, or holds more than weights ({type(error).__name__}); no code of it is run. "
+            f"Give the model as {SAFETENSORS}"
+        ) from error
     if not isinstance(loaded, dict):
-        raise ModelError(f"{path.name} holds {shortened(type(loaded).__name__)}, expected weights by their names")
+        raise ModelError(f"{path.name} holds a {type(loaded).__name__}, expected weights by their names")
     return {
         name: StoredTensor(tuple(one.shape), str(one.dtype), one.detach)
         for name, one in loaded.items()
@@ -270,7 +274,7 @@ def _readable(path: Path) -> Path:
     """Return a path to a regular file with its content: no folder, pipe or broken link, and no Git LFS pointer."""
     if not path.is_file():
         found = "is not a file" if _is_there(path) else "is missing"
-        raise ModelError(f"{shortened(path.name)} {found}")
+        raise ModelError(f"{_listed([path.name])} {found}")
     try:
         with path.open("rb") as file:
             begin = file.read(len(_LFS_POINTER))
@@ -285,11 +289,10 @@ def _counted(items: list[str], what: str) -> str:
     return f"{len(items)} {what}{' is' if len(items) == 1 else 's are'}"
 
 
-def _listed(items: Iterable[str]) -> str:
+def _listed(items: Sequence[str], most: int = 3) -> str:
     """List the first few; names come from files, so they are made printable."""
-    items = list(items)
-    some = ", ".join(one if one.isprintable() and one.isascii() else ascii(one) for one in items[:_MOST_LISTED])
-    return f"{some} and {len(items) - _MOST_LISTED} more" if len(items) > _MOST_LISTED else some
+    some = ", ".join(one if one.isprintable() else ascii(one) for one in items[:most])
+    return f"{some} and {len(items) - most} more" if len(items) > most else some
 
 
 def _shape(shape: tuple[int, ...]) -> str:
