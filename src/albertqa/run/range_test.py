@@ -36,7 +36,7 @@ from albertqa.run.checkpoint import Adaptation, TrainState
 from albertqa.run.loop import TrainingWindows, train_steps
 from albertqa.run.objective import build_objective
 from albertqa.run.range_chart import draw_range
-from albertqa.run.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge, spell_rate
+from albertqa.health.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge, spell_rate
 from albertqa.run.setup import build_augmenter, fit_steps, load_learner, set_up_device
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import StepRow
