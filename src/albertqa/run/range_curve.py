@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST_STEPS = 20
-"""With fewer steps, noise and descent cannot be told apart."""
 _MEMORY = 1 / 30
 """Steps over which the smoothing forgets, as a share of the ramp: a fifth of a decade where it has six."""
 _START = 1 / 10
