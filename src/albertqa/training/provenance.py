@@ -23,7 +23,7 @@ from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
 from albertqa.training.fit import Fit
 from albertqa.training.loop import Plan
-from albertqa.windows.soundness import token_soundness
+from albertqa.windows.statistics import token_statistics
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
@@ -42,7 +42,7 @@ def data_facts(
         sources: The files or names it was read from.
         examples: The data.
         store: Its windows.
-        unknown_id: See `token_soundness`.
+        unknown_id: See `token_statistics`.
         max_answer_length: Longest answer predicted, tokens.
 
     Returns:
@@ -56,7 +56,7 @@ def data_facts(
         "windows": len(store),
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
-        **token_soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+        **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
         **text_soundness(examples),
     }
 

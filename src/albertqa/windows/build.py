@@ -88,7 +88,7 @@ def build_windows(
     def write(building: Path) -> None:
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(pa.OSFile(str(building / name), "wb")) for name in DATA_FILES}
-            _Builder(tokenizer, max_seq_length, doc_stride).write(examples, sinks)
+            _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride), sinks)
         facts = {"max_seq_length": max_seq_length, "doc_stride": doc_stride, "layout": asdict(tokenizer.layout)}
         write_manifest(building, facts)
 
@@ -100,7 +100,7 @@ def windows_in_memory(
 ) -> WindowStore:
     """Build the windows of a few examples without touching the disk (see `build_windows`)."""
     sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
-    _Builder(tokenizer, max_seq_length, doc_stride).write(examples, sinks)
+    _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride), sinks)
     files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
     return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
 
@@ -121,8 +121,8 @@ class _Context:
 
 
 @dataclass(frozen=True)
-class _Builder:
-    """Writes the files of a store.
+class _Slicer:
+    """Tokenizes contexts and cuts them into windows.
 
     Attributes:
         tokenizer: The tokenizer.
@@ -134,49 +134,13 @@ class _Builder:
     max_seq_length: int
     doc_stride: int
 
-    def write(self, examples: Sequence[Example], sinks: dict[str, pa.NativeFile]) -> None:
-        context_index: dict[str, int] = {}
-        too_long: list[tuple[str, str]] = []
-        with (
-            pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
-            pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
-            pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
-        ):
-            for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
-                chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-                contexts = self._contexts(list(dict.fromkeys(example.context for example in chunk)))
-                new = [tokens for text, tokens in contexts.items() if text not in context_index]
-                for text in contexts:
-                    context_index.setdefault(text, len(context_index))
-                if new:
-                    columns = [[getattr(tokens, name) for tokens in new] for name in CONTEXT_SCHEMA.names]
-                    contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, columns))
-                questions = [
-                    np.asarray(encoding.ids, dtype=np.int32)
-                    for encoding in self.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
-                ]
-                questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [questions]))
-                rows = []
-                for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
-                    context = contexts[example.context]
-                    room = self.max_seq_length - self.tokenizer.layout.num_special_tokens - len(question)
-                    if room <= self.doc_stride and room < len(context.input_ids):
-                        too_long.append((example.id, self._too_long(len(question), room)))
-                        continue
-                    windows = self._windows(example, len(question), context, room)
-                    rows += [(first + at, context_index[example.context], *window) for window in windows]
-                table = np.asarray(rows, dtype=np.int32).reshape(-1, len(WINDOW_COLUMNS)).T
-                windows_out.write_batch(pa.record_batch([pa.array(column) for column in table], names=WINDOW_COLUMNS))
-        if too_long:
-            raise LongQuestionsError(too_long)
-
-    def _too_long(self, num_question_tokens: int, room: int) -> str:
+    def too_long(self, num_question_tokens: int, room: int) -> str:
         return (
             f"has {num_question_tokens} tokens and leaves {room} of {self.max_seq_length} for the context, expected "
             f"more than doc_stride ({self.doc_stride})"
         )
 
-    def _contexts(self, texts: list[str]) -> dict[str, _Context]:
+    def contexts(self, texts: list[str]) -> dict[str, _Context]:
         """Tokenize contexts in parallel."""
         tokens = {}
         for text, encoding in zip(texts, self.tokenizer.encode_batch(texts), strict=True):
@@ -184,7 +148,7 @@ class _Builder:
             tokens[text] = _Context(np.asarray(encoding.ids, dtype=np.int32), *token_characters(text, offsets))
         return tokens
 
-    def _windows(
+    def windows(
         self, example: Example, num_question_tokens: int, context: _Context, room: int
     ) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (first_token, end_token, start_position, end_position, length) of every window of one example."""
@@ -203,6 +167,43 @@ class _Builder:
                 yield first, end, 0, 0, num_other + end - first
             else:
                 yield first, end, context_start + start, context_start + last, num_other + end - first
+
+
+def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
+    context_index: dict[str, int] = {}
+    too_long: list[tuple[str, str]] = []
+    with (
+        pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
+        pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
+        pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
+    ):
+        for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
+            chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
+            contexts = slicer.contexts(list(dict.fromkeys(example.context for example in chunk)))
+            new = [tokens for text, tokens in contexts.items() if text not in context_index]
+            for text in contexts:
+                context_index.setdefault(text, len(context_index))
+            if new:
+                columns = [[getattr(tokens, name) for tokens in new] for name in CONTEXT_SCHEMA.names]
+                contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, columns))
+            questions = [
+                np.asarray(encoding.ids, dtype=np.int32)
+                for encoding in slicer.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
+            ]
+            questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [questions]))
+            rows = []
+            for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
+                context = contexts[example.context]
+                room = slicer.max_seq_length - slicer.tokenizer.layout.num_special_tokens - len(question)
+                if room <= slicer.doc_stride and room < len(context.input_ids):
+                    too_long.append((example.id, slicer.too_long(len(question), room)))
+                    continue
+                windows = slicer.windows(example, len(question), context, room)
+                rows += [(first + at, context_index[example.context], *window) for window in windows]
+            table = np.asarray(rows, dtype=np.int32).reshape(-1, len(WINDOW_COLUMNS)).T
+            windows_out.write_batch(pa.record_batch([pa.array(column) for column in table], names=WINDOW_COLUMNS))
+    if too_long:
+        raise LongQuestionsError(too_long)
 
 
 def _list_batch(schema: pa.Schema, columns: list[list[Int32Array]]) -> pa.RecordBatch:
