@@ -17,12 +17,12 @@ class SettingsError(AlbertQAError):
     """A setting is unknown, out of range, or contradicts another."""
 
 
-class TokenizerError(AlbertQAError):
-    """A tokenizer cannot be found, or does not tokenize as its model was trained."""
-
-
 class ModelError(AlbertQAError):
     """A model folder cannot be used: missing, incomplete, or not a question-answering encoder."""
+
+
+class TokenizerError(ModelError):
+    """A tokenizer cannot be found, or does not tokenize as its model was trained."""
 
 
 class RunError(AlbertQAError):

@@ -12,7 +12,7 @@ from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
 from albertqa.windows import build
 from albertqa.windows.build import slices, windows_in_memory
-from albertqa.windows.facts import labelled_text
+from albertqa.windows.statistics import labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,18 @@ class CheckReport:
         """Count the findings of one severity."""
         return sum(group.count for group in self.groups if group.severity == severity)
 
+    def with_problems(self, problems: Sequence[Problem], max_cases: int = 5) -> "CheckReport":
+        """Return the report with problems of further kinds, that a room above this one found.
+
+        Args:
+            problems: The problems.
+            max_cases: How many cases of each kind to keep.
+        """
+        tally = _Tally(max_cases)
+        for problem in problems:
+            tally.add(problem)
+        return replace(self, groups=_worst_first([*self.groups, *tally.groups()]))
+
     def to_json(self) -> dict[str, Any]:
         """Give the report as a plain dictionary."""
         return {
@@ -228,7 +240,11 @@ class _Tally:
             ProblemGroup(kind, by_file.total(), self.repairable[kind], dict(by_file), tuple(self.cases[kind]))
             for kind, by_file in self.counts.items()
         ]
-        return tuple(sorted(found, key=lambda group: (_SEVERITIES.index(group.severity), -group.count)))
+        return _worst_first(found)
+
+
+def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
+    return tuple(sorted(groups, key=lambda group: (_SEVERITIES.index(group.severity), -group.count)))
 
 
 @dataclass(slots=True)

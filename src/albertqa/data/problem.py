@@ -59,6 +59,11 @@ KINDS: Mapping[str, Kind] = {
     "answer-not-in-context": Kind("error", "the answer does not occur in the context"),
     "impossible-with-answers": Kind("error", "is_impossible is true, yet there are answers"),
     "answerable-without-answers": Kind("error", "is_impossible is false, yet there is no answer"),
+    # Found under a tokenizer only.
+    "question-too-long": Kind("error", "the question leaves a window no room for the context"),
+    "most-answers-changed": Kind("error", "most answers begin or end inside a token"),
+    "answers-changed": Kind("warning", "answers begin or end inside a token"),
+    "unknown-tokens": Kind("warning", "the tokenizer does not know much of the text"),
     # Accepted, but it changes what is trained or measured.
     "ambiguous-answer-start": Kind("warning", "no answer_start, and the answer occurs more than once"),
     "shifted-answer": Kind("warning", "all answers are off by the same number of characters"),

@@ -28,7 +28,7 @@ from albertqa.rundir.run_json import (
     read_run_json,
     write_run_json,
 )
-from albertqa.windows.soundness import token_soundness
+from albertqa.windows.statistics import token_statistics
 from albertqa.windows.store import WindowStore
 
 
@@ -47,7 +47,7 @@ def data_facts(
         sources: The files or names it was read from.
         examples: The data.
         store: Its windows.
-        unknown_id: See `token_soundness`.
+        unknown_id: See `token_statistics`.
         max_answer_length: Longest answer predicted, tokens.
         shared: What it shares with the training data (see `shared_content`).
 
@@ -62,7 +62,7 @@ def data_facts(
         "windows": len(store),
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
-        **token_soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+        **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
         **text_soundness(examples),
         **(shared or {}),
     }
