@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from albertqa import rundir
 from albertqa.config import Settings, load_settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, ModelError, RunError, SettingsError
 from albertqa.evaluation import evaluate
 from albertqa.recipe import RunResult, train

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from albertqa.answer.answerer import Answer, Answerer
     from albertqa.config import Settings
     from albertqa.data.example import Example, Gold
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.decode.spans import Candidate, Prediction
     from albertqa.errors import AlbertQAError
     from albertqa.evaluation import evaluate
@@ -45,7 +45,7 @@ _PLACES = {
     "build_windows": "windows.build",
     "evaluate": "evaluation",
     "find_lr": "learning_rate",
-    "load_examples": "data.read",
+    "load_examples": "data.reading",
     "load_tokenizer": "windows.tokenizer",
     "score": "scoring.official",
     "train": "recipe",

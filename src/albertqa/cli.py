@@ -321,8 +321,8 @@ def run_check(command: Check) -> int:
     """Run ``albertqa check``."""
     from rich.console import Console
 
-    from albertqa.data.check import check_files
-    from albertqa.data.check_text import render_check
+    from albertqa.data.check_display import render_check
+    from albertqa.data.checking import check_files
 
     if not command.files:
         raise DataError("check: expected at least one file, found none")
@@ -346,7 +346,7 @@ def run_check(command: Check) -> int:
 
 
 def _window_facts(command: Check, name: str) -> dict[str, Any]:
-    from albertqa.data.read import read
+    from albertqa.data.reading import read
     from albertqa.model.load import resolve_model
     from albertqa.model.starter import STARTER
     from albertqa.windows.build import build_windows
@@ -468,7 +468,7 @@ def run_evaluate(command: Evaluate) -> int:
 
 def run_score(command: Score) -> int:
     """Run ``albertqa score``."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
 
     examples = load_examples(command.data)

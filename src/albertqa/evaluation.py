@@ -5,7 +5,7 @@ from pathlib import Path
 
 from albertqa.config import Settings, check_settings
 from albertqa.data.example import has_unanswerable
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.decode.reader import load_reader
 from albertqa.scoring.evaluate import Evaluation, evaluate_windows
 from albertqa.windows.build import build_windows

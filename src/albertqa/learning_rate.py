@@ -13,7 +13,7 @@ import torch
 
 from albertqa import rundir
 from albertqa.config import Settings, check_settings, equal_passes, to_flags
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.errors import RunError, SettingsError
 from albertqa.health.range_chart import draw_range
 from albertqa.health.range_curve import FEWEST_STEPS, RangeTest, spell_rate

@@ -13,8 +13,8 @@ import torch
 from albertqa import rundir
 from albertqa.config import Settings
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
-from albertqa.data.soundness import shared_content
+from albertqa.data.label_checks import shared_content
+from albertqa.data.reading import load_several
 from albertqa.errors import ModelError, SettingsError
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model

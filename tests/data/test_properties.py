@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from albertqa.data import Example, Gold, check_files, content_sha256, load_examples, read, squad_document
-from albertqa.data.gold import nearest_occurrence, occurrences, settle
-from albertqa.data.record import FIELDS
+from albertqa.data.alignment import nearest_occurrence, occurrences, settle
+from albertqa.data.rows import FIELDS
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, bare_row, clean_examples, rows, write_json, write_lines, write_squad

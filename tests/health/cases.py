@@ -10,7 +10,7 @@ from typing import Any
 
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.health.finding import Finding
 from albertqa.health.record import RunRecord
 

@@ -46,7 +46,7 @@ def record(name: str) -> None:
     """Train a run and keep it."""
     from rich.console import Console
 
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.recipe import train
     from albertqa.training.display import TerminalDisplay
     from health.cases import shuffle_answers, write_rows

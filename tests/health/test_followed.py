@@ -19,8 +19,8 @@ import pytest
 from albertqa import cli, rundir
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
-from albertqa.data.squad_json import squad_document
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.reading import load_examples
 from albertqa.health.diagnose import diagnose
 from albertqa.health.record import load_record
 from albertqa.quickstart import TRAIN, VALIDATION, quickstart_settings

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from albertqa import cli
 from albertqa.config import Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, RunError, SettingsError
 from albertqa.health.range_chart import draw_range
 from albertqa.health.range_curve import RangeTest, has_diverged, judge, smooth, spell_rate

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from albertqa.config import Augmentation
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.scoring.metric import normalize_answer
 from albertqa.windows.augment import NOWHERE, Augmenter
 from albertqa.windows.build import windows_in_memory

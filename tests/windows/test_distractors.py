@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import DataError
 from albertqa.scoring.metric import normalize_answer
 from albertqa.windows.augment import NOWHERE, Augmenter

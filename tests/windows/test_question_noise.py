@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows.question_noise import mistyped, without_words
 

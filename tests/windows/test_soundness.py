@@ -5,7 +5,7 @@ import math
 import pytest
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.facts import window_facts
 from albertqa.windows.soundness import token_soundness

@@ -1,11 +1,11 @@
 """Data: read SQuAD, flat rows, tables and Hub data sets into `Example`; check, repair and hash them."""
 
-from albertqa.data.check import CheckReport, FileFacts, ProblemGroup, check_files
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example, Gold, has_unanswerable
-from albertqa.data.problem import KINDS, Problem
-from albertqa.data.read import MAX_UNPACKED_BYTES, ReadResult, load_examples, read
-from albertqa.data.squad_json import RepairedCopy, squad_document
+from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup, check_files
+from albertqa.data.example import Example, Gold, content_sha256, has_unanswerable
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.problems import KINDS, Problem
+from albertqa.data.reading import MAX_UNPACKED_BYTES, ReadResult, load_examples, read
+from albertqa.data.repair import RepairedCopy
 
 __all__ = [
     "KINDS",

@@ -15,9 +15,8 @@ import torch
 
 from albertqa import rundir
 from albertqa.config import Settings
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
-from albertqa.data.soundness import text_soundness
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.label_checks import text_soundness
 from albertqa.model.load import SpanModel, choose_precision
 from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState

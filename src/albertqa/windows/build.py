@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from albertqa.cache import build_once, cache_folder
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
+from albertqa.data.example import Example, content_sha256
 from albertqa.errors import DataError
 from albertqa.windows.store import (
     CONTEXT_SCHEMA,

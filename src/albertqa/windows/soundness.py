@@ -1,6 +1,6 @@
 """What a data set's tokens say about its soundness: does the model see its text, and training its answers?
 
-As `albertqa.data.soundness`: facts for ``run.json``, cheap, and changing nothing.
+As `albertqa.data.label_checks`: facts for ``run.json``, cheap, and changing nothing.
 """
 
 from collections import Counter

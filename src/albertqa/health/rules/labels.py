@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from albertqa.data.shift import spell_shift
+from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import check_data, repair_data
 from albertqa.health.finding import Finding
 from albertqa.health.record import Part, RunRecord

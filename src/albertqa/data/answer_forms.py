@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from albertqa.data.problem import Problem, listed, quoted
-from albertqa.data.record import Record, is_absent
+from albertqa.data.problems import Problem, listed, quoted
+from albertqa.data.rows import Record, is_absent
 
 StatedAnswer = tuple[str, int | None]
 """An answer's text and its start as stated, None where none is stated."""

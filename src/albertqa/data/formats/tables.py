@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from albertqa.data.problem import SourceError, listed, quoted
-from albertqa.data.record import FIELDS, Broken, Record, is_absent
+from albertqa.data.problems import SourceError, listed, quoted
+from albertqa.data.rows import FIELDS, Broken, Record, is_absent
 
 _BATCH_ROWS = 1000
 _PANDAS_MISSING = {"NAType", "NaTType"}

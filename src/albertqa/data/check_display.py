@@ -7,9 +7,9 @@ from rich import filesize
 from rich.console import Console
 from rich.text import Text
 
-from albertqa.data.check import CheckReport, FileFacts, ProblemGroup
-from albertqa.data.problem import KINDS, Severity, quoted
-from albertqa.data.squad_json import RepairedCopy
+from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup
+from albertqa.data.problems import KINDS, Severity, quoted
+from albertqa.data.repair import RepairedCopy
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 

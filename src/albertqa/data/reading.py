@@ -22,12 +22,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from albertqa.data.entry import Entry, read_entry
+from albertqa.data.answer_units import answers_shift, moved_back, spell_shift
 from albertqa.data.example import Example
-from albertqa.data.problem import Problem, SourceError, listed, quoted
-from albertqa.data.record import FIELDS, Broken, Record, is_absent
-from albertqa.data.shift import answers_shift, moved_back, spell_shift
-from albertqa.data.source import open_source, source_name
+from albertqa.data.problems import Problem, SourceError, listed, quoted
+from albertqa.data.questions import Entry, read_entry
+from albertqa.data.rows import FIELDS, Broken, Record, is_absent
+from albertqa.data.sources import open_source, source_name
 from albertqa.errors import DataError
 
 MAX_UNPACKED_BYTES = 2 * 2**30

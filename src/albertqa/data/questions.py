@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from albertqa.data.answers import Faults, stated_answers
+from albertqa.data.alignment import settle
+from albertqa.data.answer_forms import Faults, stated_answers
 from albertqa.data.example import Example, Gold
-from albertqa.data.gold import settle
-from albertqa.data.problem import Problem, quoted
-from albertqa.data.record import Record, is_absent
+from albertqa.data.problems import Problem, quoted
+from albertqa.data.rows import Record, is_absent
 
 
 @dataclass(frozen=True, slots=True)

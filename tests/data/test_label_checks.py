@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
-from albertqa.data.soundness import nearness, shared_content, text_soundness
+from albertqa.data.label_checks import nearness, shared_content, text_soundness
+from albertqa.data.reading import load_examples
 
 
 def shuffled(examples: list[Example]) -> list[Example]:

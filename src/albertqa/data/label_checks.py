@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from albertqa.data.answer_units import answers_shift
 from albertqa.data.example import Example, Gold
-from albertqa.data.shift import answers_shift
 
 _SAMPLE = 1_000
 # Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
@@ -45,7 +45,7 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
     Returns:
         Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions`` are asked before on the same
         context, ``contradicting_questions`` so that the first golds do not even overlap. ``answers_shift``: see
-        `albertqa.data.shift`. ``word_letters_mean`` is the length of the contexts' words; behind
+        `albertqa.data.answer_units`. ``word_letters_mean`` is the length of the contexts' words; behind
         ``golds_at_end_percent`` of the golds their contexts have no further word.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)

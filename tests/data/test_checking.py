@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from albertqa.data import CheckReport, check_files, load_examples, read
-from albertqa.data.check_text import render_check
+from albertqa.data.check_display import render_check
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, V2_EXAMPLES, bare_row, row, rows, write_json, write_lines, write_squad

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from albertqa.data.problem import SourceError, listed, one_line
+from albertqa.data.problems import SourceError, listed, one_line
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::(\S+))?")
 _OLD_NAMES = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}

@@ -1,15 +1,14 @@
 """Write examples as SQuAD's own JSON, and the repaired copy of a data set with the list of what it had to leave out."""
 
-import itertools
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.problem import Problem, one_line
-from albertqa.data.read import ReadResult
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.problems import Problem, one_line
+from albertqa.data.reading import ReadResult
 from albertqa.errors import DataError
 
 _TEXT_SUFFIXES = {".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"}
@@ -36,28 +35,6 @@ class RepairedCopy:
     num_repaired: int = 0
     num_dropped: int = 0
     reason: str = ""
-
-
-def squad_document(examples: Sequence[Example]) -> dict[str, object]:
-    """Give examples in SQuAD's own form, v2.0 where some question has no answer and v1.1 otherwise.
-
-    Neighbours with the same title share an article, neighbours with the same context a paragraph; the order stays.
-
-    Args:
-        examples: The data set.
-
-    Returns:
-        The document, ready for `json.dump`.
-    """
-    is_v2 = has_unanswerable(examples)
-    articles = []
-    for title, of_title in itertools.groupby(examples, key=lambda example: example.title):
-        paragraphs = [
-            {"context": context, "qas": [_question(example, is_v2) for example in of_context]}
-            for context, of_context in itertools.groupby(of_title, key=lambda example: example.context)
-        ]
-        articles.append({"title": title, "paragraphs": paragraphs})
-    return {"version": "v2.0" if is_v2 else "1.1", "data": articles}
 
 
 def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Path]:
@@ -120,12 +97,6 @@ def write_repaired_copy(result: ReadResult, path: Path) -> RepairedCopy:
     _write_whole(lost, json.dumps(dropped, indent=1))
     _write_whole(path, json.dumps(squad_document(examples), ensure_ascii=False))
     return RepairedCopy(result.name, str(path), str(lost), len(examples), changed, len(dropped))
-
-
-def _question(example: Example, is_v2: bool) -> dict[str, object]:
-    answers = [{"text": gold.text, "answer_start": gold.answer_start} for gold in example.golds]
-    question: dict[str, object] = {"id": example.id, "question": example.question, "answers": answers}
-    return question | {"is_impossible": not example.has_answer} if is_v2 else question
 
 
 def _dropped(result: ReadResult) -> list[dict[str, object]]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from albertqa.data import hub, tables
-from albertqa.data.csv_text import parse_csv_text
-from albertqa.data.json_text import parse_json_text
-from albertqa.data.problem import SourceError, one_line, quoted
-from albertqa.data.record import Broken, Record
+from albertqa.data.formats import hub_datasets, tables
+from albertqa.data.formats.csv_files import parse_csv_text
+from albertqa.data.formats.json_files import parse_json_text
+from albertqa.data.problems import SourceError, one_line, quoted
+from albertqa.data.rows import Broken, Record
 from albertqa.data.starter import starter_file
-from albertqa.data.unpack import GZIP_MAGIC, PARQUET_MAGIC, decoded, gunzip, stored_bytes
+from albertqa.data.unpacking import GZIP_MAGIC, PARQUET_MAGIC, decoded, gunzip, stored_bytes
 from albertqa.errors import DataError
 
 # Names of the bundled data, and whether they mean its v2.0 form.
@@ -75,15 +75,15 @@ def open_source(source: object, split: str | None, max_unpacked_bytes: int) -> S
     path = Path(text)
     if text and _exists(path):
         if path.is_dir():
-            return Source("saved-dataset", tables.dataset_records(hub.load_folder(path, split)))
+            return Source("saved-dataset", tables.dataset_records(hub_datasets.load_folder(path, split)))
         _refuse_split(split, "a file")
         return _file(path, max_unpacked_bytes)
     folder, _, folder_split = text.rpartition(":")
     if folder and _exists(Path(folder)) and Path(folder).is_dir():
         chosen = _one_split(text, folder_split, split)
-        return Source("saved-dataset", tables.dataset_records(hub.load_folder(Path(folder), chosen)))
-    if (named := hub.parse_hub_name(text)) is not None:
-        return Source("hub", tables.dataset_records(hub.fetch(named[0], _one_split(text, named[1], split))))
+        return Source("saved-dataset", tables.dataset_records(hub_datasets.load_folder(Path(folder), chosen)))
+    if (named := hub_datasets.parse_hub_name(text)) is not None:
+        return Source("hub", tables.dataset_records(hub_datasets.fetch(named[0], _one_split(text, named[1], split))))
     raise SourceError("no-such-file", f"there is no such file or folder{_similar_name(path)}")
 
 
@@ -154,7 +154,7 @@ def _in_memory(source: object, split: str | None) -> Source:
     if datasets is not None and isinstance(
         source, datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict
     ):
-        chosen = hub.pick_split(source, split)
+        chosen = hub_datasets.pick_split(source, split)
         if isinstance(chosen, datasets.IterableDataset):
             return Source("dataset", tables.row_records(chosen))
         return Source("dataset", tables.dataset_records(chosen))

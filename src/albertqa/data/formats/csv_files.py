@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from albertqa.data.problem import SourceError, one_line
-from albertqa.data.record import Broken, Record
-from albertqa.data.tables import known_columns
-from albertqa.data.unpack import lines_of
+from albertqa.data.formats.tables import known_columns
+from albertqa.data.problems import SourceError, one_line
+from albertqa.data.rows import Broken, Record
+from albertqa.data.unpacking import lines_of
 
 _DELIMITERS = {",": "csv", "\t": "tsv", ";": "csv"}
 _WHOLE_NUMBER = re.compile(r"(-?\d{1,18})(?:\.0*)?")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from albertqa.data.problem import SourceError, listed, quoted
-from albertqa.data.record import Broken, Record
-from albertqa.data.unpack import lines_of
+from albertqa.data.problems import SourceError, listed, quoted
+from albertqa.data.rows import Broken, Record
+from albertqa.data.unpacking import lines_of
 
 _LONG_NUMBER = re.compile(r"\d{4300,}")
 _LINES_TRIED = 10

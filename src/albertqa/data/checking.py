@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from albertqa.data.content import content_sha256
-from albertqa.data.problem import KINDS, Problem, Severity, quoted
-from albertqa.data.read import MAX_UNPACKED_BYTES, ReadResult, read
-from albertqa.data.squad_json import RepairedCopy, copy_paths, write_repaired_copy
+from albertqa.data.example import content_sha256
+from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.reading import MAX_UNPACKED_BYTES, ReadResult, read
+from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
 from albertqa.errors import DataError
 
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from albertqa.data.example import Gold
-from albertqa.data.problem import quoted
+from albertqa.data.problems import quoted
 
 Finding = tuple[str, str, str]
 """Kind, message, and what a repair does (empty where none is safe)."""
