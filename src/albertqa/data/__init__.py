@@ -1,27 +1,31 @@
-"""Data: read SQuAD, flat rows, tables and Hub data sets into `Example`; check, repair and hash them."""
+"""Data: read SQuAD, rows, tables and Hub data sets into `Example`; check, repair, split, hash and write them."""
 
 from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup, check_files
 from albertqa.data.example import Example, Gold, content_sha256, has_unanswerable
-from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.formats.squad_json import squad_document, write_squad_json
 from albertqa.data.problems import KINDS, Problem
-from albertqa.data.reading import MAX_UNPACKED_BYTES, ReadResult, load_examples, read
+from albertqa.data.reading import ReadResult, load_examples, load_questions, load_several, read
 from albertqa.data.repair import RepairedCopy
+from albertqa.data.rows import ReadOptions
 
 __all__ = [
     "KINDS",
-    "MAX_UNPACKED_BYTES",
     "CheckReport",
     "Example",
     "FileFacts",
     "Gold",
     "Problem",
     "ProblemGroup",
+    "ReadOptions",
     "ReadResult",
     "RepairedCopy",
     "check_files",
     "content_sha256",
     "has_unanswerable",
     "load_examples",
+    "load_questions",
+    "load_several",
     "read",
     "squad_document",
+    "write_squad_json",
 ]

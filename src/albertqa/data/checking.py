@@ -9,10 +9,12 @@ from typing import Any
 
 from albertqa.data.example import content_sha256
 from albertqa.data.problems import KINDS, Problem, Severity, quoted
-from albertqa.data.reading import MAX_UNPACKED_BYTES, ReadResult, read
+from albertqa.data.reading import ReadResult, read
 from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 
+_DEFAULTS = ReadOptions()
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -143,6 +145,7 @@ class CheckReport:
                     "questions": copy.num_questions,
                     "repaired": copy.num_repaired,
                     "dropped": copy.num_dropped,
+                    "ready": copy.path is not None and not copy.num_errors,
                     "reason": copy.reason,
                 }
                 for copy in self.copies
@@ -155,7 +158,7 @@ def check_files(
     *,
     write_repaired: Path | None = None,
     max_cases: int = 5,
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    options: ReadOptions = _DEFAULTS,
 ) -> CheckReport:
     """Check one or several data files, alone and against each other.
 
@@ -163,7 +166,7 @@ def check_files(
         paths: Files, saved folders or Hub names; by custom the training data first.
         write_repaired: Where repaired copies go: a file for one input, a folder for several. None writes nothing.
         max_cases: How many cases of each kind to keep.
-        max_unpacked_bytes: The largest file to read, unpacked.
+        options: Names of columns, and what else cannot be known from a file alone.
 
     Returns:
         The report; a file that cannot be read is a problem in it.
@@ -178,7 +181,7 @@ def check_files(
     comparison = _Comparison()
     facts, copies = [], []
     for number, path in enumerate(paths):
-        result = read(path, max_unpacked_bytes=max_unpacked_bytes)
+        result = read(path, options=options)
         facts.append(_facts(result))
         for problem in (*result.problems, *comparison.against_earlier_files(result)):
             tally.add(problem)
@@ -190,13 +193,13 @@ def check_files(
 
 
 def _facts(result: ReadResult) -> FileFacts:
-    readable = [example for entry in result.entries if (example := entry.readable) is not None]
+    readable = [example for question in result.questions if (example := question.readable) is not None]
     usable = result.examples
     return FileFacts(
         name=result.name,
         format=result.format,
         version=result.version,
-        num_questions=len(result.entries),
+        num_questions=len(result.questions),
         num_usable=len(usable),
         num_unanswerable=sum(not example.has_answer for example in readable),
         num_contexts=len({example.context for example in readable}),
@@ -240,8 +243,8 @@ class _Comparison:
 
     def against_earlier_files(self, result: ReadResult) -> list[Problem]:
         """Report the contexts and ids that an earlier file has too, each once; then remember this file's."""
-        contexts = dict.fromkeys(entry.readable.context for entry in result.entries if entry.readable is not None)
-        ids = dict.fromkeys(entry.question_id for entry in result.entries if entry.question_id)
+        contexts = dict.fromkeys(one.readable.context for one in result.questions if one.readable is not None)
+        ids = dict.fromkeys(one.question_id for one in result.questions if one.question_id)
         found = [
             Problem(
                 "shared-context",

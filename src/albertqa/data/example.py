@@ -1,4 +1,4 @@
-"""One question with its context and golds: the form every reader produces and everything downstream speaks in."""
+"""One question with its context and golds: the form every reader produces and everything downstream takes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Example:
         id: Unique within a data set.
         question: The question as written.
         context: The paragraph that should hold the answer.
-        golds: Acceptable answers, the first being the one trained on; empty where the question has no answer.
+        golds: Acceptable answers, the first is trained on; empty where the question has no answer.
         title: The article, where known.
     """
 
@@ -48,7 +48,7 @@ class Example:
 
 
 def has_unanswerable(examples: Iterable[Example]) -> bool:
-    """Tell whether a data set is of the v2.0 kind: some question has no answer."""
+    """Check whether a data set is of the v2.0 kind: some question has no answer."""
     return any(not example.has_answer for example in examples)
 
 

@@ -1,24 +1,30 @@
-"""One question of a source: as it stands, as it would be repaired, and what is wrong with it."""
+"""One question of a source: as it is, as it would be repaired, and what is wrong with it.
 
-from dataclasses import dataclass
+This takes two passes, because the unit of `answer_start` shows only in the whole file: `parse_row` reads a row's
+fields, `place_answers` then finds the answers in the context.
+"""
 
-from albertqa.data.alignment import settle
-from albertqa.data.answer_forms import Faults, stated_answers
+from dataclasses import dataclass, replace
+
+from albertqa.data.alignment import align
+from albertqa.data.answer_forms import Faults, StatedAnswer, stated_answers
+from albertqa.data.answer_units import AnswerUnit
 from albertqa.data.example import Example, Gold
 from albertqa.data.problems import Problem, quoted
-from albertqa.data.rows import Record, is_absent
+from albertqa.data.rows import EmptyAnswers, ReadOptions, Row, is_absent, number_as_text
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Question:
     """One question of a source.
 
     Attributes:
         place: Line, row or JSON path in the source.
         question_id: Its own id, empty where it has none.
-        example: The question as it stands; None where an error forbids its use.
+        example: The question as it is; None where an error forbids its use, or where it is left out as asked.
         repaired: The question with every repairable problem repaired; None where one is not.
         problems: What is wrong with it.
+        converted: Whether a start was converted from the file's unit.
     """
 
     place: str
@@ -26,58 +32,115 @@ class Entry:
     example: Example | None
     repaired: Example | None
     problems: tuple[Problem, ...] = ()
+    converted: bool = False
 
     @property
     def readable(self) -> Example | None:
-        """The question as it stands or, failing that, as repaired."""
+        """The question as it is or, failing that, as repaired."""
         return self.example or self.repaired
 
+    def unusable(self, problem: Problem) -> "Question":
+        """Return the question with one more problem, which forbids its use."""
+        return replace(self, example=None, repaired=None, problems=(*self.problems, problem))
 
-def read_entry(record: Record, *, file: str, number: int, contexts: dict[str, str]) -> Entry:
-    """Judge one record.
+
+@dataclass(frozen=True, slots=True)
+class ParsedRow:
+    """A row's fields, checked one by one.
+
+    Attributes:
+        faults: The findings so far, with the row's place and id.
+        question_id: The id, or the one made from the row's number.
+        question: The question; None where it cannot be read.
+        context: The context; None where it cannot be read.
+        title: The title, where known.
+        answers: The answers as stated; None where they cannot be read.
+    """
+
+    faults: Faults
+    question_id: str
+    question: str | None
+    context: str | None
+    title: str
+    answers: list[StatedAnswer] | None
+
+
+def parse_row(
+    row: Row, *, file: str, number: int, contexts: dict[str, str], empty_answers: EmptyAnswers | None
+) -> ParsedRow:
+    """Read a row's fields.
 
     Args:
-        record: The record.
+        row: The row.
         file: The source's name, for the findings.
         number: Its place in the source, from 1; a missing id becomes `row-<number>`.
-        contexts: Every context met so far; questions on the same paragraph share one string object.
+        contexts: Every context so far; questions on the same paragraph share one string object.
+        empty_answers: What an empty answer means (`ReadOptions.empty_answers`); None: answers are not looked at.
 
     Returns:
-        The entry.
+        The fields and what is wrong with them.
     """
-    faults = Faults(file, record.place)
-    question_id = _read_id(record.fields.get("id"), number, faults)
-    question = _required_text(record, "question", faults)
-    context = _required_text(record, "context", faults)
-    title = _read_title(record.fields.get("title"), faults)
-    stated = stated_answers(record, faults)
-    golds: tuple[Gold, ...] = ()
-    repaired_golds: tuple[Gold, ...] = ()
-    if stated is not None:
-        _check_impossible(record.fields.get("is_impossible"), len(stated), faults)
+    faults = Faults(file, row.place)
+    question_id = _id(row.fields.get("id"), number, faults)
+    question = _required_text(row, "question", faults)
+    context = _required_text(row, "context", faults)
     if context is not None:
         context = contexts.setdefault(context, context)
-    if stated and context is not None:
-        golds, repaired_golds = _settle_all(stated, context, faults)
-    found = tuple(faults.found)
-    if question is None or context is None or faults.beyond_repair:
-        return Entry(record.place, faults.question_id, None, None, found)
-    repaired = Example(question_id, question, context, repaired_golds, title)
-    if faults.unusable:
-        return Entry(record.place, faults.question_id, None, repaired, found)
-    example = repaired if golds == repaired_golds else Example(question_id, question, context, golds, title)
-    return Entry(record.place, faults.question_id, example, repaired, found)
+    title = _title(row.fields.get("title"), faults)
+    answers = [] if empty_answers is None else stated_answers(row, faults, empty_answers)
+    return ParsedRow(faults, question_id, question, context, title, answers)
 
 
-def _read_id(value: object, number: int, faults: Faults) -> str:
+def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, show_closest: bool) -> Question:
+    """Find a question's answers in its context.
+
+    Args:
+        parsed: The row's fields.
+        unit: How the file counts `answer_start`.
+        options: What to do with an answer that can be at several places.
+        show_closest: Whether to look for the closest match of an answer that does not occur at all.
+
+    Returns:
+        The question.
+    """
+    faults, question, context = parsed.faults, parsed.question, parsed.context
+    golds: list[Gold | None] = []
+    repaired_golds: list[Gold | None] = []
+    converted = False
+    for text, stated in parsed.answers or ():
+        if context is None:
+            break
+        start = stated
+        if stated is not None and (character := unit.character(context, stated)) is not None:
+            start = character
+            converted |= start != stated
+        found = align(text, start, context, ambiguous=options.ambiguous_answers, show_closest=show_closest)
+        for kind, message, repair in found.findings:
+            faults.add(kind, message, repair)
+        golds.append(found.stated)
+        repaired_golds.append(found.repaired)
+    problems = tuple(faults.found)
+    left_out = parsed.answers is None or None in repaired_golds or faults.beyond_repair
+    if question is None or context is None or left_out:
+        return Question(faults.place, faults.question_id, None, None, problems)
+    example, repaired = (
+        Example(parsed.question_id, question, context, tuple(filter(None, found)), parsed.title)
+        for found in (golds, repaired_golds)
+    )
+    return Question(
+        faults.place, faults.question_id, None if faults.unusable else example, repaired, problems, converted
+    )
+
+
+def _id(value: object, number: int, faults: Faults) -> str:
     made = f"row-{number}"
     if is_absent(value):
         faults.add("missing-id", f"no id; {made} is used", f"give it the id {made}")
         return made
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        faults.question_id = str(value)
-        faults.add("number-as-id", f"the id is the number {value}; it is read as text", f"write it as '{value}'")
-        return faults.question_id
+    if (text := number_as_text(value)) is not None:
+        faults.question_id = text
+        faults.add("number-as-id", f"the id is the number {text}; it is read as text", f"write it as '{text}'")
+        return text
     if not isinstance(value, str):
         faults.add("wrong-type", f"expected the id as text, found {quoted(value)}")
         return made
@@ -89,10 +152,10 @@ def _read_id(value: object, number: int, faults: Faults) -> str:
     return value
 
 
-def _required_text(record: Record, key: str, faults: Faults) -> str | None:
-    value = record.fields.get(key)
+def _required_text(row: Row, key: str, faults: Faults) -> str | None:
+    value = row.fields.get(key)
     if is_absent(value):
-        faults.add("missing-key", f"expected the key '{key}' with a text; it is absent or null")
+        faults.add("missing-key", f"expected the key '{key}' with a text; it is missing or null")
         return None
     if not isinstance(value, str):
         faults.add("wrong-type", f"expected the {key} as text, found {quoted(value)}")
@@ -103,12 +166,12 @@ def _required_text(record: Record, key: str, faults: Faults) -> str | None:
     return value
 
 
-def _read_title(value: object, faults: Faults) -> str:
+def _title(value: object, faults: Faults) -> str:
     if is_absent(value):
         return ""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        faults.add("wrong-type", f"expected the title as text, found the number {value}", f"read it as '{value}'")
-        return str(value)
+    if (text := number_as_text(value)) is not None:
+        faults.add("wrong-type", f"expected the title as text, found the number {text}", f"read it as '{text}'")
+        return text
     if not isinstance(value, str):
         faults.add("wrong-type", f"expected the title as text, found {quoted(value)}", "leave the title empty")
         return ""
@@ -125,27 +188,3 @@ def _refuse_surrogates(key: str, text: str, faults: Faults) -> None:
     except UnicodeEncodeError as error:
         code = f"\\u{ord(text[error.start]):04x}"
         faults.add("lone-surrogate", f"the {key} has half a character ({code}) at {error.start}")
-
-
-def _check_impossible(value: object, num_answers: int, faults: Faults) -> None:
-    if is_absent(value):
-        return
-    if not isinstance(value, bool) and value not in (0, 1):
-        faults.add("wrong-type", f"expected is_impossible as true or false, found {quoted(value)}")
-    elif value and num_answers:
-        faults.add("impossible-with-answers", f"is_impossible is true, but answers are given ({num_answers})")
-    elif not value and not num_answers:
-        faults.add("answerable-without-answers", "is_impossible is false, but no answer is given")
-
-
-def _settle_all(
-    stated: list[tuple[str, int | None]], context: str, faults: Faults
-) -> tuple[tuple[Gold, ...], tuple[Gold, ...]]:
-    """Settle every answer, noting what is found."""
-    settled = [settle(text, start, context) for text, start in stated]
-    for gold in settled:
-        for kind, message, repair in gold.findings:
-            faults.add(kind, message, repair)
-    golds = tuple(gold.stated for gold in settled if gold.stated is not None)
-    repaired = tuple(gold.repaired for gold in settled if gold.repaired is not None)
-    return golds, repaired

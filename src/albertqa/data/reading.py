@@ -1,17 +1,23 @@
 """Read question-answering data from anywhere: `read` reports every problem, `load_examples` refuses the first error.
 
-Sources: SQuAD v1.1 and v2.0 JSON; flat rows (`id`, `question`, `context`, and `answers`, or `answer_text` with or
-without `answer_start`; `title` and `is_impossible` where known) as JSON lines, a JSON list, `{"data": [rows]}`, CSV,
-TSV or Parquet; all text forms also as `.gz`; a pandas data frame; a `datasets.Dataset`, or a `DatasetDict` with a
-split; a folder saved by `save_to_disk`; a Hub name such as `rajpurkar/squad:train`; a list of rows in memory.
+Sources: SQuAD v1.1 and v2.0 JSON; MRQA's JSON lines; flat rows (`id`, `question`, `context`, and `answers`, or
+`answer_text` with or without `answer_start`; `title` and `is_impossible` where known) as JSON lines, a JSON list,
+`{"data": [rows]}`, CSV, TSV, Excel or Parquet, also with the flattened columns of `datasets` (`answers.text`); all text
+forms also as `.gz`; a pandas data frame; a `datasets.Dataset`, or a `DatasetDict` with a split; a folder saved by
+`save_to_disk`; a Hub name such as `rajpurkar/squad:train`; a list of rows in memory. `ReadOptions` names columns,
+encoding, delimiter and sheet where they are other ones.
 
-What is decided for you, and reported:
+What is decided without asking, and reported:
 
+- `answer_start` counted in another unit (UTF-16, UTF-8, other line ends, from another place) is converted where one
+  unit fits every answer of the file (a warning).
 - A row without an id gets `row-<n>`, counted from 1 (a note).
-- An answer without `answer_start` is placed where it occurs: a note where it occurs once, a warning where the first of
-  several places is taken, an error where it does not occur.
-- Null, NaN or absent answers, and an empty `answer_text`, mean that the question has no answer (SQuAD v2.0).
-- Answers that all stand the same number of characters beside words are warned of, and can be moved back.
+- An answer without `answer_start`, or with a negative one, is placed where it occurs once (a note). Where it occurs
+  several times nothing is guessed: an error, unless `ReadOptions.ambiguous_answers` says what to do.
+- A question has no answer where `answers` is null or empty, or where its texts are empty and `is_impossible` is true or
+  `answer_start` is negative (SQuAD v2.0). Any other empty answer is an error, unless `ReadOptions.empty_answers` says
+  what it means.
+- Answers that are all the same number of characters beside words are warned of, and can be moved back.
 - `plausible_answers` and unknown keys are ignored. Where a row has `answers`, `answer_text` is not looked at.
 """
 
@@ -19,19 +25,30 @@ import logging
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from albertqa.data.answer_units import answers_shift, moved_back, spell_shift
+from albertqa.data.answer_forms import states_answers
+from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, find_unit, moved_back, spell_shift
 from albertqa.data.example import Example
 from albertqa.data.problems import Problem, SourceError, listed, quoted
-from albertqa.data.questions import Entry, read_entry
-from albertqa.data.rows import FIELDS, Broken, Record, is_absent
+from albertqa.data.questions import ParsedRow, Question, parse_row, place_answers
+from albertqa.data.rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
 from albertqa.data.sources import open_source, source_name
 from albertqa.errors import DataError
 
-MAX_UNPACKED_BYTES = 2 * 2**30
-"""The largest file to read, unpacked, unless told otherwise: 2 GiB."""
+_DEFAULTS = ReadOptions()
+# How many answers that occur nowhere are shown with their closest match; finding it takes time.
+_CLOSEST_SHOWN = 200
+# So large a share of the answers must be in another column before two columns are called swapped.
+_SWAPPED_SHARE = 0.5
+
+# Two columns that may be swapped, and what is then in what: the first of these fields in the second.
+_SWAPS = (
+    ("question", "context", "answer", "question"),
+    ("context", "answer", "context", "answer"),
+    ("question", "answer", "question", "context"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +63,7 @@ class ReadResult:
         version: What the file says of itself, if anything.
         size_bytes: The size as stored, of files.
         sha256: The hash of the stored bytes, of files.
-        entries: Every question, usable or not, in order.
+        questions: Every question, usable or not, in order.
         problems: Every finding, in order; those of the questions included.
         complete: Whether it was read to its end and is labelled data. A repaired copy is written of nothing less.
     """
@@ -56,18 +73,18 @@ class ReadResult:
     version: str | None
     size_bytes: int | None
     sha256: str | None
-    entries: tuple[Entry, ...]
+    questions: tuple[Question, ...]
     problems: tuple[Problem, ...]
     complete: bool
 
     @property
     def examples(self) -> list[Example]:
-        """The questions without an error, as they stand."""
-        return [entry.example for entry in self.entries if entry.example is not None]
+        """The questions without an error, as they are."""
+        return [question.example for question in self.questions if question.example is not None]
 
     @property
     def errors(self) -> list[Problem]:
-        """The findings that make a question, or the source, unusable as it stands."""
+        """The findings that make a question, or the source, unusable as it is."""
         return [problem for problem in self.problems if problem.is_error]
 
 
@@ -77,7 +94,7 @@ def load_examples(
     split: str | None = None,
     limit: int | None = None,
     name: str | None = None,
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    options: ReadOptions = _DEFAULTS,
 ) -> list[Example]:
     """Read a data set that must be right, as training and evaluation need it.
 
@@ -88,7 +105,7 @@ def load_examples(
         split: The split of a Hub name, a saved folder or a `DatasetDict`.
         limit: Read and check only this many questions from the start.
         name: What to call the source in messages; its path or type unless given.
-        max_unpacked_bytes: The largest file to read, unpacked.
+        options: Names of columns, and what else cannot be known from a file alone.
 
     Returns:
         The examples, in the source's order. Questions on the same context share one string object.
@@ -96,7 +113,7 @@ def load_examples(
     Raises:
         DataError: Any problem of severity error: the first, with the count of further ones.
     """
-    result = read(source, split=split, limit=limit, name=name, max_unpacked_bytes=max_unpacked_bytes)
+    result = read(source, split=split, limit=limit, name=name, options=options)
     advice = _advice(source, split)
     if errors := result.errors:
         further = len(errors) - 1
@@ -104,6 +121,8 @@ def load_examples(
         if not further and not result.complete:
             raise DataError(str(errors[0]))  # a source that cannot be read; a check could say no more
         raise DataError(f"{errors[0]}{more}. {advice}")
+    if not result.examples:
+        raise DataError(f"{result.name}: no question is left; all {len(result.questions):,} were left out as asked")
     warnings = [problem for problem in result.problems if problem.severity == "warning"]
     if warnings:
         counts = ", ".join(f"{kind} {count:,}" for kind, count in Counter(item.kind for item in warnings).items())
@@ -111,31 +130,49 @@ def load_examples(
     return result.examples
 
 
-def load_several(sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None) -> list[Example]:
+def load_several(
+    sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None, options: ReadOptions = _DEFAULTS
+) -> list[Example]:
     """Read several data sets as one (see `load_examples`).
 
+    Ids may repeat between the files, as in translations of one set: every further question of an id gets one of its
+    own, "56be#2", and the log says so.
+
     Args:
-        sources: Paths or names, in the order in which their questions shall stand; at least one.
+        sources: Paths or names, in the order of their questions; at least one.
         limit: Read only this many questions in all.
+        options: What cannot be known from a file alone.
 
     Returns:
-        The examples.
+        The examples, each with an id of its own.
 
     Raises:
-        DataError: A problem in one of them, or an id that two of them share.
+        DataError: A problem in one of them.
     """
     examples: list[Example] = []
-    owners: dict[str, str] = {}
+    uses: Counter[str] = Counter()
     for source in sources:
         left = None if limit is None else limit - len(examples)
         if left == 0:
             break
-        for example in load_examples(source, limit=left):
-            owner = owners.setdefault(example.id, os.fspath(source))
-            if owner != os.fspath(source):
-                raise DataError(f"{source}: question {example.id} is also in {owner}; ids must be unique. Rename one")
-            examples.append(example)
+        loaded = load_examples(source, limit=left, options=options)
+        repeated = [example.id for example in loaded if example.id in uses]
+        examples += [_with_own_id(example, uses) for example in loaded]
+        if repeated:
+            own = "1 question has an id" if len(repeated) == 1 else f"{len(repeated):,} questions have ids"
+            _log.warning("%s: %s of an earlier file; they are numbered, as in %s#2", source, own, repeated[0])
     return examples
+
+
+def _with_own_id(example: Example, uses: Counter[str]) -> Example:
+    uses[example.id] += 1
+    if uses[example.id] == 1:
+        return example
+    own = f"{example.id}#{uses[example.id]}"
+    while own in uses:
+        own += "#"
+    uses[own] += 1
+    return replace(example, id=own)
 
 
 def read(
@@ -144,7 +181,8 @@ def read(
     split: str | None = None,
     limit: int | None = None,
     name: str | None = None,
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    options: ReadOptions = _DEFAULTS,
+    labelled: bool = True,
 ) -> ReadResult:
     """Read a data set that may be wrong, and report everything that is.
 
@@ -153,7 +191,8 @@ def read(
         split: The split of a Hub name, a saved folder or a `DatasetDict`.
         limit: Read and check only this many questions from the start.
         name: What to call the source in messages; its path or type unless given.
-        max_unpacked_bytes: The largest file to read, unpacked.
+        options: Names of columns, and what else cannot be known from a file alone.
+        labelled: Whether answers are read; they are not looked at otherwise.
 
     Returns:
         The questions and the problems; a source that cannot be read is a problem too.
@@ -163,25 +202,50 @@ def read(
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit: expected at least 1 question, found {limit}")
-    reading = _Reading(name or source_name(source))
+    reader = _Reader(name or source_name(source), options, labelled)
     try:
-        opened = open_source(source, split, max_unpacked_bytes)
+        opened = open_source(source, split, options)
     except SourceError as error:
-        reading.stop(error)
-        return reading.result("", None, None, None)
+        return ReadResult(reader.name, "", None, None, None, (), (reader.problem_of(error),), complete=False)
+    stop: SourceError | None = None
     try:
-        for item in opened.records:
-            if limit is not None and len(reading.entries) >= limit:
+        for row in opened.rows:
+            if limit is not None and reader.num_questions >= limit:
                 break
-            reading.take(item)
-        reading.judge_whole(opened.version)
+            reader.take(row)
     except SourceError as error:
-        reading.stop(error)
-    return reading.result(opened.format, opened.version, opened.size_bytes, opened.sha256)
+        stop = error
+    except MemoryError:
+        stop = SourceError("too-large", "takes more memory than there is")
+    questions, problems, complete = reader.finish(opened.version, stop)
+    return ReadResult(
+        reader.name, opened.format, opened.version, opened.size_bytes, opened.sha256, questions, problems, complete
+    )
+
+
+def load_questions(source: object, *, split: str | None = None, options: ReadOptions = _DEFAULTS) -> list[Example]:
+    """Read questions to be answered, with or without golds; golds are not looked at.
+
+    Args:
+        source: Anything that `load_examples` takes.
+        split: The split of a Hub name, a saved folder or a `DatasetDict`.
+        options: Names of columns, and what else cannot be known from a file alone.
+
+    Returns:
+        The questions without golds, in the source's order.
+
+    Raises:
+        DataError: A question without a text, context or usable id, or a source that cannot be read.
+    """
+    result = read(source, split=split, options=options, labelled=False)
+    if errors := result.errors:
+        more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
+        raise DataError(f"{errors[0]}{more}")
+    return result.examples
 
 
 def _advice(source: object, split: str | None) -> str:
-    """Say how to see every problem, with a command where the source can be named on a command line."""
+    """Return how to see every problem, with a command where the source can be named on a command line."""
     if not isinstance(source, str | os.PathLike):
         return "albertqa.data.read lists every problem."
     named = source_name(source)
@@ -190,107 +254,199 @@ def _advice(source: object, split: str | None) -> str:
     return f"Run 'albertqa check {shlex.quote(named)}'."
 
 
-@dataclass(slots=True)
-class _Reading:
-    """A source being read: what has been seen so far."""
+class _Reader:
+    """A source being read: its rows so far, and what is wrong with them.
 
-    name: str
-    entries: list[Entry] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    complete: bool = True
-    contexts: dict[str, str] = field(default_factory=dict)
-    places_by_id: dict[str, str] = field(default_factory=dict)
-    ids_by_question: dict[tuple[str, str], str] = field(default_factory=dict)
-    columns: dict[object, None] = field(default_factory=dict)
-    num_records: int = 0
-    num_with_answer_keys: int = 0
-    num_stating_impossible: int = 0
+    Args:
+        name: What the source is called.
+        options: What the user says about it.
+        labelled: Whether answers are read.
+    """
 
-    def take(self, item: Record | Broken) -> None:
-        """Judge the next record, alone and against those before it."""
-        if isinstance(item, Broken):
-            problem = Problem(item.kind, item.message, self.name, item.place)
-            self.problems.append(problem)
-            if item.is_question:
-                self.entries.append(Entry(item.place, "", None, None, (problem,)))
+    def __init__(self, name: str, options: ReadOptions, labelled: bool) -> None:
+        self.name = name
+        self.options = options
+        self.labelled = labelled
+        self.num_questions = 0
+        self._parsed: list[ParsedRow | BrokenRow] = []
+        self._contexts: dict[str, str] = {}
+        self._keys: dict[object, None] = {}
+        self._num_rows = 0
+        self._num_stating_answers = 0
+        self._num_stating_impossible = 0
+
+    def take(self, row: Row | BrokenRow) -> None:
+        """Read the next row's fields."""
+        if isinstance(row, BrokenRow):
+            self.num_questions += row.is_question
+            self._parsed.append(row)
             return
-        self._note_columns(item)
-        entry = read_entry(item, file=self.name, number=len(self.entries) + 1, contexts=self.contexts)
-        entry = self._against_earlier(entry)
-        self.entries.append(entry)
-        self.problems.extend(entry.problems)
+        self.num_questions += 1
+        self._num_rows += 1
+        self._num_stating_answers += row.nested or states_answers(row.fields)
+        self._num_stating_impossible += not is_absent(row.fields.get("is_impossible"))
+        if len(self._keys) < len(self.options.names):
+            self._keys.update(dict.fromkeys(row.fields))
+        parsed = parse_row(
+            row,
+            file=self.name,
+            number=self.num_questions,
+            contexts=self._contexts,
+            empty_answers=self.options.empty_answers if self.labelled else None,
+        )
+        self._parsed.append(parsed)
 
-    def stop(self, error: SourceError) -> None:
-        """Note why nothing more can be read."""
-        self.complete = False
-        self.problems.append(Problem(error.kind, error.message, self.name, error.place))
+    def finish(
+        self, version: str | None, stop: SourceError | None
+    ) -> tuple[tuple[Question, ...], tuple[Problem, ...], bool]:
+        """Place the answers, and judge the rows against each other and as a whole.
 
-    def judge_whole(self, version: str | None) -> None:
-        """Judge what only shows at the end: no questions, no labels, mixed versions."""
-        if not self.entries and not self.problems:
-            raise SourceError("no-questions", "expected at least one question, found none")
-        if self.columns and not self.num_with_answer_keys:
-            message = f"expected answers or answer_text in the rows, found {listed(self.columns)}"
-            raise SourceError("no-answers-column", message)
-        self._judge_versions(version)
-        self._judge_places()
+        Args:
+            version: What the file says of itself.
+            stop: Why it was not read to its end, where it was not.
 
-    def result(self, form: str, version: str | None, size_bytes: int | None, sha256: str | None) -> ReadResult:
-        """Give all that was found."""
-        entries, problems = tuple(self.entries), tuple(self.problems)
-        return ReadResult(self.name, form, version, size_bytes, sha256, entries, problems, self.complete)
+        Returns:
+            The questions, all problems, and whether the source can be used as a whole.
+        """
+        fault = None if stop else self._fault_of_all()
+        if fault is not None:
+            lost = (Question(row.faults.place, "", None, None) for row in self._parsed if isinstance(row, ParsedRow))
+            return tuple(lost), (self.problem_of(fault),), False
+        unit = find_unit(_stated(self._parsed))
+        questions: list[Question] = []
+        problems: list[Problem] = []
+        earlier = _EarlierQuestions(self.name)
+        closest_left = _CLOSEST_SHOWN
+        for row in self._parsed:
+            if isinstance(row, BrokenRow):
+                problem = Problem(row.kind, row.message, self.name, row.place)
+                problems.append(problem)
+                if row.is_question:
+                    questions.append(Question(row.place, "", None, None, (problem,)))
+                continue
+            question = place_answers(row, unit or CHARACTERS, self.options, show_closest=closest_left > 0)
+            question = earlier.compare(question)
+            questions.append(question)
+            problems += question.problems
+            closest_left -= any(problem.kind == "answer-not-in-context" for problem in question.problems)
+        if stop is not None:
+            return tuple(questions), (*problems, self.problem_of(stop)), False
+        of_all = [*self._unit_problem(unit, questions), *self._swapped_columns()]
+        problems += self._mixed_versions(questions, version)
+        problems += self._shifted_answers(questions)
+        return tuple(questions), (*of_all, *problems), True
 
-    def _note_columns(self, record: Record) -> None:
-        fields = record.fields
-        self.num_records += 1
-        if "answers" in fields or "answer_text" in fields or "is_impossible" in fields or record.nested:
-            self.num_with_answer_keys += 1
-        if not is_absent(fields.get("is_impossible")):
-            self.num_stating_impossible += 1
-        if not self.num_with_answer_keys and len(self.columns) < len(FIELDS):
-            self.columns.update(dict.fromkeys(fields))
+    def problem_of(self, error: SourceError) -> Problem:
+        """Return why nothing more can be read, as a finding."""
+        return Problem(error.kind, error.message, self.name, error.place)
 
-    def _against_earlier(self, entry: Entry) -> Entry:
-        """Compare with the questions before: an id is used once, and a question asked twice is worth a note."""
-        example = entry.readable
-        question_id = entry.question_id or (example.id if example else "")
-        earlier = self.places_by_id.setdefault(question_id, entry.place) if question_id else entry.place
-        if earlier != entry.place:
-            message = f"id {quoted(question_id)} at {entry.place} belongs to the question at {earlier}"
-            problem = Problem("duplicate-id", message, self.name, entry.place, entry.question_id)
-            return Entry(entry.place, entry.question_id, None, None, (*entry.problems, problem))
-        if example is None:
-            return entry
-        first = self.ids_by_question.setdefault((example.question.strip(), example.context), question_id)
-        if first == question_id:
-            return entry
-        message = f"the same question on the same context as question {quoted(first)}"
-        problem = Problem("duplicate-question", message, self.name, entry.place, entry.question_id)
-        return Entry(entry.place, entry.question_id, entry.example, entry.repaired, (*entry.problems, problem))
+    def _fault_of_all(self) -> SourceError | None:
+        """Return what is wrong with every row, in one line."""
+        if not self._parsed:
+            return SourceError("no-questions", "expected at least one question, found none")
+        rows = [row for row in self._parsed if isinstance(row, ParsedRow)]
+        if len(rows) > 1 and all(row.question is None or row.context is None for row in rows):
+            names = self.options.names
+            missing = [name for field, name in names.items() if name != field and field not in self._keys]
+            return SourceError("unknown-structure", columns_message(missing, self._keys))
+        if self.labelled and rows and not self._num_stating_answers:
+            message = f"expected answers or answer_text in the rows, found {listed(self._keys)}; name yours with "
+            return SourceError("no-answers-column", f"{message}--answer-column")
+        return None
 
-    def _judge_places(self) -> None:
+    def _unit_problem(self, unit: AnswerUnit | None, questions: Sequence[Question]) -> Iterator[Problem]:
+        """Report a unit other than characters, once for the file."""
+        if unit is None or unit == CHARACTERS:
+            return
+        num_converted = sum(question.converted for question in questions)
+        message = (
+            f"answer_start is counted {unit}: so it fits every answer of the file; {num_converted:,} are converted"
+        )
+        yield Problem("answer-start-unit", message, self.name, repair="count it in characters")
+
+    def _swapped_columns(self) -> Iterator[Problem]:
+        """Report two columns that seem to be swapped: what should be in one is in the other, for most rows."""
+        rows = [
+            {"question": row.question, "context": row.context, "answer": row.answers[0][0]}
+            for row in self._parsed
+            if isinstance(row, ParsedRow) and row.answers and row.context and row.question
+        ]
+        lost = [row for row in rows if row["answer"] not in row["context"]]
+        for first, second, part, whole in _SWAPS if lost else ():
+            if sum(row[part] in row[whole] for row in lost) >= _SWAPPED_SHARE * len(rows):
+                message = (
+                    f"{len(lost):,} of {len(rows):,} answers are not in the context, but {first} and {second} would "
+                    f"fit the other way round; if so, name them with --{first}-column and --{second}-column"
+                )
+                yield Problem("swapped-columns", message, self.name)
+                return
+
+    def _mixed_versions(self, questions: Sequence[Question], version: str | None) -> Iterator[Problem]:
+        if not self.labelled:
+            return
+        readable = [question.readable for question in questions]
+        num_unanswerable = sum(example is not None and not example.has_answer for example in readable)
+        of_all = f"of {self._num_rows:,} questions"
+        if num_unanswerable and version is not None and version.lower().removeprefix("v").startswith("1"):
+            message = f"the version says {quoted(version)}, but {num_unanswerable:,} {of_all} have no answer"
+            yield Problem("mixed-versions", message, self.name)
+        elif 0 < self._num_stating_impossible < self._num_rows:
+            message = f"{self._num_stating_impossible:,} {of_all} state is_impossible, the others do not"
+            yield Problem("mixed-versions", message, self.name)
+
+    def _shifted_answers(self, questions: list[Question]) -> Iterator[Problem]:
         """Report answers that agree with their places, where these are all off by the same number of characters."""
-        shift = answers_shift([entry.example for entry in self.entries if entry.example is not None])
+        shift = answers_shift([question.example for question in questions if question.example is not None])
         if shift is None:
             return
         where = spell_shift(shift)
-        for at, entry in enumerate(self.entries):
-            if entry.example is None or not entry.example.has_answer:
+        for at, question in enumerate(questions):
+            if question.example is None or not question.example.has_answer:
                 continue
-            moved, gold = moved_back(entry.example, shift), entry.example.golds[0]
+            moved, gold = moved_back(question.example, shift), question.example.golds[0]
             repair = f"move it to {quoted(moved.golds[0].text)} at {moved.golds[0].answer_start}" if moved else ""
             message = f"answer {quoted(gold.text)} at {gold.answer_start} is cut out of words; all answers are {where}"
-            problem = Problem("shifted-answer", message, self.name, entry.place, entry.question_id, repair)
-            self.entries[at] = replace(entry, repaired=moved, problems=(*entry.problems, problem))
-            self.problems.append(problem)
+            problem = Problem("shifted-answer", message, self.name, question.place, question.question_id, repair)
+            questions[at] = replace(question, repaired=moved, problems=(*question.problems, problem))
+            yield problem
 
-    def _judge_versions(self, version: str | None) -> None:
-        readable = [entry.readable for entry in self.entries]
-        num_unanswerable = sum(example is not None and not example.has_answer for example in readable)
-        of_all = f"of {self.num_records:,} questions"
-        if num_unanswerable and version is not None and version.lower().removeprefix("v").startswith("1"):
-            message = f"the version says {quoted(version)}, but {num_unanswerable:,} {of_all} have no answer"
-            self.problems.append(Problem("mixed-versions", message, self.name))
-        elif 0 < self.num_stating_impossible < self.num_records:
-            message = f"{self.num_stating_impossible:,} {of_all} state is_impossible, the others do not"
-            self.problems.append(Problem("mixed-versions", message, self.name))
+
+def _stated(rows: Iterable[ParsedRow | BrokenRow]) -> Iterator[tuple[str, str, int]]:
+    """Yield the answers with a stated start, for their unit."""
+    for row in rows:
+        if isinstance(row, ParsedRow) and row.context is not None:
+            for text, start in row.answers or ():
+                if start is not None:
+                    yield row.context, text, start
+
+
+class _EarlierQuestions:
+    """The questions of a source so far: an id is used once, and a question asked twice is worth a note.
+
+    Args:
+        file: The source's name.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._places: dict[str, str] = {}
+        self._ids: dict[tuple[str, str], str] = {}
+
+    def compare(self, question: Question) -> Question:
+        """Return a question with what the questions before it show."""
+        example = question.readable
+        question_id = question.question_id or (example.id if example else "")
+        place = question.place
+        earlier = self._places.setdefault(question_id, place) if question_id else place
+        if earlier != place:
+            message = f"id {quoted(question_id)} at {place} belongs to the question at {earlier}"
+            problem = Problem("duplicate-id", message, self._file, place, question.question_id)
+            return replace(question, example=None, repaired=None, problems=(*question.problems, problem))
+        if example is None:
+            return question
+        first = self._ids.setdefault((example.question.strip(), example.context), question_id)
+        if first == question_id:
+            return question
+        message = f"the same question on the same context as question {quoted(first)}"
+        problem = Problem("duplicate-question", message, self._file, place, question.question_id)
+        return replace(question, problems=(*question.problems, problem))

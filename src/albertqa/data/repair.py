@@ -1,4 +1,4 @@
-"""Write examples as SQuAD's own JSON, and the repaired copy of a data set with the list of what it had to leave out."""
+"""The repaired copy of a data set, and the list of what it had to leave out."""
 
 import json
 import os
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from albertqa.data.formats.squad_json import squad_document
-from albertqa.data.problems import Problem, one_line
-from albertqa.data.reading import ReadResult
-from albertqa.errors import DataError
+from albertqa import rundir
+from albertqa.data.formats.squad_json import write_squad_json
+from albertqa.data.problems import Problem
+from albertqa.data.reading import ReadResult, read
+from albertqa.errors import DataError, printable
 
-_TEXT_SUFFIXES = {".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"}
+_TEXT_SUFFIXES = {".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".xlsx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class RepairedCopy:
         path: The copy; None where none was written.
         dropped_path: The list of what is not in the copy, with reasons; None where no copy was written.
         num_questions: Questions in the copy.
-        num_repaired: Those of them in which something was mended or filled in.
+        num_repaired: Those of them in which something was repaired or filled in.
         num_dropped: Questions, articles and paragraphs of the input that are not in the copy.
+        num_errors: Errors that were found in the copy when it was read again; 0: it is ready for training.
         reason: Why no copy was written; empty where one was.
     """
 
@@ -34,11 +36,12 @@ class RepairedCopy:
     num_questions: int = 0
     num_repaired: int = 0
     num_dropped: int = 0
+    num_errors: int = 0
     reason: str = ""
 
 
 def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Path]:
-    """Say where the repaired copies go, before anything is read.
+    """Return where the repaired copies go, before anything is read.
 
     Args:
         sources: The inputs.
@@ -50,7 +53,7 @@ def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Pat
     Raises:
         DataError: Several inputs for one file, two inputs of one name, an input in the way, or no such folder.
     """
-    shown = one_line(str(out))
+    shown = printable(str(out))
     if len(sources) > 1 and not out.is_dir() and (out.exists() or out.suffix):
         raise DataError(
             f"{shown}: expected a folder for the repaired copies of {len(sources)} files, found a file name"
@@ -60,15 +63,17 @@ def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Pat
     written = [*paths, *map(dropped_path, paths)]
     for number, path in enumerate(written):
         if path in written[:number]:
-            raise DataError(f"{one_line(str(path))}: two inputs would be repaired to this name; repair them one by one")
+            raise DataError(
+                f"{printable(str(path))}: two inputs would be repaired to this name; repair them one by one"
+            )
         if any(_same_file(path, Path(source)) for source in sources):
-            raise DataError(f"{one_line(str(path))}: this is an input, which is never overwritten; name another")
+            raise DataError(f"{printable(str(path))}: this is an input, which is never overwritten; name another")
     _make_folder(paths[0].parent, may_make=not is_file)
     return paths
 
 
 def dropped_path(path: Path) -> Path:
-    """Name the list of what a repaired copy leaves out."""
+    """Return where the list of what a repaired copy leaves out goes."""
     return path.with_name(path.name + ".dropped.json")
 
 
@@ -87,29 +92,39 @@ def write_repaired_copy(result: ReadResult, path: Path) -> RepairedCopy:
     """
     if not result.complete:
         return RepairedCopy(result.name, reason=f"unusable as a whole: {result.problems[-1].message}")
-    kept = [(entry.repaired, entry.problems) for entry in result.entries if entry.repaired is not None]
+    kept = [(question.repaired, question) for question in result.questions if question.repaired is not None]
     examples = [example for example, _ in kept]
     if not examples:
         return RepairedCopy(result.name, reason="no question of it can be used or repaired")
-    changed = sum(any(problem.repairable for problem in problems) for _, problems in kept)
+    changed = sum(
+        question.converted or any(problem.repairable for problem in question.problems) for _, question in kept
+    )
     dropped = _dropped(result)
     lost = dropped_path(path)
-    _write_whole(lost, json.dumps(dropped, indent=1))
-    _write_whole(path, json.dumps(squad_document(examples), ensure_ascii=False))
-    return RepairedCopy(result.name, str(path), str(lost), len(examples), changed, len(dropped))
+    try:
+        rundir.write_text(lost, json.dumps(dropped, indent=1))
+    except OSError as error:
+        raise DataError(f"{printable(str(lost))}: cannot be written: {error.strerror or error}") from error
+    write_squad_json(path, examples)
+    num_errors = len(read(path).errors)
+    return RepairedCopy(result.name, str(path), str(lost), len(examples), changed, len(dropped), num_errors)
 
 
 def _dropped(result: ReadResult) -> list[dict[str, object]]:
-    """List what the copy lacks: questions beyond repair, then articles and paragraphs that hold none we can read."""
-    lost = [entry for entry in result.entries if entry.repaired is None]
-    listed = [_dropped_item(entry.place, entry.question_id, entry.problems) for entry in lost]
-    of_questions = {id(problem) for entry in result.entries for problem in entry.problems}
-    others = [problem for problem in result.errors if id(problem) not in of_questions]
-    return listed + [_dropped_item(problem.place, "", (problem,)) for problem in others]
+    """Return what the copy lacks: questions beyond repair, then unreadable articles and paragraphs."""
+    lost = [question for question in result.questions if question.repaired is None]
+    items = [_dropped_item(question.place, question.question_id, question.problems) for question in lost]
+    of_questions = {id(problem) for question in result.questions for problem in question.problems}
+    others = [problem for problem in result.errors if problem.place and id(problem) not in of_questions]
+    return items + [_dropped_item(problem.place, "", (problem,)) for problem in others]
 
 
 def _dropped_item(place: str, question_id: str, problems: tuple[Problem, ...]) -> dict[str, object]:
-    beyond = [problem for problem in problems if problem.severity != "note" and not problem.repairable]
+    beyond = [
+        problem
+        for problem in problems
+        if problem.kind == "skipped-question" or (problem.severity != "note" and not problem.repairable)
+    ]
     reasons = [{"kind": problem.kind, "message": problem.message} for problem in beyond]
     return {"id": question_id, "place": place, "reasons": reasons}
 
@@ -129,26 +144,10 @@ def _same_file(written: Path, source: Path) -> bool:
 
 
 def _make_folder(folder: Path, *, may_make: bool) -> None:
-    shown = one_line(str(folder))
+    shown = printable(str(folder))
     if not may_make and not folder.is_dir():
         raise DataError(f"{shown}: there is no such folder for the repaired copy; make it first")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{shown}: the folder cannot be made: {error.strerror}") from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader sees the old one or the new one, also after a crash."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{one_line(str(path))}: cannot be written: {error.strerror or error}") from error

@@ -1,106 +1,104 @@
-"""Records from JSON: SQuAD's own nested form, lists of rows, `{"data": [rows]}`, and JSON lines.
+"""JSON and JSON lines, in whichever of their forms: SQuAD's own, MRQA's, or rows.
 
-Which of them a text is shows in its content, never in the file's name alone: `.json` is used for all four.
+Which of them a file is shows in its content, never in its name alone: `.json` is used for all of them.
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from albertqa.data.problems import SourceError, listed, quoted
-from albertqa.data.rows import Broken, Record
-from albertqa.data.unpacking import lines_of
+from albertqa.data.formats.foreign import foreign_schema
+from albertqa.data.formats.mrqa import is_header, is_mrqa_question
+from albertqa.data.formats.squad_json import article_rows, paragraph_rows
+from albertqa.data.parsing import ParseError, TooLargeError, parse_json
+from albertqa.data.problems import SourceError, quoted
+from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
+from albertqa.data.unpacking import DataFile
 
-_LONG_NUMBER = re.compile(r"\d{4300,}")
+JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
+_LINE_SUFFIXES = {".jsonl", ".ndjson"}
+
 _LINES_TRIED = 10
+# What a whole JSON text may have in any case, and its share of the limit on unpacked data: what is not read line by
+# line takes several times its size.
+_MIN_WHOLE_BYTES, _WHOLE_SHARE = 2**24, 8
 _EXPECTED = "SQuAD's JSON (data, paragraphs, qas) or rows with question, context and answers"
+_NAME_THEM = "Name the keys of rows with --question-column, --context-column and --answer-column"
 
 
-@dataclass(frozen=True, slots=True)
-class JsonText:
-    """A parsed JSON text.
-
-    Attributes:
-        format: `squad-json`, `json-rows` or `jsonl`.
-        version: What the file says of itself, if anything.
-        records: The questions, in order.
-    """
-
-    format: str
-    version: str | None
-    records: Iterator[Record | Broken]
-
-
-def parse_json_text(text: str, *, named_lines: bool) -> JsonText:
-    """Parse a text as whichever JSON form it has.
+def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[str, str | None, Rows]:
+    """Read a JSON file.
 
     Args:
-        text: The decoded file.
-        named_lines: Whether the file's name says JSON lines.
+        file: The file.
+        suffix: Its suffix without `.gz`, in lower case.
+        options: The names of the keys, and the limit on unpacked data.
 
     Returns:
-        The form and its records.
+        The format (`squad-json`, `json-rows`, `jsonl` or `mrqa`), the version it states, and the rows.
 
     Raises:
         SourceError: Not JSON (with line and column), or JSON of another kind.
     """
+    most = max(_MIN_WHOLE_BYTES, options.max_unpacked_bytes // _WHOLE_SHARE)
+    is_named_lines = suffix in _LINE_SUFFIXES
+    head = list(islice((line for line in file.lines(most) if line.strip()), _LINES_TRIED))
+    records = [_record(line) for line in head] if is_named_lines or len(head) > 1 else []
+    if any(record is not None for record in (records if is_named_lines else records[:1])):
+        return (
+            _lines_format([record for record in records if record is not None], options),
+            None,
+            _line_rows(file, options),
+        )
+    items, version = _items(_parse(file.text(most)))
+    _refuse_foreign(items, options)
+    is_nested = bool(items) and isinstance(items[0], dict) and bool(items[0].keys() & {"paragraphs", "qas"})
+    numbered = ((f"row {number + 1}", f"data[{number}]", item) for number, item in enumerate(items))
+    return "squad-json" if is_nested else "json-rows", version, _rows(numbered, options)
+
+
+def _parse(text: str, line: int = 1) -> object:
     try:
-        root = parse_json(text)
+        return parse_json(text.removeprefix("\ufeff"), first_line=line, nan_as_null=True)
+    except TooLargeError as error:
+        raise SourceError("too-large", error.message, f"line {error.line}") from error
+    except ParseError as error:
+        raise SourceError("broken-json", error.message, f"line {error.line}") from error
+
+
+def _record(line: str) -> Mapping[str, object] | None:
+    """Return a line's record where it is one by itself, as no line of a pretty-printed file's head is."""
+    try:
+        value = _parse(line)
     except SourceError:
-        if _looks_like_lines(text, _LINES_TRIED if named_lines else 1):
-            return JsonText("jsonl", None, _line_records(text))
-        raise
+        return None
+    return value if isinstance(value, dict) and not isinstance(value.get("data"), list) else None
+
+
+def _lines_format(records: Sequence[Mapping[str, object]], options: ReadOptions) -> str:
+    records = [record for record in records if not is_header(record)] or records
+    _refuse_foreign(records, options)
+    first = records[0]
+    qas = first.get("qas")
+    is_mrqa = is_header(first) or (
+        isinstance(qas, list) and any(isinstance(one, dict) and is_mrqa_question(one) for one in qas)
+    )
+    return "mrqa" if is_mrqa else "jsonl"
+
+
+def _items(root: object) -> tuple[list[object], str | None]:
+    """Return the articles, paragraphs or rows of a JSON text, and the version it states."""
     if isinstance(root, list):
-        items, version = root, None
-    elif isinstance(root, dict) and isinstance(root.get("data"), list):
-        items, version = root["data"], _version(root.get("version"))
-    elif isinstance(root, dict) and _is_single(root):
-        items, version = [root], None
-    else:
-        raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {_described(root)}")
-    nested = any(isinstance(item, dict) and ("paragraphs" in item or "qas" in item) for item in items[:1])
-    numbered = ((f"row {n + 1}", f"data[{n}]", item) for n, item in enumerate(items))
-    return JsonText("squad-json" if nested else "json-rows", version, _records(numbered))
-
-
-def parse_json(text: str, line: int = 1) -> object:
-    """Parse one JSON value.
-
-    Args:
-        text: The whole value.
-        line: The line of the file on which it begins.
-
-    Returns:
-        The value.
-
-    Raises:
-        SourceError: With the line and column of the fault.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = line + error.lineno - 1
-        message = f"broken JSON at line {at:,} column {error.colno:,}: {error.msg[:1].lower()}{error.msg[1:]}"
-        raise SourceError("broken-json", message, f"line {at}") from error
-    except RecursionError as error:
-        raise SourceError("broken-json", "JSON nested too deeply to be a data set", f"line {line}") from error
-    except ValueError as error:  # Python refuses to read integers of more than 4,300 digits.
-        number = _LONG_NUMBER.search(text)
-        at = line + text.count("\n", 0, number.start() if number else 0)
-        raise SourceError("broken-json", f"a number of absurd length at line {at:,}", f"line {at}") from error
-
-
-def _version(stated: object) -> str | None:
-    return str(stated) if isinstance(stated, str | float) or type(stated) is int else None
-
-
-def _is_single(root: Mapping[str, object]) -> bool:
-    """Tell whether an object is itself one article, paragraph or row."""
-    if "paragraphs" in root or "qas" in root:
-        return True
-    return all(isinstance(root.get(key), str) for key in ("question", "context"))
+        return root, None
+    if isinstance(root, dict):
+        if isinstance(data := root.get("data"), list):
+            version = root.get("version")
+            stated = isinstance(version, str | float) or type(version) is int
+            return data, str(version) if stated else None
+        if root.keys() & {"paragraphs", "qas"} or all(
+            isinstance(root.get(key), str) for key in ("question", "context")
+        ):
+            return [root], None
+    raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {_described(root)}")
 
 
 def _described(root: object) -> str:
@@ -110,73 +108,50 @@ def _described(root: object) -> str:
         return "one object of columns (from pandas? write it with to_json(path, orient='records', lines=True))"
     if root and all(isinstance(value, str) for value in islice(root.values(), 100)):
         return "texts by id (a predictions file?)"
-    return f"an object with the keys {listed(root)}"
+    return foreign_schema(root)
 
 
-def _looks_like_lines(text: str, lines_tried: int) -> bool:
-    """Tell whether one of the first lines is a record by itself, as no line of a pretty-printed file's head is."""
-    for line in islice((line for line in lines_of(text) if line.strip()), lines_tried):
-        try:
-            value = parse_json(line)
-        except SourceError:
-            continue
-        if isinstance(value, dict) and not isinstance(value.get("data"), list):
-            return True
-    return False
+def _refuse_foreign(items: Sequence[object], options: ReadOptions) -> None:
+    """Refuse a file none of whose records can hold a question, in one line instead of several a record."""
+    names = options.names
+    if not items or any(_can_hold_question(item, names) for item in items):
+        return
+    first = items[0]
+    missing = [name for field, name in names.items() if name != field and isinstance(first, dict) and name not in first]
+    if missing:
+        raise SourceError("unknown-structure", columns_message(missing, first if isinstance(first, dict) else ()))
+    raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {foreign_schema(first)}. {_NAME_THEM}")
 
 
-def _line_records(text: str) -> Iterator[Record | Broken]:
-    for number, line in enumerate(lines_of(text), start=1):
+def _can_hold_question(item: object, names: Mapping[str, str]) -> bool:
+    if not isinstance(item, dict):
+        return False
+    is_row = names["question"] in item and not isinstance(item.get(names["context"], []), list | dict)
+    return is_row or bool(item.keys() & {"paragraphs", "qas"})
+
+
+def _line_rows(file: DataFile, options: ReadOptions) -> Rows:
+    for number, line in enumerate(file.lines(), start=1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
-            value = parse_json(line, number)
+            value = _parse(line, number)
         except SourceError as error:
-            yield Broken(place, error.kind, error.message)
+            yield BrokenRow(place, error.kind, error.message)
         else:
-            yield from _records([(place, place, value)])
+            if number > 1 or not (isinstance(value, dict) and is_header(value)):
+                yield from _rows([(place, place, value)], options)
 
 
-def _records(items: Iterable[tuple[str, str, object]]) -> Iterator[Record | Broken]:
-    for row_place, path, item in items:
+def _rows(items: Iterable[tuple[str, str, object]], options: ReadOptions) -> Rows:
+    names = options.names
+    for place, path, item in items:
         if not isinstance(item, dict):
-            yield Broken(row_place, "unknown-structure", f"expected an object, found {quoted(item)}")
+            yield BrokenRow(place, "unknown-structure", f"expected an object, found {quoted(item)}")
         elif "paragraphs" in item:
-            yield from _article(item, path)
+            yield from article_rows(item, path, names)
         elif "qas" in item:
-            yield from _paragraph(item, item.get("title"), path)
+            yield from paragraph_rows(item, item.get("title"), path, names)
         else:
-            yield Record(row_place, item)
-
-
-def _article(article: Mapping[str, object], path: str) -> Iterator[Record | Broken]:
-    paragraphs = article["paragraphs"]
-    if not isinstance(paragraphs, list):
-        message = f"expected a list of paragraphs, found {quoted(paragraphs)}"
-        yield Broken(path, "wrong-type", message, is_question=False)
-        return
-    for number, paragraph in enumerate(paragraphs):
-        place = f"{path}.paragraphs[{number}]"
-        if not isinstance(paragraph, dict):
-            message = f"expected a paragraph object, found {quoted(paragraph)}"
-            yield Broken(place, "wrong-type", message, is_question=False)
-        elif "qas" not in paragraph:
-            message = f"expected the key 'qas', found {listed(paragraph)}"
-            yield Broken(place, "missing-key", message, is_question=False)
-        else:
-            yield from _paragraph(paragraph, article.get("title"), place)
-
-
-def _paragraph(paragraph: Mapping[str, object], title: object, path: str) -> Iterator[Record | Broken]:
-    qas = paragraph["qas"]
-    if not isinstance(qas, list):
-        yield Broken(path, "wrong-type", f"expected a list of questions, found {quoted(qas)}", is_question=False)
-        return
-    shared = {"title": title, "context": paragraph.get("context")}
-    for number, question in enumerate(qas):
-        place = f"{path}.qas[{number}]"
-        if isinstance(question, dict):
-            yield Record(place, {**question, **shared}, nested=True)
-        else:
-            yield Broken(place, "wrong-type", f"expected a question object, found {quoted(question)}")
+            yield Row(place, row_fields(item, names))
