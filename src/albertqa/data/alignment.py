@@ -141,7 +141,7 @@ def closest_match(context: str, text: str) -> tuple[str, int] | None:
         start -= 1
     while end < len(context) and context[end].isalnum() and context[end - 1].isalnum():
         end += 1
-    part = context[start:end].strip()
+    part = context[start:end].strip(" \t\r\n.,;:!?")
     alike = difflib.SequenceMatcher(None, part.lower(), text.lower(), autojunk=False).ratio()
     return (part, context.index(part, start)) if part and alike >= _MIN_SIMILARITY else None
 

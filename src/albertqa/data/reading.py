@@ -40,6 +40,7 @@ from albertqa.errors import DataError
 _DEFAULTS = ReadOptions()
 # How many answers that occur nowhere are shown with their closest match; finding it takes time.
 _CLOSEST_SHOWN = 200
+_KEYS_SHOWN = 20
 # So large a share of the answers must be in another column before two columns are called swapped.
 _SWAPPED_SHARE = 0.5
 
@@ -285,8 +286,8 @@ class _Reader:
         self._num_rows += 1
         self._num_stating_answers += row.nested or states_answers(row.fields)
         self._num_stating_impossible += not is_absent(row.fields.get("is_impossible"))
-        if len(self._keys) < len(self.options.names):
-            self._keys.update(dict.fromkeys(row.fields))
+        if len(self._keys) < _KEYS_SHOWN:
+            self._keys.update(dict.fromkeys(row.keys))
         parsed = parse_row(
             row,
             file=self.name,
@@ -347,7 +348,7 @@ class _Reader:
         rows = [row for row in self._parsed if isinstance(row, ParsedRow)]
         if len(rows) > 1 and all(row.question is None or row.context is None for row in rows):
             names = self.options.names
-            missing = [name for field, name in names.items() if name != field and field not in self._keys]
+            missing = [name for field, name in names.items() if name != field and name not in self._keys]
             return SourceError("unknown-structure", columns_message(missing, self._keys))
         if self.labelled and rows and not self._num_stating_answers:
             message = f"expected answers or answer_text in the rows, found {listed(self._keys)}; name yours with "

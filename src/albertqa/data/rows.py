@@ -1,7 +1,7 @@
 """One row as a format's reader finds it, before anything is checked; and what a user may say about the columns."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,11 +100,13 @@ class Row:
     Attributes:
         place: Line, row or JSON path in the source.
         fields: Values of any type, by the names of `FIELDS`.
+        keys: Every key or column that it has, those that are not read included.
         nested: Whether it comes from SQuAD's own JSON, where a question must have `answers` or be impossible.
     """
 
     place: str
     fields: Mapping[str, object]
+    keys: Collection[object] = ()
     nested: bool = False
 
 

@@ -9,8 +9,8 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
-from itertools import count
+from functools import cached_property, partial
+from itertools import accumulate, count
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -21,13 +21,15 @@ from albertqa.errors import DataError
 MAX_RATIO = 200
 """How many times its stored size a file of more than 16 MiB may have unpacked: texts of people reach about 50."""
 
+MAX_LINE_CHARS = 2**26
+"""The longest line of a file that is read line by line: 64 Mi characters."""
+
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 ZIP_MAGIC = b"PK\x03\x04"
 
 _MIN_SUSPECT_BYTES = 2**24
-_HEAD_BYTES = 2**12
-_MAX_LINE_CHARS = 2**26
+_HEAD_BYTES, _PIECE_BYTES = 2**12, 2**20
 # What files begin with that people take for their data, and what to do about it.
 _PACKED = {
     b"\xfd7zXZ\x00": ("xz", "xz -d"),
@@ -119,7 +121,7 @@ class DataFile:
                 raise self._wrong_encoding(error) from error
         return ""
 
-    def lines(self, max_chars: int = _MAX_LINE_CHARS) -> Iterator[str]:
+    def lines(self, max_chars: int = MAX_LINE_CHARS) -> Iterator[str]:
         r"""Yield the lines with their ends ("\n", "\r\n" or "\r"), one by one.
 
         Args:
@@ -150,11 +152,13 @@ class DataFile:
         Raises:
             SourceError: It is larger, empty, not in its encoding, or damaged.
         """
+        with self.open_bytes() as stream:  # counted before anything is kept
+            sizes = accumulate(len(piece) for piece in iter(partial(stream.read, _PIECE_BYTES), b""))
+            if any(size > max_bytes for size in ([self.size_bytes] if not self.is_gzip else sizes)):
+                message = f"expected at most {max_bytes / 2**20:,.0f} MiB of JSON, found more; write it as JSON lines"
+                raise SourceError("too-large", message)
         with self.open_bytes() as stream:
-            data = stream.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            message = f"expected at most {max_bytes / 2**20:,.0f} MiB of JSON, found more; write it as JSON lines"
-            raise SourceError("too-large", message)
+            data = stream.read()
         try:
             return data.decode(self.encoding)
         except UnicodeError as error:

@@ -87,10 +87,8 @@ def _rows(header: list[str], columns: dict[str, str], rows: Iterator[tuple[int, 
     for number, (line, row) in enumerate(rows, start=1):
         place = f"row {number} (line {line})"
         if len(row) == len(header):
-            cells = zip(header, row, strict=True)
-            yield Row(
-                place, {columns[name]: cell_value(columns[name], cell) for name, cell in cells if name in columns}
-            )
+            cells = ((columns[name], cell) for name, cell in zip(header, row, strict=True) if name in columns)
+            yield Row(place, {field: cell_value(field, cell) for field, cell in cells}, header)
         else:
             yield BrokenRow(place, "broken-csv", f"expected {len(header)} cells as in the header, found {len(row)}")
 

@@ -98,10 +98,8 @@ def _rows(sheet: Iterator[tuple[object, ...]], options: ReadOptions) -> Rows:
                 f"row {number}", "broken-csv", f"expected {len(names)} cells as in the header, found {len(row)}"
             )
         else:
-            cells = zip(names, row, strict=False)
-            yield Row(
-                f"row {number}", {columns[name]: _value(columns[name], cell) for name, cell in cells if name in columns}
-            )
+            cells = ((columns[name], cell) for name, cell in zip(names, row, strict=False) if name in columns)
+            yield Row(f"row {number}", {field: _value(field, cell) for field, cell in cells}, names)
 
 
 def _value(field: str, cell: object) -> object:

@@ -12,12 +12,12 @@ from albertqa.data.formats.squad_json import article_rows, paragraph_rows
 from albertqa.data.parsing import ParseError, TooLargeError, parse_json
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
-from albertqa.data.unpacking import DataFile
+from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _LINE_SUFFIXES = {".jsonl", ".ndjson"}
 
-_LINES_TRIED = 10
+_LINES_TRIED, _MAX_TRIED_CHARS = 10, 2**21
 # What a whole JSON text may have in any case, and its share of the limit on unpacked data: what is not read line by
 # line takes several times its size.
 _MIN_WHOLE_BYTES, _WHOLE_SHARE = 2**24, 8
@@ -41,7 +41,7 @@ def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[s
     """
     most = max(_MIN_WHOLE_BYTES, options.max_unpacked_bytes // _WHOLE_SHARE)
     is_named_lines = suffix in _LINE_SUFFIXES
-    head = list(islice((line for line in file.lines(most) if line.strip()), _LINES_TRIED))
+    head = _head(file, MAX_LINE_CHARS if is_named_lines else _MAX_TRIED_CHARS)
     records = [_record(line) for line in head] if is_named_lines or len(head) > 1 else []
     if any(record is not None for record in (records if is_named_lines else records[:1])):
         return (
@@ -54,6 +54,16 @@ def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[s
     is_nested = bool(items) and isinstance(items[0], dict) and bool(items[0].keys() & {"paragraphs", "qas"})
     numbered = ((f"row {number + 1}", f"data[{number}]", item) for number, item in enumerate(items))
     return "squad-json" if is_nested else "json-rows", version, _rows(numbered, options)
+
+
+def _head(file: DataFile, max_chars: int) -> list[str]:
+    """Return the first lines that are not blank; none where one is so long that the file is no list of records."""
+    try:
+        return list(islice((line for line in file.lines(max_chars) if line.strip()), _LINES_TRIED))
+    except SourceError as error:
+        if error.kind == "too-large" and error.place:
+            return []
+        raise
 
 
 def _parse(text: str, line: int = 1) -> object:
@@ -154,4 +164,4 @@ def _rows(items: Iterable[tuple[str, str, object]], options: ReadOptions) -> Row
         elif "qas" in item:
             yield from paragraph_rows(item, item.get("title"), path, names)
         else:
-            yield Row(place, row_fields(item, names))
+            yield Row(place, row_fields(item, names), item.keys())
