@@ -7,6 +7,7 @@ from albertqa.data.problems import KINDS, Problem
 from albertqa.data.reading import ReadResult, load_examples, load_questions, load_several, read
 from albertqa.data.repair import RepairedCopy
 from albertqa.data.rows import ReadOptions
+from albertqa.data.splits import split_by_context
 
 __all__ = [
     "KINDS",
@@ -26,6 +27,7 @@ __all__ = [
     "load_questions",
     "load_several",
     "read",
+    "split_by_context",
     "squad_document",
     "write_squad_json",
 ]
