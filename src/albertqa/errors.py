@@ -5,7 +5,6 @@ what to do. The command line prints it on stderr and exits with code 2; nothing 
 """
 
 
-
 def printable(text: str) -> str:
     r"""Return a text that is safe to print: what a terminal could act on, or could not encode, is escaped.
 

@@ -90,7 +90,7 @@ def find_unit(answers: Iterable[Stated]) -> AnswerUnit | None:
         frequent in their contexts that a wrong unit could fit them.
     """
     distinct = [one for one in dict.fromkeys(answers) if one[1] in one[0]]
-    if not distinct or _fits(CHARACTERS, distinct):
+    if all(context.startswith(text, start) for context, text, start in distinct):
         return CHARACTERS
     contexts = list(dict.fromkeys(context for context, _, _ in distinct))
     if max(map(len, contexts)) > _MAX_CONTEXT_CHARS:

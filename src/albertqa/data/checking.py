@@ -1,4 +1,4 @@
-"""The data doctor: what one or several data files hold, what is wrong with them, and the repaired copies."""
+"""The check of data files: what one or several hold, what is wrong with them, and the repaired copies."""
 
 import os
 from collections import Counter
@@ -27,7 +27,7 @@ class FileFacts:
         format: The form it turned out to have; empty where it could not be opened.
         version: What the file says of itself, if anything.
         num_questions: All questions, readable or not.
-        num_usable: Those without an error, as they stand.
+        num_usable: Those without an error.
         num_unanswerable: Readable questions without an answer.
         num_contexts: Different contexts.
         num_golds: Answers, alternatives included.
@@ -51,7 +51,7 @@ class FileFacts:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the facts as a plain dictionary."""
+        """Return the facts as a plain dictionary."""
         return {
             "name": self.name,
             "format": self.format,
@@ -75,7 +75,7 @@ class ProblemGroup:
     Attributes:
         kind: A key of `problem.KINDS`.
         count: How many there are.
-        repairable: How many of them a repaired copy mends.
+        repairable: How many of them a repaired copy repairs.
         by_file: How many there are in each file.
         cases: The first few.
     """
@@ -92,7 +92,7 @@ class ProblemGroup:
         return KINDS[self.kind].severity
 
     def to_json(self) -> dict[str, Any]:
-        """Give the group as a plain dictionary."""
+        """Return the group as a plain dictionary."""
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -110,7 +110,7 @@ class CheckReport:
 
     Attributes:
         files: The facts of each file, in the order given.
-        groups: The findings by kind, worst and most frequent first.
+        groups: The findings by kind, most severe and most frequent first.
         copies: What became of the repaired copies; empty where none were asked for.
     """
 
@@ -120,7 +120,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every file can be trained on or evaluated as it stands."""
+        """Whether every file can be trained on or evaluated as it is."""
         return not self.count("error")
 
     def count(self, severity: Severity) -> int:
@@ -128,7 +128,7 @@ class CheckReport:
         return sum(group.count for group in self.groups if group.severity == severity)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as a plain dictionary."""
+        """Return the report as a plain dictionary."""
         return {
             "ok": self.ok,
             "questions": sum(facts.num_questions for facts in self.files),

@@ -52,6 +52,11 @@ def has_unanswerable(examples: Iterable[Example]) -> bool:
     return any(not example.has_answer for example in examples)
 
 
+def letters_and_digits(text: str) -> str:
+    """Return a text without case, punctuation and white space, as which equal contents are found."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
 def content_sha256(examples: Iterable[Example]) -> str:
     """Hash ids, questions, contexts and golds in their order.
 

@@ -159,14 +159,13 @@ def _read(path: Path, refusal: type[AlbertQAError], remedy: str, parse: Any) -> 
 
 def _is_deeper(value: Any, limit: int) -> bool:
     """Check the nesting level by level, so that no nesting exhausts the stack."""
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
         level = [
             item
             for node in level
-            if isinstance(node, list | dict)
-            for item in (node.values() if isinstance(node, dict) else node)
-            if isinstance(item, list | dict)
+            for item in (node.values() if type(node) is dict else node)
+            if type(item) is dict or type(item) is list
         ]
         if not level:
             return False

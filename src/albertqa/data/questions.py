@@ -110,10 +110,10 @@ def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, 
     for text, stated in parsed.answers or ():
         if context is None:
             break
-        start = stated
-        if stated is not None and (character := unit.character(context, stated)) is not None:
-            start = character
-            converted |= start != stated
+        start = stated if stated is None else unit.character(context, stated)
+        if start is None and stated is not None:
+            start = stated  # nowhere: reported as it is written
+        converted |= start != stated
         found = align(text, start, context, ambiguous=options.ambiguous_answers, show_closest=show_closest)
         for kind, message, repair in found.findings:
             faults.add(kind, message, repair)

@@ -361,7 +361,8 @@ class _Reader:
             return
         num_converted = sum(question.converted for question in questions)
         message = (
-            f"answer_start is counted {unit}: so it fits every answer of the file; {num_converted:,} are converted"
+            f"answer_start is counted {unit}, which fits every answer of the file; {num_converted:,} "
+            f"{'question is' if num_converted == 1 else 'questions are'} converted to characters"
         )
         yield Problem("answer-start-unit", message, self.name, repair="count it in characters")
 

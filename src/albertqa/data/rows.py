@@ -26,7 +26,7 @@ ANSWER_FIELDS = ("answers", "answers.text", "answer_text", "is_impossible")
 """The fields that tell whether a question has an answer."""
 
 MAX_UNPACKED_BYTES = 2 * 2**30
-"""The largest file to read, unpacked, unless told otherwise: 2 GiB."""
+"""The largest file to read, unpacked, by default: 2 GiB."""
 
 EmptyAnswers = Literal["refuse", "unanswerable", "skip"]
 AmbiguousAnswers = Literal["refuse", "first", "skip"]

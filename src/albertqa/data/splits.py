@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from albertqa.data.example import Example
+from albertqa.data.example import Example, letters_and_digits
 from albertqa.errors import DataError
 
 
@@ -57,8 +57,7 @@ def split_by_context(examples: Sequence[Example], fraction: float, seed: int) ->
 
 
 def _plain(context: str) -> str:
-    """Return a context's letters and digits; the context itself where it has none."""
-    return "".join(filter(str.isalnum, context.casefold())) or context
+    return letters_and_digits(context) or context
 
 
 def _rank(context: str, seed: int) -> bytes:

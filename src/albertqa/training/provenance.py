@@ -16,7 +16,7 @@ import torch
 from albertqa import rundir
 from albertqa.config import Settings
 from albertqa.data.example import Example, content_sha256
-from albertqa.data.label_checks import text_soundness
+from albertqa.data.label_checks import answer_statistics
 from albertqa.model.load import SpanModel, choose_precision
 from albertqa.model.processor import read_processor
 from albertqa.training.checkpoint import TrainState
@@ -56,7 +56,7 @@ def data_facts(
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
         **token_soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
-        **text_soundness(examples),
+        **answer_statistics(examples),
     }
 
 
