@@ -19,7 +19,7 @@ _SAMPLE = 1_000
 # How many words on either side of an answer are searched for a question's words: about a sentence, and never all of a
 # short context.
 _NEAR_WORDS, _NEAR_SHARE = 12, 8
-# A word in more than this share of the contexts ("the") does not help to find a place, and one in more than this share of
+# A word in more than this share of the contexts ("the") does not help to find a place, one in more than this share of
 # the questions ("number", where all ask for one) does not tell questions apart.
 _COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
 _PLACES = 16
