@@ -4,11 +4,12 @@ A text that many rows share is converted once, however many rows name it, and wh
 is computed before it is read: a column of one text repeated takes almost nothing on the disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from albertqa.data.formats.memory import mapping_rows
-from albertqa.data.problems import SourceError, listed, quoted
+from albertqa.data.formats.parquet_footer import ColumnChunk, column_chunks
+from albertqa.data.problems import SourceError, quoted
 from albertqa.data.rows import ReadOptions, Rows, table_columns
 from albertqa.data.unpacking import DataFile, refuse_bomb
 
@@ -33,14 +34,17 @@ def parquet_rows(file: DataFile, options: ReadOptions) -> Rows:
 
     try:
         with file.path.open("rb") as stream:
-            metadata = pq.read_metadata(stream)
-            columns = table_columns(metadata.schema.to_arrow_schema().names, options)
-            texts = _text_leaves(metadata, set(columns.values()), file.size_bytes, options.max_unpacked_bytes)
-            batches = pq.ParquetFile(stream, read_dictionary=texts).iter_batches(
-                batch_size=_BATCH_ROWS, columns=list(columns.values())
-            )
+            chunks = column_chunks(stream)
+            names = pq.read_schema(stream).names
+            columns = list(table_columns(names, options).values())
+            read = [chunk for chunk in chunks if f"{chunk.path}.".startswith(tuple(f"{name}." for name in columns))]
+            _refuse_large(read, file.size_bytes, options.max_unpacked_bytes)
+            texts = list({chunk.path for chunk in read if chunk.is_text})
+            parquet = pq.ParquetFile(stream, read_dictionary=texts)
+            batches = parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
             yield from mapping_rows((row for batch in batches for row in _batch_rows(batch)), options)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: text that is not UTF-8
+    # All that Arrow raises on damaged files; ValueError: text that is not UTF-8.
+    except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceError("broken-parquet", f"the Parquet file is damaged: {quoted(reason)}") from error
 
@@ -62,30 +66,17 @@ def dataset_rows(dataset: Any, options: ReadOptions) -> Rows:
     return mapping_rows(rows, options)
 
 
-def _text_leaves(metadata: Any, names: set[str], stored_bytes: int, max_bytes: int) -> list[str]:
-    """Return the paths of the texts in the columns that are read; refuse a file that would take too much memory."""
-    paths, texts = [], []
-    unpacked_bytes = value_bytes = 0
-    for number in range(metadata.num_columns):
-        leaf = metadata.schema.column(number)
-        if not any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in names):
-            continue
-        paths.append(leaf.path)
-        if leaf.physical_type == "BYTE_ARRAY":
-            texts.append(leaf.path)
-        chunks = [metadata.row_group(group).column(number) for group in range(metadata.num_row_groups)]
-        unpacked_bytes += sum(chunk.total_uncompressed_size for chunk in chunks)
-        value_bytes += sum(chunk.num_values for chunk in chunks) * _VALUE_BYTES
-    if len(set(paths)) < len(paths):  # a column 'answers.text' beside a column 'answers' with a field 'text'
-        raise SourceError("unknown-structure", f"expected each column once, found {listed(sorted(paths))}")
-    refuse_bomb(unpacked_bytes + value_bytes, stored_bytes)
-    if unpacked_bytes + value_bytes > max_bytes // _WHOLE_SHARE:
+def _refuse_large(chunks: Sequence[ColumnChunk], stored_bytes: int, max_bytes: int) -> None:
+    """Refuse a file that would take too much memory."""
+    unpacked_bytes = sum(chunk.unpacked_bytes for chunk in chunks)
+    refuse_bomb(unpacked_bytes, stored_bytes)
+    needed = unpacked_bytes + sum(chunk.num_values for chunk in chunks) * _VALUE_BYTES
+    if needed > max_bytes // _WHOLE_SHARE:
         message = (
-            f"would take about {(unpacked_bytes + value_bytes) / 2**30:,.1f} GiB of memory, more than the limit of "
+            f"would take about {needed / 2**30:,.1f} GiB of memory, more than the limit of "
             f"{max_bytes / _WHOLE_SHARE / 2**30:,.1f} GiB; split it, or raise max_unpacked_bytes if that is right"
         )
         raise SourceError("too-large", message)
-    return texts
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, object]]:
