@@ -151,7 +151,7 @@ if TYPE_CHECKING:
 def f():
     from albertqa import files
     from ..decode.spans import Prediction
-    from . import gold
+    from . import example
     from importlib import import_module
     import_module("albertqa.serve.page")
     import_module(f"albertqa.{f}")

@@ -193,7 +193,7 @@ def keep_case(folder: Path) -> None:
 
 def cased_vocabulary(folder: Path) -> None:
     """Take a cased vocabulary, and leave the lower-casing on."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
 
     contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
     assert train_spiece(folder, contexts).is_file()

@@ -13,7 +13,7 @@ import pytest
 from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from albertqa import cli
 from albertqa.config import MonitoringConfig, OptimizerConfig, Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, RunError, SettingsError
 from albertqa.model.load import SpanModel, load_model
 from albertqa.run.callbacks import Callback

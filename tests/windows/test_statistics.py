@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.statistics import WindowStatistics, labelled_text, token_statistics, window_statistics
 from albertqa.windows.store import WindowStore

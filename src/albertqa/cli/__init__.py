@@ -321,8 +321,8 @@ def run_check(command: Check) -> int:
     """Run ``albertqa check``."""
     from rich.console import Console
 
-    from albertqa.data.check import check_files
-    from albertqa.data.check_text import render_check
+    from albertqa.data.check_display import render_check
+    from albertqa.data.checking import check_files
 
     if not command.files:
         raise DataError("check: expected at least one file, found none")
@@ -343,7 +343,7 @@ def run_check(command: Check) -> int:
 
 
 def _check_tokenization(command: Check, name: str) -> tuple[dict[str, Any], list[Any]]:
-    from albertqa.data.read import read
+    from albertqa.data.reading import read
     from albertqa.model.load import resolve_model
     from albertqa.model.starter import STARTER
     from albertqa.windows.statistics import check_tokenization
@@ -467,7 +467,7 @@ def run_evaluate(command: Evaluate) -> int:
 
 def run_score(command: Score) -> int:
     """Run ``albertqa score``."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
 
     examples = load_examples(command.data)

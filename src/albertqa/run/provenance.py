@@ -12,9 +12,8 @@ from pathlib import Path
 import msgspec
 
 from albertqa.config import Settings
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
-from albertqa.data.soundness import text_soundness
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.label_checks import answer_statistics
 from albertqa.files import RUN_JSON
 from albertqa.run.checkpoint import Progress
 from albertqa.run.fit import Fit
@@ -63,7 +62,7 @@ def data_facts(
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
         **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
-        **text_soundness(examples),
+        **answer_statistics(examples),
         **(shared or {}),
     }
     return msgspec.convert(facts, DataFacts)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from albertqa.config import OptimizerConfig, Settings, equal_passes, to_flags
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.errors import DataError, RunError, SettingsError
 from albertqa.files import free_beside, write_json, write_text
 from albertqa.health.curve import FEWEST_STEPS

@@ -11,8 +11,8 @@ import torch
 
 from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
-from albertqa.data.soundness import shared_content
+from albertqa.data.label_checks import shared_content
+from albertqa.data.reading import load_several
 from albertqa.decode.reader import ReaderSettings
 from albertqa.errors import ModelError, SettingsError
 from albertqa.files import write_folder

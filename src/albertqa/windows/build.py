@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
+from albertqa.data.example import Example, content_sha256
 from albertqa.errors import DataError
 from albertqa.files import build_once, cache_folder
 from albertqa.windows.offsets import token_characters

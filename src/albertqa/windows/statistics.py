@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albertqa.data.example import Example
-from albertqa.data.problem import Problem, quoted
+from albertqa.data.problems import Problem, quoted
 from albertqa.windows.build import LongQuestionsError, build_windows
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer

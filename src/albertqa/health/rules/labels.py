@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from albertqa.data.shift import spell_shift
+from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import check_data, repair_data
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding, evidence

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
-from albertqa.data.soundness import nearness, shared_content, text_soundness
+from albertqa.data.label_checks import answer_statistics, nearness, shared_content
+from albertqa.data.reading import load_examples
 
 
 def shuffled(examples: list[Example]) -> list[Example]:
@@ -101,7 +101,7 @@ def test_repetitions_and_contradictions_are_counted() -> None:
         Example("4", "Who came?", context, ()),
         Example("5", "Who came?", context + " ", william),
     ]
-    facts = text_soundness(examples)
+    facts = answer_statistics(examples)
     assert (facts["contexts"], facts["repeated_questions"], facts["contradicting_questions"]) == (2, 3, 2)
     assert facts["gold_words_mean"] == pytest.approx((1 + 2 + 1 + 1) / 4)
 
@@ -110,12 +110,12 @@ def test_answers_at_the_end_have_no_word_behind_them() -> None:
     context = "Rollo came in 911 (or so)."
     places = ["Rollo", "911", "or so", "so"]
     examples = [Example(text, "Q?", context, (Gold(text, context.index(text)),)) for text in places]
-    assert text_soundness([*examples, Example("none", "Q?", context)])["golds_at_end_percent"] == 50.0
+    assert answer_statistics([*examples, Example("none", "Q?", context)])["golds_at_end_percent"] == 50.0
 
 
 def test_upper_case_is_a_share_of_the_letters_that_have_case() -> None:
     examples = [Example("1", "Q?", "Ab c 東 1", ())]
-    assert text_soundness(examples)["upper_case_percent"] == pytest.approx(100 / 3, abs=1e-3)
+    assert answer_statistics(examples)["upper_case_percent"] == pytest.approx(100 / 3, abs=1e-3)
 
 
 def test_shared_texts_are_found_whatever_their_case_and_spaces() -> None:
@@ -164,4 +164,4 @@ def test_facts_are_finite_numbers_for_any_texts(rows: list[tuple[list[str], int,
         text = context[start : start + length] or context[:1]
         start = start if context[start : start + length] else 0
         examples.append(Example(str(number), question, context, (Gold(text, start),) if number % 3 else ()))
-    json.dumps([text_soundness(examples), shared_content(examples, examples[:1])], allow_nan=False)
+    json.dumps([answer_statistics(examples), shared_content(examples, examples[:1])], allow_nan=False)

@@ -7,9 +7,10 @@ from rich import filesize
 from rich.console import Console
 from rich.text import Text
 
-from albertqa.data.check import CheckReport, FileFacts, ProblemGroup
-from albertqa.data.problem import KINDS, Severity, quoted
-from albertqa.data.squad_json import RepairedCopy
+from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup
+from albertqa.data.problems import KINDS, Severity, quoted
+from albertqa.data.repair import RepairedCopy
+from albertqa.errors import printable
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -27,9 +28,10 @@ def render_check(report: CheckReport, console: Console) -> None:
             console.print(line, soft_wrap=True)
     for group in report.groups:
         _print_cases(group, console)
-    for copy in report.copies:
-        console.print(_copy_line(copy), soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
+    for copy in report.copies:
+        for line in _copy_lines(copy):
+            console.print(line, soft_wrap=True)
 
 
 def _print_cases(group: ProblemGroup, console: Console) -> None:
@@ -39,18 +41,25 @@ def _print_cases(group: ProblemGroup, console: Console) -> None:
     for case in group.cases:
         console.print(Text(f"  {case}"), soft_wrap=True)
         if case.repair:
-            console.print(Text(f"    repair: {case.repair}", style="green"), soft_wrap=True)
+            console.print(Text(f"    repair: {printable(case.repair)}", style="green"), soft_wrap=True)
     if (further := group.count - len(group.cases)) > 0:
         console.print(Text(f"  … and {further:,} more", style="dim"))
 
 
-def _copy_line(copy: RepairedCopy) -> Text:
+def _copy_lines(copy: RepairedCopy) -> Iterator[Text]:
     if copy.path is None:
-        return Text(f"{copy.source}: no repaired copy written: {copy.reason}", style="bold red")
-    return Text(
-        f"{copy.source}: wrote {copy.path} with {copy.num_questions:,} questions, {copy.num_repaired:,} of them "
-        f"repaired; {copy.num_dropped:,} left out, listed in {copy.dropped_path}"
+        yield Text(f"{copy.source}: no repaired copy written: {printable(copy.reason)}", style="bold red")
+        return
+    yield Text(
+        f"{copy.source}: wrote {printable(copy.path)} with {copy.num_questions:,} questions, {copy.num_repaired:,} of "
+        f"them repaired; {copy.num_dropped:,} left out, listed in {printable(copy.dropped_path or '')}"
     )
+    if copy.num_errors:
+        yield Text(f"The repaired copy is not ready: errors: {copy.num_errors:,}", style="bold red")
+    else:
+        yield Text(
+            f"OK: the repaired copy {printable(copy.path)} is ready for training and evaluation", style="bold green"
+        )
 
 
 def _facts_lines(facts: FileFacts) -> Iterator[Text]:
@@ -65,16 +74,16 @@ def _facts_lines(facts: FileFacts) -> Iterator[Text]:
     for key, value in facts.extra.items():
         cases = value if isinstance(value, list | tuple) else ()
         if not isinstance(value, list | tuple):
-            yield Text(f"  {key.replace('_', ' ')}: {_spelled(value)}")
+            yield Text(f"  {key.replace('_', ' ')}: {_formatted(value)}")
         elif cases:
             yield Text(f"  {key.replace('_', ' ')}, the first:")
         for case in cases:
-            yield Text(f"    {_spelled(case)}")
+            yield Text(f"    {_formatted(case)}")
 
 
-def _spelled(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_spelled(one)}" for key, one in value.items()) or "none"
+        return ", ".join(f"{key} {_formatted(one)}" for key, one in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int | float) else quoted(str(value))
 
 
@@ -83,7 +92,7 @@ def _verdict(report: CheckReport) -> Text:
     if report.ok:
         return Text(f"OK: ready for training and evaluation ({counts}).", style="bold green")
     repairable = sum(group.repairable for group in report.groups if group.severity == "error")
-    text = Text(f"Not usable as it stands ({counts}).", style="bold red")
+    text = Text(f"Not ready for training ({counts}).", style="bold red")
     if repairable and not report.copies:
         text.append(f" Errors that can be repaired: {repairable:,}; add --write-repaired OUT.json", style="default")
     return text

@@ -1,4 +1,4 @@
-"""The data doctor: what one or several data files hold, what is wrong with them, and the repaired copies."""
+"""The check of data files: what one or several hold, what is wrong with them, and the repaired copies."""
 
 import os
 from collections import Counter
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from albertqa.data.content import content_sha256
-from albertqa.data.problem import KINDS, Problem, Severity, quoted
-from albertqa.data.read import MAX_UNPACKED_BYTES, ReadResult, read
-from albertqa.data.squad_json import RepairedCopy, copy_paths, write_repaired_copy
+from albertqa.data.example import content_sha256
+from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.reading import ReadResult, read
+from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 
+_DEFAULTS = ReadOptions()
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -25,7 +27,7 @@ class FileFacts:
         format: The form it turned out to have; empty where it could not be opened.
         version: What the file says of itself, if anything.
         num_questions: All questions, readable or not.
-        num_usable: Those without an error, as they stand.
+        num_usable: Those without an error.
         num_unanswerable: Readable questions without an answer.
         num_contexts: Different contexts.
         num_golds: Answers, alternatives included.
@@ -49,7 +51,7 @@ class FileFacts:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the facts as a plain dictionary."""
+        """Return the facts as a plain dictionary."""
         return {
             "name": self.name,
             "format": self.format,
@@ -73,7 +75,7 @@ class ProblemGroup:
     Attributes:
         kind: A key of `problem.KINDS`.
         count: How many there are.
-        repairable: How many of them a repaired copy mends.
+        repairable: How many of them a repaired copy repairs.
         by_file: How many there are in each file.
         cases: The first few.
     """
@@ -90,7 +92,7 @@ class ProblemGroup:
         return KINDS[self.kind].severity
 
     def to_json(self) -> dict[str, Any]:
-        """Give the group as a plain dictionary."""
+        """Return the group as a plain dictionary."""
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -108,7 +110,7 @@ class CheckReport:
 
     Attributes:
         files: The facts of each file, in the order given.
-        groups: The findings by kind, worst and most frequent first.
+        groups: The findings by kind, most severe and most frequent first.
         copies: What became of the repaired copies; empty where none were asked for.
     """
 
@@ -118,7 +120,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every file can be trained on or evaluated as it stands."""
+        """Whether every file can be trained on or evaluated as it is."""
         return not self.count("error")
 
     def count(self, severity: Severity) -> int:
@@ -138,7 +140,7 @@ class CheckReport:
         return replace(self, groups=_worst_first([*self.groups, *tally.groups()]))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as a plain dictionary."""
+        """Return the report as a plain dictionary."""
         return {
             "ok": self.ok,
             "questions": sum(facts.num_questions for facts in self.files),
@@ -155,6 +157,7 @@ class CheckReport:
                     "questions": copy.num_questions,
                     "repaired": copy.num_repaired,
                     "dropped": copy.num_dropped,
+                    "ready": copy.path is not None and not copy.num_errors,
                     "reason": copy.reason,
                 }
                 for copy in self.copies
@@ -167,7 +170,7 @@ def check_files(
     *,
     write_repaired: Path | None = None,
     max_cases: int = 5,
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    options: ReadOptions = _DEFAULTS,
 ) -> CheckReport:
     """Check one or several data files, alone and against each other.
 
@@ -175,7 +178,7 @@ def check_files(
         paths: Files, saved folders or Hub names; by custom the training data first.
         write_repaired: Where repaired copies go: a file for one input, a folder for several. None writes nothing.
         max_cases: How many cases of each kind to keep.
-        max_unpacked_bytes: The largest file to read, unpacked.
+        options: Names of columns, and what else cannot be known from a file alone.
 
     Returns:
         The report; a file that cannot be read is a problem in it.
@@ -190,7 +193,7 @@ def check_files(
     comparison = _Comparison()
     facts, copies = [], []
     for number, path in enumerate(paths):
-        result = read(path, max_unpacked_bytes=max_unpacked_bytes)
+        result = read(path, options=options)
         facts.append(_facts(result))
         for problem in (*result.problems, *comparison.against_earlier_files(result)):
             tally.add(problem)
@@ -202,13 +205,13 @@ def check_files(
 
 
 def _facts(result: ReadResult) -> FileFacts:
-    readable = [example for entry in result.entries if (example := entry.readable) is not None]
+    readable = [example for question in result.questions if (example := question.readable) is not None]
     usable = result.examples
     return FileFacts(
         name=result.name,
         format=result.format,
         version=result.version,
-        num_questions=len(result.entries),
+        num_questions=len(result.questions),
         num_usable=len(usable),
         num_unanswerable=sum(not example.has_answer for example in readable),
         num_contexts=len({example.context for example in readable}),
@@ -256,8 +259,8 @@ class _Comparison:
 
     def against_earlier_files(self, result: ReadResult) -> list[Problem]:
         """Report the contexts and ids that an earlier file has too, each once; then remember this file's."""
-        contexts = dict.fromkeys(entry.readable.context for entry in result.entries if entry.readable is not None)
-        ids = dict.fromkeys(entry.question_id for entry in result.entries if entry.question_id)
+        contexts = dict.fromkeys(one.readable.context for one in result.questions if one.readable is not None)
+        ids = dict.fromkeys(one.question_id for one in result.questions if one.question_id)
         found = [
             Problem(
                 "shared-context",

@@ -1,7 +1,7 @@
-"""What a data set's texts say about its soundness: do questions, answers and contexts belong together?
+"""Checks of labels: do questions, answers and contexts belong together, and do training and validation data overlap?
 
-Nothing here changes what is trained. The facts go into ``run.json``, and `albertqa.health` judges by them; so they are
-few, cheap (a sample of the questions, where texts are compared), and the same in every process.
+Nothing here changes training. The facts go into ``run.json``, where the rules of `albertqa.health` read them. They are
+cheap (texts are compared for a sample of the questions) and the same in every process.
 """
 
 import re
@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from albertqa.data.example import Example, Gold
-from albertqa.data.shift import answers_shift
+from albertqa.data.answer_units import answers_shift
+from albertqa.data.example import Example, Gold, letters_and_digits
 
 _SAMPLE = 1_000
-# Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
-# they are all of a short context.
+# How many words on either side of an answer are searched for a question's words: about a sentence, and never all of a
+# short context.
 _NEAR_WORDS, _NEAR_SHARE = 12, 8
-# A word in more than this share of the contexts ("the") says nothing about where in a context one is, and one in more
-# than this share of the questions ("number", where all ask for one) nothing about what this one asks.
+# A word in more than this share of the contexts ("the") does not help to find a place, one in more than this share of
+# the questions ("number", where all ask for one) does not tell questions apart.
 _COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
 _PLACES = 16
 _FREQUENT_WORDS = 100
@@ -36,17 +36,17 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
 _Words = tuple[list[int], list[str]]
 
 
-def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
-    """Measure what tells sound texts and answers from spoilt ones.
+def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
+    """Measure what distinguishes correct texts and answers from damaged ones.
 
     Args:
         examples: The data, at least one question.
 
     Returns:
-        Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions`` are asked before on the same
-        context, ``contradicting_questions`` so that the first golds do not even overlap. ``answers_shift``: see
-        `albertqa.data.shift`. ``word_letters_mean`` is the length of the contexts' words; behind
-        ``golds_at_end_percent`` of the golds their contexts have no further word.
+        Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions``: questions asked before on the same
+        context; ``contradicting_questions``: those of them whose first golds do not overlap. ``answers_shift``: see
+        `albertqa.data.answer_units`. ``word_letters_mean``: mean length of the contexts' words.
+        ``golds_at_end_percent``: golds with no further word after them in their context.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
@@ -72,7 +72,7 @@ def text_soundness(examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, float]:
-    """Measure what validation data has in common with training data: no text should be in both, the language should.
+    """Measure what training and validation data share: no text should be in both, the language should.
 
     Args:
         train: The training data.
@@ -80,9 +80,9 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
 
     Returns:
         Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (the same question on the
-        same context) of the validation questions, whatever the case, punctuation and spaces. Where there is text
-        enough, ``frequent_words_percent``: how much of the validation contexts the 100 most frequent words of the
-        training contexts make up, and ``frequent_words_percent_train``: how much of the training contexts.
+        same context) of the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
+        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 most frequent words of the
+        training contexts in the validation and in the training contexts.
     """
     plain: dict[str, str] = {}
     contexts = {_plain(one.context, plain) for one in train}
@@ -105,11 +105,11 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
 
 
 def nearness(examples: Sequence[Example]) -> dict[str, Any] | None:
-    """Compare how many rare words of a question stand near its own gold, and near other places of the same context.
+    """Compare how many rare words of a question are near its own gold, and near other places of the same context.
 
-    Where labels belong to their questions it is two to six times as many (SQuAD's dev sets, SQuADShifts, the starter
-    set); where they were shuffled within their contexts, or lie anywhere, it is the same number. The other places are
-    the golds of other questions, which look like answers, too; where there are none, places all over the context.
+    Where labels belong to their questions there are two to six times as many near the own gold (SQuAD's dev sets,
+    SQuADShifts, the starter set); where labels were shuffled within their contexts, or are anywhere, the numbers are
+    equal. The other places are the golds of other questions, or places all over the context where there are none.
 
     Args:
         examples: The data.
@@ -118,7 +118,7 @@ def nearness(examples: Sequence[Example]) -> dict[str, Any] | None:
         ``questions`` compared, mean number of words near the ``own`` gold and near the ``others``, their ``ratio`` and
         its standard error; ``at_home`` and ``elsewhere``, the shares of the questions with some rare word in their own
         context and in another question's; ``quarters``, the same comparison for each quarter of the data, in order
-        (None: nothing to compare), as one of several files may be spoilt. None where no question can be compared.
+        (None: nothing to compare), as one of several files may be damaged. None where no question can be compared.
     """
     sample = _sample([one for one in examples if one.golds])
     words_of = {context: _words(context) for context in dict.fromkeys(one.context for one in sample)}
@@ -173,7 +173,7 @@ def _compared(counts: Sequence[tuple[float, float]]) -> dict[str, float] | None:
 
 
 def _words(text: str) -> _Words:
-    """Give where a text's words begin, and their stems; pairs of letters where words are not spaced."""
+    """Return where a text's words begin, and their stems; pairs of letters where words are not spaced."""
     starts: list[int] = []
     stems: list[str] = []
     for match in _WORD.finditer(text):
@@ -196,7 +196,7 @@ def _near(words: _Words, gold: Gold, wanted: set[str]) -> int:
 
 
 def _places(starts: Sequence[int], own: Gold) -> list[Gold]:
-    """Give places of the own gold's length all over the context."""
+    """Return places of the own gold's length all over the context."""
     places = [Gold(own.text, starts[at]) for at in _spread(len(starts), _PLACES)]
     return [gold for gold in places if not _overlap(gold, own)]
 
@@ -206,7 +206,7 @@ def _overlap(one: Gold, other: Gold) -> bool:
 
 
 def _sample(examples: Sequence[Example]) -> list[Example]:
-    """Take examples from all over the data."""
+    """Return examples from all over the data."""
     return [examples[at] for at in _spread(len(examples), _SAMPLE)]
 
 
@@ -215,14 +215,13 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _plain(text: str, known: dict[str, str]) -> str:
-    """Reduce a text to its letters and digits."""
     if text not in known:
-        known[text] = "".join(filter(str.isalnum, text.casefold()))
+        known[text] = letters_and_digits(text)
     return known[text]
 
 
 def _upper_case_percent(texts: Iterable[str]) -> float:
-    """Give the share of upper case among the letters that have case."""
+    """Return the share of upper case among the letters that have case."""
     upper = lower = 0
     for text in dict.fromkeys(texts):
         upper += sum(map(str.isupper, text))
@@ -231,7 +230,7 @@ def _upper_case_percent(texts: Iterable[str]) -> float:
 
 
 def _word_letters_mean(texts: Iterable[str]) -> float:
-    """Give the mean length of the words of scripts that put spaces between words; 0 where there are none."""
+    """Return the mean length of the words of scripts that put spaces between words; 0 where there are none."""
     lengths = [len(word) for text in dict.fromkeys(texts) for word in _WORD.findall(text) if not _UNSPACED.search(word)]
     return round(sum(lengths) / len(lengths), 3) if lengths else 0.0
 

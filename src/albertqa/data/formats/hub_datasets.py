@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from albertqa.data.problem import SourceError, listed, one_line
+from albertqa.data.problems import SourceError, listed
+from albertqa.errors import printable
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::(\S+))?")
 _OLD_NAMES = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
-_FILE_SUFFIXES = {".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".gz"}
+_FILE_SUFFIXES = {
+    ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".gz", ".xz", ".bz2", ".zst", ".zip",
+}  # fmt: skip
 
 
 def parse_hub_name(text: str) -> tuple[str, str | None] | None:
@@ -38,7 +41,7 @@ def parse_hub_name(text: str) -> tuple[str, str | None] | None:
     return match[1], match[2]
 
 
-def fetch(name: str, split: str | None) -> Any:
+def fetch_dataset(name: str, split: str | None) -> Any:
     """Load a data set of the Hub, from the local cache or over the network.
 
     Args:
@@ -104,7 +107,7 @@ def pick_split(found: Any, split: str | None) -> Any:
     """
     if not isinstance(found, Mapping):
         if split is not None and str(getattr(found, "split", None)) != split:
-            message = f"expected the split {one_line(split)}, found a data set without splits; leave the split out"
+            message = f"expected the split {printable(split)}, found a data set without splits; leave the split out"
             raise SourceError("unknown-structure", message)
         return found
     if split is None and len(found) == 1:
@@ -113,10 +116,10 @@ def pick_split(found: Any, split: str | None) -> Any:
         message = f"expected one split, found {listed(found)}; name one, as in NAME:{next(iter(found), '')} or split="
         raise SourceError("unknown-structure", message)
     if split not in found:
-        raise SourceError("unknown-structure", f"expected the split {one_line(split)}, found {listed(found)}")
+        raise SourceError("unknown-structure", f"expected the split {printable(split)}, found {listed(found)}")
     return found[split]
 
 
 def _reason(error: BaseException) -> str:
     first_line = str(error).strip().partition("\n")[0]
-    return one_line(f"{type(error).__name__}: {first_line}")
+    return printable(f"{type(error).__name__}: {first_line}")

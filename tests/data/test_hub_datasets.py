@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from albertqa.data import load_examples, read
-from albertqa.data.hub import parse_hub_name
+from albertqa.data.formats.hub_datasets import parse_hub_name
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, rows, write_squad

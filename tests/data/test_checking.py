@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 
 from albertqa.data import CheckReport, check_files, load_examples, read
-from albertqa.data.check_text import render_check
+from albertqa.data.check_display import render_check
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, V2_EXAMPLES, bare_row, row, rows, write_json, write_lines, write_squad
 
 FAULTY = [
     bare_row(),
-    bare_row(id="m1", question="1?", answers=[{"text": "Rollo", "answer_start": 46}]),
-    bare_row(id="m2", question="2?", answers=[{"text": "Rollo", "answer_start": 47}]),
+    bare_row(id="m1", question="1?", answers=[{"text": "duke", "answer_start": 37}]),
+    bare_row(id="m2", question="2?", answers=[{"text": "duke", "answer_start": 38}]),
     bare_row(id="gone", question="3?", answers=[{"text": "Harald", "answer_start": 0}]),
     bare_row(id="q1", question="4?"),
     bare_row(id=..., question="5?", answers=["Viking"]),
@@ -80,8 +80,8 @@ def test_problems_are_grouped_counted_and_shown_worst_first(tmp_path: Path) -> N
         1,
     )
     text = rendered(report)
-    assert f"{path}: question m1: answer_start 46 gives 'ollo,', expected 'Rollo' at 45\n" in text
-    assert "repair: set answer_start to 45" in text
+    assert f"{path}: question m1: answer_start 37 gives 'uke ', expected 'duke' at 36\n" in text
+    assert "repair: set answer_start to 36" in text
     assert "… and 1 more" in text
     assert "Errors that can be repaired: 3; add --write-repaired OUT.json" in text
     assert json.loads(json.dumps(report.to_json())) == report.to_json()
@@ -145,7 +145,7 @@ def test_the_repaired_copy_holds_what_can_be_mended_and_lists_the_rest(tmp_path:
     assert (copy.num_questions, copy.num_repaired, copy.num_dropped) == (5, 4, 3)
     repaired = load_examples(out)
     assert [example.id for example in repaired] == ["q1", "m1", "m2", "row-6", "row-7"]
-    assert [example.golds[0].answer_start for example in repaired[:4]] == [45, 45, 45, 68]
+    assert [example.golds[0].answer_start for example in repaired[:4]] == [45, 36, 36, 68]
     assert json.loads(out.read_text())["version"] == "v2.0"
     dropped = json.loads(Path(copy.dropped_path or "").read_text())
     assert [(item["id"], item["place"], item["reasons"][0]["kind"]) for item in dropped] == [
@@ -232,7 +232,7 @@ def test_a_copy_that_cannot_be_written_is_one_line_and_leaves_nothing(
         (b'{"data": [', "unusable as a whole: broken JSON"),
         (b'id,question,context,answer_text\na,W?,x,x\nb,"W', "unusable as a whole: broken CSV"),
         (b"id,question,context\na,W?,x\n", "unusable as a whole: expected answers or answer_text"),
-        (b'[{"id": "a", "answers": []}]', "no question of it can be used or repaired"),
+        (b'[{"id": "a", "answers": []}]', "unusable as a whole: expected SQuAD's JSON"),
     ],
 )
 def test_no_copy_is_written_of_what_was_not_read_whole(data: bytes, reason: str, tmp_path: Path) -> None:

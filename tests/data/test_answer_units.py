@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from albertqa.data.check import check_files
+from albertqa.data.answer_units import answers_shift
+from albertqa.data.checking import check_files
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples, read
-from albertqa.data.shift import answers_shift
-from albertqa.data.squad_json import squad_document
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.reading import load_examples, read
 
 
 def shifted(examples: list[Example], by: int) -> list[Example]:
