@@ -17,8 +17,8 @@ from albertqa.data.read import load_examples
 from albertqa.scoring.metric import normalize_answer
 from albertqa.windows.augment import NOWHERE, Augmenter
 from albertqa.windows.build import windows_in_memory
-from albertqa.windows.statistics import labelled_text
 from albertqa.windows.sentences import sentence_borders
+from albertqa.windows.statistics import labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 

@@ -320,7 +320,11 @@ def _special_tokens(
     found = {role: name for role, names in special.items() for name in names if backend.token_to_id(name) is not None}
     found |= {role: name for role, name in named.items() if backend.token_to_id(name) is not None}
     found |= {"cls": str(backend.id_to_token(layout.prefix[0])), "sep": str(backend.id_to_token(layout.middle[0]))}
-    return {**found, "unk": parts.unknown} if parts.unknown is not None else found
+    if parts.unknown is not None:
+        found["unk"] = parts.unknown
+    elif parts.model != "BPE":
+        found.pop("unk", None)
+    return found
 
 
 def _saved_config(
