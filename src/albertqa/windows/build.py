@@ -6,10 +6,11 @@ stripped on the left and never cut; only the context is split; a window without 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,12 @@ from albertqa.windows.tokenizer import QATokenizer
 # Part of the cache key: raise it whenever the same input would give other files.
 _FORMAT = 1
 _EXAMPLES_PER_CHUNK = 1024
+
+ContextTokens: TypeAlias = tuple[Int32Array, Int32Array, Int32Array]
+"""Token ids of a context, their first characters, and the characters after their last ones."""
+
+Tokenize: TypeAlias = Callable[[Iterable[str], QATokenizer], dict[str, ContextTokens]]
+"""From contexts to the tokens of each."""
 
 
 def build_windows(
@@ -69,21 +76,11 @@ def build_windows(
     def write(building: Path) -> None:
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(pa.OSFile(str(building / name), "wb")) for name in DATA_FILES}
-            _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks)
+            _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks, tokenize_contexts)
         facts = {"max_seq_length": max_seq_length, "doc_stride": doc_stride, "layout": asdict(tokenizer.layout)}
         write_manifest(building, facts)
 
     return WindowStore.open(build_once(folder, is_complete=is_complete, write=write))
-
-
-def windows_in_memory(
-    examples: Sequence[Example], tokenizer: QATokenizer, *, max_seq_length: int = 384, doc_stride: int = 128
-) -> WindowStore:
-    """Build the windows of a few examples without touching the disk (see `build_windows`)."""
-    sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
-    _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks)
-    files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
-    return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
 
 
 def _write_files(
@@ -92,6 +89,7 @@ def _write_files(
     max_seq_length: int,
     doc_stride: int,
     sinks: dict[str, pa.NativeFile],
+    tokenize: Tokenize,
 ) -> None:
     context_index: dict[str, int] = {}
     with (
@@ -101,7 +99,7 @@ def _write_files(
     ):
         for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
             chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-            contexts = _tokenize_contexts(dict.fromkeys(example.context for example in chunk), tokenizer)
+            contexts = tokenize(dict.fromkeys(example.context for example in chunk), tokenizer)
             new = [tokens for text, tokens in contexts.items() if text not in context_index]
             for text in contexts:
                 context_index.setdefault(text, len(context_index))
@@ -125,16 +123,46 @@ def _write_files(
             windows_out.write_batch(pa.record_batch([pa.array(column) for column in columns], names=WINDOW_COLUMNS))
 
 
-def _tokenize_contexts(
-    texts: dict[str, None], tokenizer: QATokenizer
-) -> dict[str, tuple[Int32Array, Int32Array, Int32Array]]:
-    """Tokenize contexts in parallel: token ids, start and end characters of each."""
+def tokenize_contexts(texts: Iterable[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
+    """Tokenize contexts in parallel.
+
+    Args:
+        texts: The contexts, each once.
+        tokenizer: A checked tokenizer.
+
+    Returns:
+        The tokens of each context.
+    """
+    contexts = list(texts)
     tokens = {}
-    for text, encoding in zip(texts, tokenizer.encode_batch(list(texts)), strict=True):
+    for text, encoding in zip(contexts, tokenizer.encode_batch(contexts), strict=True):
         offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
         start_char, end_char = _without_outer_space(text, offsets[:, 0].copy(), offsets[:, 1].copy())
         tokens[text] = (np.asarray(encoding.ids, dtype=np.int32), start_char, end_char)
     return tokens
+
+
+def windows_in_memory(
+    examples: Sequence[Example],
+    tokenizer: QATokenizer,
+    *,
+    max_seq_length: int = 384,
+    doc_stride: int = 128,
+    tokenize: Tokenize = tokenize_contexts,
+) -> WindowStore:
+    """Build the windows of a few examples without touching the disk (see `build_windows`).
+
+    Args:
+        examples: The data.
+        tokenizer: A checked tokenizer.
+        max_seq_length: Maximum tokens of a window, special tokens included.
+        doc_stride: Overlap of neighbouring windows of one context, tokens.
+        tokenize: Instead of `tokenize_contexts`, for example one that remembers contexts.
+    """
+    sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
+    _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks, tokenize)
+    files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
+    return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
 
 
 def _without_outer_space(text: str, start_char: Int32Array, end_char: Int32Array) -> tuple[Int32Array, Int32Array]:
@@ -162,7 +190,7 @@ def _list_batch(schema: pa.Schema, columns: list[list[Int32Array]]) -> pa.Record
 def _slice_and_label(
     example: Example,
     num_question_tokens: int,
-    context: tuple[Int32Array, Int32Array, Int32Array],
+    context: ContextTokens,
     tokenizer: QATokenizer,
     max_seq_length: int,
     doc_stride: int,
