@@ -1,7 +1,7 @@
 """Answers from a trained model, through the same windows and decoding as evaluation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,7 @@ class Answerer:
         *,
         n_best: int = 1,
         batch_size: int = DeviceConfig.eval_batch_size,
+        progress: Callable[[int], None] | None = None,
         **reader_settings: float | bool | None,
     ) -> list[Answer]:
         """Answer many questions; see `answer`.
@@ -119,6 +120,7 @@ class Answerer:
             pairs: Question and context of each.
             n_best: Candidates to return.
             batch_size: Maximum-length windows of one forward pass.
+            progress: Called after each forward pass with the number of windows done in it; what it raises ends the work.
             reader_settings: As in `Answerer`, for this call.
 
         Returns:
@@ -131,7 +133,7 @@ class Answerer:
         settings = self._changed(reader_settings)
         # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
         decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
-        predictions = self._predict(pairs, decoding, batch_size=batch_size)
+        predictions = self._predict(pairs, decoding, batch_size=batch_size, progress=progress)
         return [_answer(prediction, n_best) for prediction in predictions]
 
     def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: float | bool | None) -> int:
@@ -163,14 +165,19 @@ class Answerer:
         )
 
     def _predict(
-        self, pairs: Sequence[tuple[str, str]], settings: ReaderSettings, *, batch_size: int
+        self,
+        pairs: Sequence[tuple[str, str]],
+        settings: ReaderSettings,
+        *,
+        batch_size: int,
+        progress: Callable[[int], None] | None,
     ) -> list[Prediction]:
         DeviceConfig(eval_batch_size=batch_size).check()
         examples = _examples(pairs)
         if not examples:
             return []
         store = self._windows(examples, settings)
-        passed = run_windows(self._reader.model, store, batch_size=batch_size)
+        passed = run_windows(self._reader.model, store, batch_size=batch_size, progress=progress)
         return decode(passed.logits, store, examples, settings, version_2=bool(settings.version_2_with_negative))
 
 

@@ -9,9 +9,10 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -31,9 +32,9 @@ from albertqa.serve.batcher import Batcher, Job
 from albertqa.serve.limits import ServeConfig
 from albertqa.serve.metrics import Metrics
 from albertqa.serve.page import docs_html, page_html
-from albertqa.serve.protocols import Answer, Answers, Candidate, Pair
+from albertqa.serve.protocols import Answer, Answers, Candidate, Pair, ReaderSetting
 from albertqa.serve.ranking import Ranked, rank
-from albertqa.serve.refusal import Refusal
+from albertqa.serve.refusal import RequestRefusedError
 
 LOGGER = logging.getLogger("albertqa.serve")
 
@@ -41,7 +42,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _CLIENT_LEFT = 499
 _BODIES_IN_FLIGHT = 16
 """Bodies of the longest kind that may be held at a time."""
-_PAIR_ERROR = re.compile(r"pair (?P<index>\d+): the question (?P<problem>.*)", re.DOTALL)
+_TOO_LONG = re.compile(r"question (?P<index>\d+): has (?P<tokens>\d+) tokens")
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -82,6 +83,7 @@ class Service:
         self.body_bytes = 0
         self.metrics = Metrics(lambda: self.batcher.load, lambda: self.batcher.num_waiting)
         self.batcher = Batcher(
+            answers,
             max_queue_tokens=config.max_queue_tokens,
             max_batch_tokens=config.max_batch_tokens,
             speed=tokens_per_second,
@@ -99,70 +101,72 @@ class Service:
         """Check the API key.
 
         Raises:
-            Refusal: It is missing or wrong.
+            RequestRefusedError: It is missing or wrong.
         """
         key = self.config.api_key
         if key is None:
             return
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), key.encode()):
-            raise Refusal(401, "Authorization: expected 'Bearer KEY' with this server's API key")
+            raise RequestRefusedError(401, "Authorization: expected 'Bearer KEY' with this server's API key")
 
     async def ask(
         self,
         request: Request,
-        answers: Answers,
-        pairs: Sequence[Pair],
-        names: Sequence[str],
+        questions: Mapping[str, Pair],
+        *,
         n_best: int,
         deadline_seconds: float,
+        **reader_settings: ReaderSetting,
     ) -> tuple[Sequence[Answer], int]:
         """Answer the questions of one request.
 
         Args:
             request: The request; when its client leaves, its place is free.
-            answers: The model with the settings of this request.
-            pairs: The questions, each with its text.
-            names: The question's field of each, for errors.
+            questions: The questions, each with its text, by their fields.
             n_best: Candidates of each.
             deadline_seconds: Longest time.
+            reader_settings: Settings that differ from the model's own.
 
         Returns:
             The answers, and the tokens that were read.
 
         Raises:
-            Refusal: There is no room, a question is too long, or time is up.
+            RequestRefusedError: There is no room, a question is too long, or time is up.
         """
+        pairs = list(questions.values())
         deadline = time.monotonic() + deadline_seconds
         # Known at once where the queue is full; counting comes after.
         self.batcher.admit(1, deadline)
         try:
-            loop = asyncio.get_running_loop()
-            num_tokens = sum(await loop.run_in_executor(self.counters, answers.count_tokens, pairs))
+            count = partial(self.answers.num_tokens, pairs, **reader_settings)
+            num_tokens = await asyncio.get_running_loop().run_in_executor(self.counters, count)
+        except SettingsError as error:
+            raise RequestRefusedError(422, f"parameters: {str(error).removeprefix('settings: ')}") from error
         except DataError as error:
-            matched = _PAIR_ERROR.fullmatch(str(error))
-            raise Refusal(
-                422, f"{names[int(matched['index'])]}: {matched['problem']}" if matched else str(error)
+            matched = _TOO_LONG.match(str(error))
+            if matched is None:
+                raise
+            name = list(questions)[int(matched["index"])]
+            raise RequestRefusedError(
+                422, f"{name}: expected fewer tokens, found {matched['tokens']}, which leave no room for the text"
             ) from error
-        job = Job(answers, pairs, num_tokens, n_best, deadline)
+        job = Job(pairs, num_tokens, n_best, reader_settings, deadline)
         answered = asyncio.wrap_future(self.batcher.submit(job))
         left = asyncio.ensure_future(_client_left(request.receive))
+        waited_for: set[asyncio.Future[Any]] = {answered, left}
         try:
-            await asyncio.wait(
-                {answered, left}, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waited_for, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
             if answered.done() and not answered.cancelled():
                 return answered.result(), num_tokens
-            if left.done():
-                raise Refusal(_CLIENT_LEFT, "the client left")
-            raise TimeoutError
-        except TimeoutError as error:
-            raise Refusal(
-                504, f"no answer within {deadline_seconds:g} seconds; ask for less, or try again later"
-            ) from error
         finally:
             left.cancel()
             answered.cancel()
+        if left.done():
+            raise RequestRefusedError(_CLIENT_LEFT, "the client left")
+        raise RequestRefusedError(
+            504, f"no answer within {deadline_seconds:g} seconds; ask for less, or try again later"
+        )
 
 
 async def _client_left(receive: Receive) -> None:
@@ -180,31 +184,35 @@ class _JsonRequest(Request):
         """Read the body.
 
         Raises:
-            Refusal: It is too long, too slow, encoded, or not JSON.
+            RequestRefusedError: It is too long, too slow, encoded, or not JSON.
         """
         encoding = self.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise Refusal(415, f"Content-Encoding: expected none, found {forms.shown(encoding)}")
+            raise RequestRefusedError(415, f"Content-Encoding: expected none, found {forms.shown(encoding)}")
         kind = self.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() != "application/json":
-            raise Refusal(415, f"Content-Type: expected application/json, found {forms.shown(kind)}")
+            raise RequestRefusedError(415, f"Content-Type: expected application/json, found {forms.shown(kind)}")
         limit = service.config.max_body_bytes
         declared = self.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > limit:
-            raise Refusal(413, f"the body: expected at most {limit:,} bytes, found {int(declared[:20]):,}")
+            raise RequestRefusedError(413, f"the body: expected at most {limit:,} bytes, found {int(declared[:20]):,}")
         self.content = b""
         try:
             async with asyncio.timeout(service.config.deadline_seconds):
                 self.content = await self._read(service, limit)
         except TimeoutError as error:
-            raise Refusal(408, f"the body: expected within {service.config.deadline_seconds:g} seconds") from error
+            raise RequestRefusedError(
+                408, f"the body: expected within {service.config.deadline_seconds:g} seconds"
+            ) from error
         except ClientDisconnect as error:
-            raise Refusal(_CLIENT_LEFT, "the client left") from error
+            raise RequestRefusedError(_CLIENT_LEFT, "the client left") from error
         try:
             self.value = msgspec.json.decode(self.content)
         except (ValueError, RecursionError) as error:
             reason = str(error).removeprefix("JSON is malformed: ")
-            raise Refusal(400, f"the body: expected JSON in UTF-8, found something else ({reason})") from error
+            raise RequestRefusedError(
+                400, f"the body: expected JSON in UTF-8, found something else ({reason})"
+            ) from error
 
     async def _read(self, service: Service, limit: int) -> bytes:
         chunks: list[bytes] = []
@@ -214,9 +222,9 @@ class _JsonRequest(Request):
             service.body_bytes += len(chunk)
             self.scope["albertqa.body_bytes"] = size
             if size > limit:
-                raise Refusal(413, f"the body: expected at most {limit:,} bytes, found more")
+                raise RequestRefusedError(413, f"the body: expected at most {limit:,} bytes, found more")
             if service.body_bytes > limit * _BODIES_IN_FLIGHT:
-                raise Refusal(429, "the server is busy with long requests; try again later", retry_after=1)
+                raise RequestRefusedError(429, "the server is busy with long requests; try again later", retry_after=1)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -230,7 +238,7 @@ class _JsonRequest(Request):
 class _JsonRoute(APIRoute):
     """A route that reads its body under limits, once the key is right."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
@@ -313,7 +321,7 @@ def build_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(_Guard, service=service)
-    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_error)
@@ -335,22 +343,27 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         is_list = isinstance(asked.inputs, list)
         inputs = asked.inputs if isinstance(asked.inputs, list) else [asked.inputs]
         _check_number("inputs", len(inputs), config.max_questions)
-        answers = _changed(
-            service.answers,
+        found, _ = await service.ask(
+            request,
+            {
+                f"inputs[{index}].question" if is_list else "inputs.question": (one.question, one.context)
+                for index, one in enumerate(inputs)
+            },
+            n_best=parameters.top_k,
+            deadline_seconds=config.deadline_seconds,
             max_answer_length=parameters.max_answer_len,
             version_2_with_negative=parameters.handle_impossible_answer,
             doc_stride=parameters.doc_stride,
             max_seq_length=parameters.max_seq_len,
         )
-        pairs = [(one.question, one.context) for one in inputs]
-        names = [f"inputs[{index}].question" if is_list else "inputs.question" for index in range(len(pairs))]
-        found, _ = await service.ask(request, answers, pairs, names, parameters.top_k, config.deadline_seconds)
-        results = []
-        for one, (_, context) in zip(found, pairs, strict=True):
+        lists = []
+        for one, pair in zip(found, inputs, strict=True):
             service.metrics.on_answer(is_answer=bool(one.text))
-            candidates = [_task_answer(each, context, parameters) for each in one.n_best or [one]]
-            results.append(candidates if parameters.top_k > 1 else candidates[0])
-        return results if is_list else results[0]
+            lists.append([_task_answer(each, pair.context, parameters) for each in one.n_best or [one]])
+        if parameters.top_k > 1:
+            return lists if is_list else lists[0]
+        best = [candidates[0] for candidates in lists]
+        return best if is_list else best[0]
 
     async def answer_documents(request: Request, asked: Annotated[forms.AnswerRequest, Body()]) -> forms.AnswerResponse:
         """Answer a question from one or several documents, with candidates, probabilities and places."""
@@ -358,15 +371,18 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         ids = [str(index) if one.id is None else one.id for index, one in enumerate(asked.documents)]
         if len(set(ids)) < len(ids):
             twice = next(one for one in ids if ids.count(one) > 1)
-            raise Refusal(422, f"documents: expected ids that differ, found {forms.shown(twice)} twice")
-        answers = _changed(
-            service.answers,
+            raise RequestRefusedError(422, f"documents: expected ids that differ, found {forms.shown(twice)} twice")
+        found, num_tokens = await service.ask(
+            request,
+            {
+                f"question on documents[{index}]": (asked.question, one.text)
+                for index, one in enumerate(asked.documents)
+            },
+            n_best=asked.n_best,
+            deadline_seconds=min(asked.deadline_seconds or config.deadline_seconds, config.deadline_seconds),
             max_answer_length=asked.max_answer_length,
             version_2_with_negative=asked.allow_no_answer,
         )
-        pairs = [(asked.question, one.text) for one in asked.documents]
-        seconds = min(asked.deadline_seconds or config.deadline_seconds, config.deadline_seconds)
-        found, num_tokens = await service.ask(request, answers, pairs, ["question"] * len(pairs), asked.n_best, seconds)
         ranked = rank(found, asked.n_best)
         spans = [_span(one, ids[one.document], asked.documents[one.document].text) for one in ranked]
         answer = spans[0] if spans and spans[0].text else None
@@ -398,7 +414,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/ready", summary="Whether it wants requests", responses={503: {"model": forms.Problem}})
     async def ready() -> dict[str, str]:
         if not service.is_ready:
-            raise Refusal(503, "the server is shutting down", retry_after=1)
+            raise RequestRefusedError(503, "the server is shutting down", retry_after=1)
         return {"status": "ready"}
 
     @app.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
@@ -437,16 +453,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         return HTMLResponse(docs, headers={"content-security-policy": docs_policy})
 
 
-def _changed(answers: Answers, **reader_settings: float | bool | None) -> Answers:
-    try:
-        return answers.changed(**reader_settings)
-    except SettingsError as error:
-        raise Refusal(422, f"parameters: {str(error).removeprefix('settings: ')}") from error
-
-
 def _check_number(name: str, number: int, most: int) -> None:
     if number > most:
-        raise Refusal(422, f"{name}: expected at most {most}, found {number}")
+        raise RequestRefusedError(422, f"{name}: expected at most {most}, found {number}")
 
 
 def _task_answer(one: Candidate, context: str, parameters: forms.TaskParameters) -> forms.TaskAnswer:
@@ -488,7 +497,7 @@ def _refuse(status: int, problem: forms.Problem, retry_after: int | None = None)
 
 
 async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RequestRefusedError)
     name, colon, _rest = str(error).partition(": ")
     field = name if colon and error.status == 422 else None
     return _refuse(error.status, forms.Problem(error=str(error), field=field), error.retry_after)

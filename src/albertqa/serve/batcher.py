@@ -8,16 +8,20 @@ everybody waiting, and ends there when its client has left.
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from albertqa.serve.protocols import Answer, Answers, Pair
-from albertqa.serve.refusal import Refusal
+from albertqa.serve.protocols import Answer, Answers, Pair, ReaderSetting
+from albertqa.serve.refusal import RequestRefusedError
 
 _SPEED_SECONDS = 5.0
 """The measured speed is that of about the last so many seconds of reading."""
+
+
+class _AbandonedError(Exception):
+    """Nobody waits for what is being read."""
 
 
 class Observer(Protocol):
@@ -32,19 +36,19 @@ class Job:
     """The questions of one request.
 
     Attributes:
-        answers: The model with the settings of this request.
         pairs: The questions, each with its text.
         num_tokens: Tokens that the model reads for them.
         n_best: Candidates of each.
+        reader_settings: Settings that differ from the model's own.
         deadline: When nobody waits for them any more, in seconds of `time.monotonic`.
         future: Becomes their answers; cancel it to withdraw the job.
         queued_at: When they came.
     """
 
-    answers: Answers
     pairs: Sequence[Pair]
     num_tokens: int
     n_best: int
+    reader_settings: Mapping[str, ReaderSetting]
     deadline: float
     future: "Future[Sequence[Answer]]" = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)
@@ -56,20 +60,24 @@ class Job:
 
     def goes_with(self, other: "Job") -> bool:
         """Return whether one call can answer both."""
-        return self.n_best == other.n_best and self.answers.settings == other.answers.settings
+        return self.n_best == other.n_best and self.reader_settings == other.reader_settings
 
 
 class Batcher:
     """The queue and the thread that reads it.
 
     Args:
+        answers: The model.
         max_queue_tokens: Most tokens waiting and being read.
         max_batch_tokens: Most tokens of one forward pass.
         speed: Tokens a second to begin with; measured from then on.
         observer: Is told of every batch.
     """
 
-    def __init__(self, *, max_queue_tokens: int, max_batch_tokens: int, speed: float, observer: Observer) -> None:
+    def __init__(
+        self, answers: Answers, *, max_queue_tokens: int, max_batch_tokens: int, speed: float, observer: Observer
+    ) -> None:
+        self._answers = answers
         self.max_queue_tokens = max_queue_tokens
         self.max_batch_tokens = max_batch_tokens
         self._speed = speed
@@ -100,17 +108,17 @@ class Batcher:
             deadline: When the answers must be there, in seconds of `time.monotonic`.
 
         Raises:
-            Refusal: They are more than the queue ever holds (413), or it is too full now (429).
+            RequestRefusedError: They are more than the queue ever holds (413), or it is too full now (429).
         """
         if num_tokens > self.max_queue_tokens:
-            raise Refusal(
+            raise RequestRefusedError(
                 413, f"the request has {num_tokens:,} tokens to read, expected at most {self.max_queue_tokens:,}"
             )
         seconds = self._load / self._speed
         # What waits alone is let in, however slow the machine is: it is then late, and not refused for ever.
         is_late = self._load > 0 and time.monotonic() + seconds + num_tokens / self._speed > deadline
         if self._load + num_tokens > self.max_queue_tokens or is_late:
-            raise Refusal(
+            raise RequestRefusedError(
                 429,
                 f"the server is busy: {self._load:,} tokens are waiting, which takes about {seconds:.0f} seconds; "
                 "try again later",
@@ -124,11 +132,11 @@ class Batcher:
             Its answers, once they are there; cancelling it frees its place.
 
         Raises:
-            Refusal: There is no room (see `admit`).
+            RequestRefusedError: There is no room (see `admit`).
         """
         with self._changed:
             if self._closing:
-                raise Refusal(503, "the server is shutting down; try again later", retry_after=1)
+                raise RequestRefusedError(503, "the server is shutting down; try again later", retry_after=1)
             self.admit(job.num_tokens, job.deadline)
             self._load += job.num_tokens
             self._waiting[job] = None
@@ -183,11 +191,12 @@ class Batcher:
         num_tokens = sum(job.num_tokens for job in batch)
         is_long = num_tokens > self.max_batch_tokens
         try:
-            answers = first.answers.answer_batch(
+            answers = self._answers.answer_batch(
                 [pair for job in batch for pair in job.pairs],
                 n_best=first.n_best,
-                batch_size=max(1, self.max_batch_tokens // first.answers.settings.max_seq_length),
+                batch_size=max(1, self.max_batch_tokens // self._answers.settings.max_seq_length),
                 progress=(lambda _: self._between_passes(first)) if is_long else None,
+                **first.reader_settings,
             )
         except Exception as error:  # noqa: BLE001 -- handed to those who wait for it, as an executor does
             for job in batch:
@@ -207,7 +216,8 @@ class Batcher:
     def _between_passes(self, job: Job) -> None:
         """End a long request that nobody waits for; let short ones go first."""
         if job.is_over:
-            raise TimeoutError
+            job.future.cancel()
+            raise _AbandonedError
         self._read(self._take(only_short=True))
 
     def _measure(self, num_tokens: int, seconds: float) -> None:

@@ -37,13 +37,19 @@ class TaskPair(Form):
 class TaskParameters(Form):
     """How to answer; what is left out is as the model was trained."""
 
-    top_k: int = Field(1, ge=1, le=20, description="Answers to return; with more than one, they come as a list.")
-    max_answer_len: int | None = Field(None, ge=1, le=512, description="Longest answer, in tokens.")
-    handle_impossible_answer: bool | None = Field(None, description='Whether "no answer" may be the answer.')
-    doc_stride: int | None = Field(None, ge=0, le=512, description="Overlap of neighbouring windows, in tokens.")
-    max_seq_len: int | None = Field(None, ge=8, le=4096, description="Most tokens of a window, with the question.")
-    max_question_len: int | None = Field(None, ge=1, description="Taken and not used: no question is ever cut.")
-    align_to_words: bool | None = Field(None, description="Extend answers to whole words.")
+    top_k: int = Field(
+        default=1, ge=1, le=20, description="Answers to return; with more than one, they come as a list."
+    )
+    max_answer_len: int | None = Field(default=None, ge=1, le=512, description="Longest answer, in tokens.")
+    handle_impossible_answer: bool | None = Field(default=None, description='Whether "no answer" may be the answer.')
+    doc_stride: int | None = Field(
+        default=None, ge=0, le=512, description="Overlap of neighbouring windows, in tokens."
+    )
+    max_seq_len: int | None = Field(
+        default=None, ge=8, le=4096, description="Most tokens of a window, with the question."
+    )
+    max_question_len: int | None = Field(default=None, ge=1, description="Taken and not used: no question is ever cut.")
+    align_to_words: bool | None = Field(default=None, description="Extend answers to whole words.")
 
 
 def _kind(value: Any) -> str:
@@ -73,7 +79,9 @@ class TaskRequest(Form):
         Discriminator(_kind),
     ] = Field(description="A question, or a list of them.")
     parameters: TaskParameters | None = None
-    options: dict[str, Any] | None = Field(None, description="Taken and not used (`wait_for_model` and the like).")
+    options: dict[str, Any] | None = Field(
+        default=None, description="Taken and not used (`wait_for_model` and the like)."
+    )
 
 
 class TaskAnswer(Form):
@@ -88,7 +96,9 @@ class TaskAnswer(Form):
 class Document(Form):
     """A text to look in."""
 
-    id: str | None = Field(None, min_length=1, max_length=200, description="What to call it; left out: its number.")
+    id: str | None = Field(
+        default=None, min_length=1, max_length=200, description="What to call it; left out: its number."
+    )
     text: Text = Field(description="Its text, of any length.")
 
 
@@ -112,13 +122,13 @@ class AnswerRequest(Form):
 
     question: Text = Field(description="The question.")
     documents: list[Document] = Field(min_length=1, description="Where to look.")
-    n_best: int = Field(1, ge=1, le=20, description="Candidates to return.")
+    n_best: int = Field(default=1, ge=1, le=20, description="Candidates to return.")
     allow_no_answer: bool | None = Field(
-        None, description='Whether "no answer" may be the answer; left out: as the model was trained.'
+        default=None, description='Whether "no answer" may be the answer; left out: as the model was trained.'
     )
-    max_answer_length: int | None = Field(None, ge=1, le=512, description="Longest answer, in tokens.")
+    max_answer_length: int | None = Field(default=None, ge=1, le=512, description="Longest answer, in tokens.")
     deadline_seconds: float | None = Field(
-        None, gt=0, le=3600, description="Longest time to wait; never longer than the server's own."
+        default=None, gt=0, le=3600, description="Longest time to wait; never longer than the server's own."
     )
 
 
@@ -128,11 +138,13 @@ class Span(Form):
     text: str = Field(description='The answer, verbatim from its document; "" for "no answer".')
     probability: float = Field(description="How likely it is right, from 0 to 1.")
     score: float = Field(description="Start logit plus end logit.")
-    document: str | None = Field(None, description="Id of its document.")
-    start: int | None = Field(None, description="Its first character, in code points (Python).")
-    end: int | None = Field(None, description="The character after its last one.")
-    start_utf16: int | None = Field(None, description="Its first character, in UTF-16 units (JavaScript, Java, C#).")
-    end_utf16: int | None = Field(None, description="The unit after its last one.")
+    document: str | None = Field(default=None, description="Id of its document.")
+    start: int | None = Field(default=None, description="Its first character, in code points (Python).")
+    end: int | None = Field(default=None, description="The character after its last one.")
+    start_utf16: int | None = Field(
+        default=None, description="Its first character, in UTF-16 units (JavaScript, Java, C#)."
+    )
+    end_utf16: int | None = Field(default=None, description="The unit after its last one.")
 
 
 class AnswerResponse(Form):
@@ -166,7 +178,7 @@ class Problem(Form):
     """Why a request has no answer."""
 
     error: str = Field(description="One sentence: field, expected, found.")
-    field: str | None = Field(None, description="The field that is wrong.")
+    field: str | None = Field(default=None, description="The field that is wrong.")
 
 
 _EXPECTED = {

@@ -41,7 +41,7 @@ def docs_html(openapi: dict[str, Any]) -> tuple[str, str]:
     def kind(schema: dict[str, Any]) -> str:
         """Return a schema's type in words."""
         if name := named(schema):
-            return name
+            return str(name)
         if options := schema.get("anyOf") or schema.get("oneOf"):
             return " or ".join(kind(one) for one in options)
         if schema.get("type") == "array":

@@ -8,6 +8,9 @@ from albertqa.decode.reader import ReaderSettings
 Pair: TypeAlias = tuple[str, str]
 """A question, and the text that should hold its answer."""
 
+ReaderSetting: TypeAlias = float | bool | None
+"""A setting of how a model reads; None: its own."""
+
 
 class Candidate(Protocol):
     """One possible answer to a question on one text; its text is "" for "no answer"."""
@@ -52,14 +55,22 @@ class Answers(Protocol):
     def settings(self) -> ReaderSettings:
         """How it reads."""
 
-    def changed(self, **reader_settings: float | bool | None) -> "Answers":
-        """Return the same model with other settings; None: as now."""
+    def num_tokens(self, pairs: Sequence[Pair], **reader_settings: ReaderSetting) -> int:
+        """Return how many tokens the model reads to answer questions.
 
-    def count_tokens(self, pairs: Sequence[Pair]) -> list[int]:
-        """Return how many tokens the model reads for each pair."""
+        Args:
+            pairs: The questions.
+            reader_settings: Settings that differ from its own for this call; None: its own.
+        """
 
     def answer_batch(
-        self, pairs: Sequence[Pair], *, n_best: int, batch_size: int, progress: Callable[[int], None] | None
+        self,
+        pairs: Sequence[Pair],
+        *,
+        n_best: int,
+        batch_size: int,
+        progress: Callable[[int], None] | None,
+        **reader_settings: ReaderSetting,
     ) -> Sequence[Answer]:
         """Answer questions in forward passes of at most so many maximum-length windows.
 
@@ -68,4 +79,5 @@ class Answers(Protocol):
             n_best: Candidates of each.
             batch_size: Maximum-length windows of one forward pass.
             progress: Called after each forward pass; what it raises ends the work.
+            reader_settings: As for `num_tokens`.
         """

@@ -32,18 +32,9 @@ def rank(answers: Sequence[Answer], n_best: int) -> list[Ranked]:
     Returns:
         The candidates, what is answered first.
     """
-    spans = [
-        Ranked(index, one)
-        for index, answer in enumerate(answers)
-        for one in answer.n_best
-        if one.end_char > one.start_char
-    ]
-    nulls = [
-        Ranked(index, one)
-        for index, answer in enumerate(answers)
-        for one in answer.n_best
-        if one.end_char == one.start_char
-    ]
+    candidates = [Ranked(index, one) for index, answer in enumerate(answers) for one in answer.n_best]
+    spans = [one for one in candidates if one.candidate.text]
+    nulls = [one for one in candidates if not one.candidate.text]
     answered = {index for index, answer in enumerate(answers) if answer.text}
     # The candidates of a document that has an answer come before those of one that has none.
     spans.sort(key=lambda one: (one.document not in answered, -one.candidate.score))

@@ -3,7 +3,7 @@
 from albertqa.errors import AlbertQAError
 
 
-class Refusal(AlbertQAError):
+class RequestRefusedError(AlbertQAError):
     """A request that is refused.
 
     Args:

@@ -8,6 +8,7 @@ import socket
 import time
 import traceback
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -65,7 +66,7 @@ def measure_speed(answers: Answers) -> float:
     answers.answer_batch(pairs, n_best=1, batch_size=32, progress=None)
     begun = time.monotonic()
     answers.answer_batch(pairs, n_best=1, batch_size=32, progress=None)
-    return sum(answers.count_tokens(pairs)) / (time.monotonic() - begun)
+    return answers.num_tokens(pairs) / (time.monotonic() - begun)
 
 
 def _listen(config: ServeConfig) -> socket.socket:
@@ -100,11 +101,10 @@ class _Server(uvicorn.Server):
 
 
 class _SafeFormatter(logging.Formatter):
-    """Writes no control characters, and of an exception its type and place but not its message, which may quote a user."""
+    """Writes no control characters, and an exception's type and place without its message, which may quote a user."""
 
-    def formatException(self, ei: object) -> str:  # noqa: N802 -- the base class has it so
-        kind, _, where = ei  # type: ignore[misc]
-        return "".join(traceback.format_tb(where)) + str(getattr(kind, "__name__", kind))
+    def formatException(self, ei: Any) -> str:  # noqa: N802 -- the base class has it so
+        return f"{''.join(traceback.format_tb(ei[2]))}{ei[0].__name__}"
 
     def format(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub(lambda one: f"\\x{ord(one[0]):02x}", super().format(record))
