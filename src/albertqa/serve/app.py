@@ -17,7 +17,7 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Body, FastAPI, Request, Response, Security
+from fastapi import APIRouter, Body, FastAPI, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
@@ -32,7 +32,7 @@ from albertqa.serve.batcher import Batcher, Job
 from albertqa.serve.limits import ServeConfig
 from albertqa.serve.metrics import Metrics
 from albertqa.serve.page import docs_html, page_html
-from albertqa.serve.protocols import Answer, Answers, Candidate, Pair, ReaderSetting
+from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair, ReaderSetting
 from albertqa.serve.ranking import Ranked, rank
 from albertqa.serve.refusal import RequestRefusedError
 
@@ -73,10 +73,19 @@ class Service:
         name: What to call it.
         config: Limits.
         tokens_per_second: What the model reads, measured; see `measure_speed`.
+        documents: Indexed documents to pick from.
     """
 
-    def __init__(self, answers: Answers, name: str, config: ServeConfig, tokens_per_second: float) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        name: str,
+        config: ServeConfig,
+        tokens_per_second: float,
+        documents: Documents | None = None,
+    ) -> None:
         self.answers = answers
+        self.documents = documents
         self.name = name
         self.config = config
         self.is_ready = True
@@ -326,6 +335,8 @@ def build_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_error)
     _add_answers(app, service)
+    if service.documents is not None:
+        _add_documents(app, service, service.documents)
     _add_operations(app, service)
     return app
 
@@ -404,6 +415,29 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     app.include_router(router)
 
 
+def _add_documents(app: FastAPI, service: Service, documents: Documents) -> None:
+    """Add the routes that hand out indexed documents."""
+
+    @app.get("/v1/documents", summary="Names of indexed documents")
+    def list_documents(
+        request: Request, contains: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50
+    ) -> forms.DocumentList:
+        service.authorize(request)
+        names = documents.documents()
+        found = [name for name in names if contains.casefold() in name.casefold()]
+        return forms.DocumentList(documents=found[:limit], total=len(found))
+
+    @app.get("/v1/documents/text", summary="The text of an indexed document", responses={404: {"model": forms.Problem}})
+    def read_document(request: Request, id: Annotated[str, Query(max_length=4096)]) -> forms.Document:  # noqa: A002 -- the parameter's name
+        service.authorize(request)
+        try:
+            return forms.Document(id=id, text=documents.text(id))
+        except DataError as error:
+            raise RequestRefusedError(
+                404, f"id: expected the name of an indexed document, found {forms.shown(id)}"
+            ) from error
+
+
 def _add_operations(app: FastAPI, service: Service) -> None:
     """Add the pages, and the routes for those who run the server."""
 
@@ -432,6 +466,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
             max_answer_length=settings.max_answer_length,
             knows_no_answer=bool(settings.version_2_with_negative),
             is_calibrated=settings.temperature is not None,
+            has_documents=service.documents is not None,
             needs_api_key=config.api_key is not None,
             max_body_bytes=config.max_body_bytes,
             max_questions=config.max_questions,

@@ -166,12 +166,20 @@ class ModelFacts(Form):
     max_answer_length: int = Field(description="Longest answer, in tokens.")
     knows_no_answer: bool = Field(description='Whether it says "no answer" unless told otherwise.')
     is_calibrated: bool = Field(description="Whether its probabilities were fitted to how often it is right.")
+    has_documents: bool = Field(description="Whether it has indexed documents.")
     needs_api_key: bool = Field(description="Whether requests must carry a key.")
     max_body_bytes: int = Field(description="Longest body, in bytes.")
     max_questions: int = Field(description="Most questions of one request.")
     max_documents: int = Field(description="Most documents of one request.")
     max_request_tokens: int = Field(description="Most tokens that one request may need.")
     deadline_seconds: float = Field(description="Longest time that a request may take.")
+
+
+class DocumentList(Form):
+    """Names of indexed documents."""
+
+    documents: list[str] = Field(description="The names, sorted.")
+    total: int = Field(description="How many there are.")
 
 
 class Problem(Form):

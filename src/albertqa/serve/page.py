@@ -36,19 +36,18 @@ def docs_html(openapi: dict[str, Any]) -> tuple[str, str]:
     schemas = openapi["components"]["schemas"]
 
     def named(schema: dict[str, Any]) -> str | None:
-        return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
+        return str(schema["$ref"]).rpartition("/")[2] if "$ref" in schema else None
 
     def kind(schema: dict[str, Any]) -> str:
         """Return a schema's type in words."""
         if name := named(schema):
-            return str(name)
+            return name
         if options := schema.get("anyOf") or schema.get("oneOf"):
             return " or ".join(kind(one) for one in options)
         if schema.get("type") == "array":
             return f"list of {kind(schema.get('items', {}))}"
-        return {"string": "text", "integer": "whole number", "null": "null"}.get(
-            schema.get("type", ""), schema.get("type", "anything")
-        )
+        plain = str(schema.get("type", "anything"))
+        return {"string": "text", "integer": "whole number", "boolean": "true or false"}.get(plain, plain)
 
     html = environment.from_string(_part("docs.html.jinja")).render(
         css=markupsafe.Markup(css),
@@ -57,7 +56,7 @@ def docs_html(openapi: dict[str, Any]) -> tuple[str, str]:
         kind=kind,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
-    return html, _policy(css, "", "'none'")
+    return str(html), _policy(css, "", "'none'")
 
 
 def _part(name: str) -> str:

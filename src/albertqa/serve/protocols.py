@@ -81,3 +81,17 @@ class Answers(Protocol):
             progress: Called after each forward pass; what it raises ends the work.
             reader_settings: As for `num_tokens`.
         """
+
+
+class Documents(Protocol):
+    """Documents that were indexed before; safe to use from several threads."""
+
+    def documents(self) -> Sequence[str]:
+        """Return their names."""
+
+    def text(self, document: str) -> str:
+        """Return a document's text.
+
+        Raises:
+            DataError: There is none of that name.
+        """

@@ -15,14 +15,14 @@ import uvicorn
 from albertqa.errors import SettingsError
 from albertqa.serve.app import LOGGER, Service, build_app
 from albertqa.serve.limits import ServeConfig
-from albertqa.serve.protocols import Answers
+from albertqa.serve.protocols import Answers, Documents
 
 _MAX_CONNECTIONS = 2048
 _WARM_UP = ("Which words are read here?", "These words are read once before anybody asks. " * 8)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def serve(answers: Answers, name: str, config: ServeConfig) -> None:
+def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents | None = None) -> None:
     """Answer questions over HTTP until SIGTERM or Ctrl-C.
 
     On SIGTERM the server first says that it is not ready, and after `drain_seconds` takes no more connections; what it
@@ -32,13 +32,14 @@ def serve(answers: Answers, name: str, config: ServeConfig) -> None:
         answers: The model, an `Answerer`.
         name: What to call it.
         config: Where to listen, and limits.
+        documents: Indexed documents to pick from, a `Collection`.
 
     Raises:
         SettingsError: A setting is out of range, or the address cannot be used.
     """
     config.check()
     listener = _listen(config)
-    service = Service(answers, name, config, measure_speed(answers))
+    service = Service(answers, name, config, measure_speed(answers), documents)
     host = f"[{config.host}]" if ":" in config.host else config.host
     LOGGER.info("%s answers at http://%s:%d", name, host, listener.getsockname()[1])
     server = _Server(
