@@ -78,7 +78,7 @@ class TaskRequest(Form):
         Annotated[TaskPair, Tag("one")] | Annotated[list[TaskPair], Field(min_length=1), Tag("many")],
         Discriminator(_kind),
     ] = Field(description="A question, or a list of them.")
-    parameters: TaskParameters | None = None
+    parameters: TaskParameters | None = Field(default=None, description="How to answer.")
     options: dict[str, Any] | None = Field(
         default=None, description="Taken and not used (`wait_for_model` and the like)."
     )
