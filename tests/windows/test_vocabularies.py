@@ -10,7 +10,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import TokenizerError
 from albertqa.windows.tokenizer import PairLayout, QATokenizer, check_embeddings, load_tokenizer
 
