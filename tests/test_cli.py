@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from albertqa import cli
-from albertqa.data.read import load_examples
-from albertqa.data.squad_json import squad_document
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 
 Run = Callable[..., tuple[int, str, str]]

@@ -321,8 +321,8 @@ def run_check(command: Check) -> int:
     """Run ``albertqa check``."""
     from rich.console import Console
 
-    from albertqa.data.check import check_files
-    from albertqa.data.check_text import render_check
+    from albertqa.data.check_display import render_check
+    from albertqa.data.checking import check_files
 
     if not command.files:
         raise DataError("check: expected at least one file, found none")
@@ -331,7 +331,9 @@ def run_check(command: Check) -> int:
     report = check_files(command.files, write_repaired=command.write_repaired, max_cases=command.max_cases)
     if command.tokenizer is not None:
         for facts in report.files:
-            facts.extra.update(_window_facts(command, facts.name))
+            figures, problems = _check_tokenization(command, facts.name)
+            facts.extra.update(figures)
+            report = report.with_problems(problems, command.max_cases)
     if command.json:
         total = {"windows": sum(facts.extra["windows"] for facts in report.files)} if command.tokenizer else {}
         _print_json({**report.to_json(), **total})
@@ -340,20 +342,21 @@ def run_check(command: Check) -> int:
     return 0 if report.ok else 1
 
 
-def _window_facts(command: Check, name: str) -> dict[str, Any]:
-    from albertqa.data.read import read
+def _check_tokenization(command: Check, name: str) -> tuple[dict[str, Any], list[Any]]:
+    from albertqa.data.reading import read
     from albertqa.model.load import resolve_model
     from albertqa.model.starter import STARTER
-    from albertqa.windows.build import build_windows
-    from albertqa.windows.facts import window_facts
+    from albertqa.windows.statistics import check_tokenization
     from albertqa.windows.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(resolve_model(STARTER) if command.tokenizer == STARTER else str(command.tokenizer))
-    examples = read(name).examples
-    if not examples:
-        return {"windows": 0}
-    store = build_windows(examples, tokenizer, max_seq_length=command.max_seq_length, doc_stride=command.doc_stride)
-    return dataclasses.asdict(window_facts(store, examples, max_answer_length=command.max_answer_length))
+    return check_tokenization(
+        name,
+        read(name).examples,
+        load_tokenizer(resolve_model(STARTER) if command.tokenizer == STARTER else str(command.tokenizer)),
+        max_seq_length=command.max_seq_length,
+        doc_stride=command.doc_stride,
+        max_answer_length=command.max_answer_length,
+    )
 
 
 def run_train(command: Train) -> int:
@@ -464,7 +467,7 @@ def run_evaluate(command: Evaluate) -> int:
 
 def run_score(command: Score) -> int:
     """Run ``albertqa score``."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
 
     examples = load_examples(command.data)

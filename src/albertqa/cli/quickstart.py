@@ -13,9 +13,9 @@ from rich.console import Console
 from albertqa import files
 from albertqa.answer.answerer import Answerer
 from albertqa.config import Settings, to_flags
-from albertqa.data.check import check_files
+from albertqa.data.checking import check_files
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import RunError
 from albertqa.model.starter import STARTER
 from albertqa.report import describe_run

@@ -12,7 +12,7 @@ import numpy as np
 
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
