@@ -1,0 +1,79 @@
+"""The settings of a run as flags, in groups, over a settings file, over the defaults."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Self, get_type_hints
+
+from albertqa.config import (
+    DataConfig,
+    DecodeConfig,
+    DeviceConfig,
+    MemoryConfig,
+    MonitoringConfig,
+    OptimizerConfig,
+    RegularizationConfig,
+    Settings,
+    Switch,
+    WindowConfig,
+    flag,
+    load_settings,
+)
+
+
+@dataclass(frozen=True)
+class SettingsFlags:
+    """Commands that take a run's settings; the docstring under a group is its help."""
+
+    # No validation file means that none was given.
+    data: DataConfig = field(default_factory=lambda: DataConfig(validation_file=()))
+    """What is trained on what. Example: --train-file train.json --validation-file dev.json --output-dir runs/mine"""
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    """How contexts are split into windows. Example: --max-seq-length 256 --doc-stride 64"""
+    decoding: DecodeConfig = field(default_factory=DecodeConfig)
+    """How answers are chosen. Example: --max-answer-length 15"""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """AdamW, its learning-rate schedule, and the windows of a step. Example: --lr 5e-5 --epochs 2 --warmup-ratio 0.1"""
+    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
+    """Against overfitting; none of it is part of the published recipe. Example: --hidden-dropout 0.1 --augment crop"""
+    monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
+    """When a run evaluates, saves and reports. Example: --eval-steps 500 --early-stopping-patience 3"""
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """How a step fits the memory; results stay the same. Example: --gradient-checkpointing"""
+    config: Annotated[Path | None, flag(metavar="FILE.toml")] = None
+    """TOML file of settings, named as the flags with underscores. Flags win over it."""
+    json: Switch = False
+    """Print the result as JSON; progress goes to stderr."""
+
+    @property
+    def settings(self) -> Settings:
+        """All groups as one, not yet checked; `validation_file` is empty where none was given."""
+        groups = (getattr(self, name) for name in _groups())
+        return Settings(**{name: value for group in groups for name, value in vars(group).items()})
+
+    def with_settings(self, settings: Settings) -> Self:
+        """Return the command with other settings, and nothing else of it."""
+        groups = {
+            name: group(**{one.name: getattr(settings, one.name) for one in dataclasses.fields(group)})
+            for name, group in _groups().items()
+        }
+        return replace(type(self)(), **groups)
+
+    def over_files(self, parse: Callable[[Self], Self]) -> Self:
+        """Parse the command line again, with the settings of the files that it names as defaults.
+
+        Args:
+            parse: Parses the command line over other defaults.
+        """
+        if self.config is None:
+            return self
+        return parse(self.with_settings(load_settings(self.config, SettingsFlags().settings)))
+
+
+def _groups() -> dict[str, type]:
+    """Return the groups of settings by their names."""
+    hints = get_type_hints(SettingsFlags)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
