@@ -34,7 +34,7 @@ class FindLr(SettingsFlags):
         """Run the test, and print its curve and its suggestion."""
         from albertqa.cli.terminal import Terminal
         from albertqa.run.display import TerminalDisplay
-        from albertqa.run.range_curve import spell_rate
+        from albertqa.health.range_curve import spell_rate
         from albertqa.run.range_test import RANGE_JSON, RANGE_SVG, find_lr, train_command
 
         terminal = Terminal(stderr=self.json, survives=True)

@@ -105,7 +105,8 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
             elif (run / FINAL).is_dir():
                 raise RunError(f"{run}: the run is over and has no checkpoint to resume. Choose another --output-dir")
             say(f"resuming from step {progress.state.step} of {plan.total_steps}")
-        else:
+        trackers = open_trackers(settings.report_to, run, dataclasses.asdict(settings))
+        if not resume:
             # The folder is taken only now, so that a mistake in the settings, once corrected, does not find it taken.
             _refuse_taken(run)
             write_text(run / CONFIG_TOML, to_toml(settings))
@@ -136,7 +137,7 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
 
         every_callback: list[Callback] = [
             RecordRows(rows),
-            *open_trackers(settings.report_to, run, dataclasses.asdict(settings)),
+            *trackers,
             *callbacks,
             HealthMonitor(run, say),
             Checkpoints(save),
