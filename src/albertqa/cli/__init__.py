@@ -1,5 +1,5 @@
 """The command line."""
 
-from albertqa.cli.app import main, parse
+from albertqa.cli.commands import main, parse
 
 __all__ = ["main", "parse"]

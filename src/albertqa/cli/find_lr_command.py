@@ -38,11 +38,7 @@ class FindLr(SettingsFlags):
         from albertqa.run.range_test import RANGE_JSON, RANGE_SVG, find_lr, train_command
 
         terminal = Terminal(stderr=self.json, survives=True)
-        settings = self.settings
-        if not settings.validation_file:
-            # The test validates on nothing.
-            settings = replace(settings, validation_file=DataConfig.validation_file)
-        out = settings.output_dir
+        settings, out = self.settings, self.data.output_dir
         try:
             test = find_lr(
                 settings,

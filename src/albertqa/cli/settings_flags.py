@@ -50,9 +50,10 @@ class SettingsFlags:
 
     @property
     def settings(self) -> Settings:
-        """All groups as one, not yet checked; `validation_file` is empty where none was given."""
+        """All groups as one, not yet checked. Without a validation file, SQuAD's is named."""
         groups = (getattr(self, name) for name in _groups())
-        return Settings(**{name: value for group in groups for name, value in vars(group).items()})
+        settings = Settings(**{name: value for group in groups for name, value in vars(group).items()})
+        return settings if self.data.validation_file else replace(settings, validation_file=DataConfig.validation_file)
 
     def with_settings(self, settings: Settings) -> Self:
         """Return the command with other settings, and nothing else of it."""
@@ -70,7 +71,7 @@ class SettingsFlags:
         """
         if self.config is None:
             return self
-        return parse(self.with_settings(load_settings(self.config, SettingsFlags().settings)))
+        return parse(self.with_settings(load_settings(self.config, Settings(validation_file=()))))
 
 
 def _groups() -> dict[str, type]:

@@ -37,7 +37,9 @@ class Train(SettingsFlags):
         from albertqa.run.validation_part import with_validation
 
         terminal = Terminal(stderr=self.json, survives=True)
-        settings = with_validation(self.settings, terminal.say)
+        settings = self.settings
+        if not self.data.validation_file:
+            settings = with_validation(settings, terminal.say)
         try:
             result = train(settings, resume=self.resume, callbacks=[TerminalDisplay(terminal, settings.logging_steps)])
         except KeyboardInterrupt:

@@ -54,26 +54,24 @@ def write_parts(examples: Sequence[Example], folder: Path, *, fraction: float, s
 
 
 def with_validation(settings: Settings, say: Callable[[str], None]) -> Settings:
-    """Return settings that name validation data.
+    """Return settings with validation data, for a run that was given none.
 
-    Without any, SQuAD's training data is validated on SQuAD's validation part. Other data is never validated on SQuAD:
-    a part of it is split off by context, and both parts are written into ``data/`` of the run directory.
+    SQuAD's training data is validated on SQuAD's validation part, and no other data ever is: a part of it is split off
+    by context, and both parts are written into ``data/`` of the run directory.
 
     Args:
-        settings: Settings whose `validation_file` may be empty.
+        settings: The settings; their `validation_file` is not looked at.
         say: Takes a line for the user.
 
     Raises:
         AlbertQAError: The settings are out of range, or the data is damaged or has too few contexts.
     """
-    if settings.validation_file:
-        return settings
-    named = replace(settings, validation_file=DataConfig.validation_file)
-    named.check()
+    settings = replace(settings, validation_file=DataConfig.validation_file)
+    settings.check()
     run = settings.output_dir
     if settings.train_file == DataConfig.train_file or (run / CONFIG_TOML).exists() or run.is_file():
-        # The latter two are refused where the run begins.
-        return named
+        # A folder that is taken is refused where the run begins.
+        return settings
     examples = load_several(settings.train_file)
     parts = write_parts(examples, run / "data", fraction=FRACTION, seed=settings.seed)
     say(

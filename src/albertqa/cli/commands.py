@@ -12,7 +12,7 @@ from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
 from albertqa.cli.find_lr_command import FindLr
 from albertqa.cli.output import discard, prepare_streams, print_json, warn
-from albertqa.cli.parsing import is_short_help, parse_command, with_typed_flags
+from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
 from albertqa.cli.quickstart import Quickstart
 from albertqa.cli.report_command import Report
 from albertqa.cli.run_qa import translated
