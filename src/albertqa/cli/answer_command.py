@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
-from albertqa.cli.output import json_text, plural, print_json
+from albertqa.cli.output import json_text, print_json
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags, use_threads
 from albertqa.config import Switch, flag
 from albertqa.errors import DataError, SettingsError
+from albertqa.files import plural, write_json, write_text
 
 if TYPE_CHECKING:
     from albertqa.answer.answerer import Answer as FoundAnswer
@@ -115,8 +116,6 @@ class Answer:
         self, asked: Sequence[tuple[str | None, str]], answers: Sequence["FoundAnswer"], terminal: "Terminal"
     ) -> None:
         """Write the answers to a file, or print them."""
-        from albertqa.files import write_json, write_text
-
         if self.output is not None and self.output.suffix == ".json":
             write_json(self.output, {str(name): one.text for (name, _), one in zip(asked, answers, strict=True)})
         else:

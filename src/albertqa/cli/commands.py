@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from albertqa.cli.answer_command import Answer
 from albertqa.cli.check_command import Check
+from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
 from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
 from albertqa.cli.find_lr_command import FindLr
-from albertqa.cli.output import discard, prepare_streams, print_json, warn
-from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
+from albertqa.cli.output import discard, prepare_output, print_json, warn
 from albertqa.cli.quickstart import Quickstart
 from albertqa.cli.report_command import Report
 from albertqa.cli.run_qa import translated
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    prepare_streams()
+    prepare_output()
     try:
         if words[:1] in (["-V"], ["--version"]):
             print(f"albertqa {metadata.version('albertqa')}")

@@ -28,7 +28,7 @@ class Evaluate:
     tune_threshold: Switch = False
     """v2.0: also find the best threshold on this data, to be given with --null-score-diff-threshold on other data."""
     json: Switch = False
-    """Print the result as JSON; progress goes to stderr."""
+    """Print the result as JSON."""
     reader: ReaderFlags = field(default_factory=ReaderFlags)
     """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
     device: EvaluationDevice = field(default_factory=EvaluationDevice)

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import logging
 import math
 import os
 import sys
@@ -38,11 +39,22 @@ def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("albertqa", _replace_unencodable)
 
 
-def prepare_streams() -> None:
-    """Make stdout and stderr take any text, whatever their encoding."""
+class _Log(logging.Handler):
+    """Prints the log's warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+_LOG = _Log(logging.WARNING)
+
+
+def prepare_output() -> None:
+    """Make stdout and stderr take any text, whatever their encoding, and print the log's warnings as ours."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="albertqa")
+    logging.getLogger("albertqa").addHandler(_LOG)
 
 
 def printable(text: str, *, is_line: bool = False) -> str:
@@ -79,11 +91,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
     return [finite(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 step`, `2,000 steps`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def discard(stream: TextIO) -> None:

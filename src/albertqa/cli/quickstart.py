@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from albertqa.cli.output import plural, print_json
+from albertqa.cli.output import print_json
 from albertqa.config import Settings, Switch, flag, to_flags
 from albertqa.errors import RunError
-from albertqa.files import METRICS_JSONL
+from albertqa.files import METRICS_JSONL, plural
 
 if TYPE_CHECKING:
     from albertqa.data.example import Example

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from albertqa.cli.output import plural, print_json, warn
+from albertqa.cli.output import print_json, warn
 from albertqa.config import Switch, flag
 from albertqa.errors import DataError
+from albertqa.files import plural
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from albertqa.cli.output import plural, print_json
+from albertqa.cli.output import print_json
 from albertqa.config import OptimizerConfig, Switch, flag
 from albertqa.errors import DataError
+from albertqa.files import plural
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,13 @@ class TerminalDisplay(Callback):
             self._live = None
 
     def _render(self) -> Group:
-        """Return a bar, and below it text that wraps in a narrow terminal: step and time come first."""
+        """Return text that wraps in a narrow terminal, step and time first, and a bar below it."""
         done, total = self._windows or (self._step, self._total_steps)
         text = (
             f"step {self._step}/{self._total_steps}  {_clock(time.monotonic() - self._first[1])}, {self._left()} left"
         )
         text += f"  evaluating: window {done}/{total}" if self._windows else f"  {self._last}{self._scores}"
-        return Group(ProgressBar(total=max(total, 1), completed=done), Text(text))
+        return Group(Text(text), ProgressBar(total=max(total, 1), completed=done))
 
     def _left(self) -> str:
         """Return the time that the steps that are left take, by those done so far."""
