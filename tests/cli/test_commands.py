@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,36 +16,9 @@ from albertqa.data.read import load_examples
 from albertqa.data.squad_json import squad_document
 from albertqa.data.starter import starter_file
 
-Run = Callable[..., tuple[int, str, str]]
+from .conftest import Run
+
 COMMANDS = [command_name(kind) for kind in get_args(Command)]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process; give exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # tyro's own exits: help and usage errors
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """A run of the tiny ALBERT on a little of the starter set."""
-    out = tmp_path_factory.mktemp("cli") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALBERTQA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        arguments = ["train", "--model", tiny_folder, "--from-scratch", "--train-file", "starter:train"]
-        arguments += ["--validation-file", "starter:validation", "--max-train-examples", 24, "--max-eval-examples", 12]
-        arguments += ["--epochs", 1, "--batch-size", 8, "--lr", "1e-3", "--output-dir", out]
-        assert cli.main([str(argument) for argument in arguments]) == 0
-    return out
 
 
 def test_help_lists_every_command(run: Run) -> None:
