@@ -9,11 +9,10 @@ from typing import Any, get_args
 
 import pytest
 
-from albertqa import cli
 from albertqa.cli.command_line import command_name
 from albertqa.cli.commands import Command
-from albertqa.data.read import load_examples
-from albertqa.data.squad_json import squad_document
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 
 from .conftest import Run

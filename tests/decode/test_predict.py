@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from albertqa.config import DeviceConfig
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import Reader, load_reader
 from albertqa.errors import SettingsError
@@ -17,6 +18,7 @@ from albertqa.windows.tokenizer import QATokenizer
 
 from .cases import save_reader, starter_examples
 
+CPU = DeviceConfig(device="cpu", mixed_precision="no")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def reader(reader_folder: Path) -> Reader:
-    return load_reader(reader_folder, max_seq_length=96, device="cpu", mixed_precision="no")
+    return load_reader(reader_folder, CPU, max_seq_length=96, doc_stride=32)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_dropout_is_off_during_the_pass_and_the_mode_comes_back(
     tiny_folder: Path, store: WindowStore, tmp_path: Path
 ) -> None:
     folder = save_reader(tmp_path, tiny_folder, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
-    model = load_reader(folder, max_seq_length=96, device="cpu", mixed_precision="no").model
+    model = load_reader(folder, CPU, max_seq_length=96, doc_stride=32).model
     assert not model.model.training
     usual = run_windows(model, store)
     assert not model.model.training

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from albertqa.model.replay import TOLERANCE, CudaGraphs, Replayed
 
 from albertqa.model.attention import attend_in_rows, attend_varlen, choose_attention
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.packed import span_losses
-from albertqa.model.replay import TOLERANCE, CudaGraphs, Replayed
 from albertqa.windows.batches import PackedBatch, with_tail
 
 from .cases import random_batch, save_albert

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import AlbertForQuestionAnswering
 
 from albertqa import files
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.packed import span_losses

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from albertqa import cli
 from albertqa.config import MonitoringConfig, OptimizerConfig, Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, RunError, SettingsError
 from albertqa.model.load import SpanModel, load_model
 from albertqa.run.callbacks import Callback
@@ -29,7 +29,7 @@ from albertqa.run.loop import TrainingWindows, plan_steps, train_steps
 from albertqa.run.objective import span_objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.run.range_chart import draw_range
-from albertqa.health.range_curve import RangeTest, has_diverged, judge, smooth, spell_rate
+from albertqa.run.range_curve import RangeTest, has_diverged, judge, smooth, spell_rate
 from albertqa.run.range_test import (
     RANGE_JSON,
     RANGE_SVG,

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from albertqa import files
 from albertqa.config import Settings, load_settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, ModelError, RunError, SettingsError
 from albertqa.run.checkpoint import newest_checkpoint
 from albertqa.run.recipe import RunResult, train

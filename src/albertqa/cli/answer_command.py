@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional
 
 from albertqa.cli.output import json_text, print_json
-from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags, use_threads
+from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
@@ -55,11 +55,12 @@ class Answer:
 
         self._check()
         rows = [(None, *self._one())] if self.input is None else self._all(self.input)
-        use_threads(self.device)
+        self.device.check()
         answerer = Answerer(
             self.model,
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
+            num_threads=self.device.num_threads,
             **vars(self.reader),
         )
         answers = answerer.answer_batch(

@@ -1,15 +1,17 @@
 """``albertqa check``: data files, alone and against each other."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import DecodeConfig, Switch, WindowConfig, flag
 from albertqa.errors import DataError
+
+if TYPE_CHECKING:
+    from albertqa.data.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Check:
     def run(self) -> int:
         """Check the files, and print the report."""
         from albertqa.cli.terminal import Terminal
-        from albertqa.data.check import check_files
-        from albertqa.data.check_text import render_check
+        from albertqa.data.check_display import render_check
+        from albertqa.data.checking import check_files
 
         if not self.files:
             raise DataError("check: expected at least one file, found none")
@@ -44,7 +46,9 @@ class Check:
         report = check_files(self.files, write_repaired=self.write_repaired, max_cases=self.max_cases)
         if self.tokenizer is not None:
             for facts in report.files:
-                facts.extra.update(self._window_facts(facts.name))
+                figures, problems = self._check_tokenization(facts.name)
+                facts.extra.update(figures)
+                report = report.with_problems(problems, self.max_cases)
         if self.json:
             total = {"windows": sum(facts.extra["windows"] for facts in report.files)} if self.tokenizer else {}
             print_json({**report.to_json(), **total})
@@ -52,17 +56,17 @@ class Check:
             render_check(report, Terminal())
         return 0 if report.ok else 1
 
-    def _window_facts(self, name: str) -> dict[str, Any]:
-        from albertqa.data.read import read
+    def _check_tokenization(self, name: str) -> tuple[dict[str, Any], list["Problem"]]:
+        from albertqa.data.reading import read
         from albertqa.model.load import resolve_model
         from albertqa.model.starter import STARTER
-        from albertqa.windows.build import build_windows
-        from albertqa.windows.facts import window_facts
+        from albertqa.windows.statistics import check_tokenization
         from albertqa.windows.tokenizer import load_tokenizer
 
-        tokenizer = load_tokenizer(resolve_model(STARTER) if self.tokenizer == STARTER else str(self.tokenizer))
-        examples = read(name).examples
-        if not examples:
-            return {"windows": 0}
-        store = build_windows(examples, tokenizer, **vars(self.windows))
-        return dataclasses.asdict(window_facts(store, examples, max_answer_length=self.max_answer_length))
+        return check_tokenization(
+            name,
+            read(name).examples,
+            load_tokenizer(resolve_model(STARTER) if self.tokenizer == STARTER else str(self.tokenizer)),
+            **vars(self.windows),
+            max_answer_length=self.max_answer_length,
+        )

@@ -12,18 +12,22 @@ from albertqa.cli.command_line import is_short_help, parse_command, with_typed_f
 from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
 from albertqa.cli.find_lr_command import FindLr
+from albertqa.cli.index_command import Index
 from albertqa.cli.output import discard, prepare_output, print_json, warn
 from albertqa.cli.quickstart import Quickstart
 from albertqa.cli.report_command import Report
 from albertqa.cli.run_qa import translated
 from albertqa.cli.score_command import Score
+from albertqa.cli.serve_command import Serve
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.cli.split_command import Split
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
-Command: TypeAlias = Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Report | Doctor
+Command: TypeAlias = (
+    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor
+)
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 
 DESCRIPTION = """Fine-tune extractive question-answering models, and use them.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional
 
 from albertqa.cli.output import finite, print_json
-from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags, use_threads
+from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
 from albertqa.errors import DataError, SettingsError
 
@@ -44,7 +44,6 @@ class Evaluate:
 
         if not self.data:
             raise DataError("evaluate: expected at least one data file, found none")
-        use_threads(self.device)
         reader = dict(vars(self.reader))
         evaluation = evaluate(
             self.model,
@@ -54,6 +53,7 @@ class Evaluate:
             batch_size=self.device.eval_batch_size,
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
+            num_threads=self.device.num_threads,
             **reader,
         )
         data = ", ".join(self.data)

@@ -33,8 +33,8 @@ class FindLr(SettingsFlags):
     def run(self) -> int:
         """Run the test, and print its curve and its suggestion."""
         from albertqa.cli.terminal import Terminal
-        from albertqa.health.range_curve import spell_rate
         from albertqa.run.display import TerminalDisplay
+        from albertqa.run.range_curve import spell_rate
         from albertqa.run.range_test import RANGE_JSON, RANGE_SVG, find_lr, train_command
 
         terminal = Terminal(stderr=self.json, survives=True)

@@ -42,8 +42,8 @@ class Quickstart:
         from albertqa.answer.answerer import Answerer
         from albertqa.cli.terminal import Terminal
         from albertqa.cli.train_command import resume_command, stopped_at_once
-        from albertqa.data.check import check_files
-        from albertqa.data.read import load_examples
+        from albertqa.data.checking import check_files
+        from albertqa.data.reading import load_examples
         from albertqa.report import describe_run
         from albertqa.run.display import TerminalDisplay
         from albertqa.run.recipe import train

@@ -30,12 +30,3 @@ class EvaluationDevice(DeviceConfig):
 
     eval_batch_size: Annotated[int, flag("batch-size", "per-device-eval-batch-size")] = DeviceConfig.eval_batch_size
     """Maximum-length windows of one forward pass; changes speed and memory, not results."""
-
-
-def use_threads(device: DeviceConfig) -> None:
-    """Compute on as many CPU threads as the flags say."""
-    device.check()
-    if device.num_threads is not None:
-        import torch
-
-        torch.set_num_threads(device.num_threads)

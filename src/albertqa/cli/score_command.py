@@ -30,7 +30,7 @@ class Score:
     def run(self) -> int:
         """Score, and print."""
         from albertqa.cli.terminal import Terminal
-        from albertqa.data.read import load_examples
+        from albertqa.data.reading import load_examples
         from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
 
         examples = load_examples(self.data)

@@ -30,7 +30,7 @@ class Split:
     def run(self) -> int:
         """Split the data, and write both parts."""
         from albertqa.cli.terminal import Terminal
-        from albertqa.data.read import load_several
+        from albertqa.data.reading import load_several
         from albertqa.run.validation_part import PARTS, write_parts
 
         if not self.files:

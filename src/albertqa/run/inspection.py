@@ -122,9 +122,7 @@ def related_pieces(embeddings: torch.Tensor, vocabulary: Mapping[str, int]) -> t
 
 def unknown_id(tokenizer: QATokenizer) -> int | None:
     """Return the id of the token for what the vocabulary lacks; None where nothing is unknown (byte-level)."""
-    names = (tokenizer.config.get("unk_token"), "<unk>", "[UNK]")
-    ids = [tokenizer.backend.token_to_id(name) for name in names if isinstance(name, str)]
-    return next((int(one) for one in ids if one is not None), None)
+    return tokenizer.token_id("unk")
 
 
 def is_untrained(model: torch.nn.Module) -> bool:

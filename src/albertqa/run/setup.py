@@ -1,5 +1,6 @@
 """Set-up of training and of the range test: device, data, model, and how many windows fit the memory."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,8 @@ import torch
 
 from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
-from albertqa.data.soundness import shared_content
+from albertqa.data.label_checks import shared_content
+from albertqa.data.reading import load_several
 from albertqa.decode.reader import ReaderSettings
 from albertqa.errors import ModelError, SettingsError
 from albertqa.files import plural, write_folder
@@ -90,6 +91,8 @@ def set_up_device(settings: Settings) -> torch.device:
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
     device = choose_device(settings.device)
+    if device.type == "cuda" and ":" not in settings.device and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cpu":
         keep_freed_memory()
     return device

@@ -1,16 +1,16 @@
 """Validation data for a run that was given none: a part of its training data."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from albertqa.config import DataConfig, Settings
 from albertqa.data.example import Example
-from albertqa.data.read import load_several
+from albertqa.data.formats.squad_json import write_squad_json
+from albertqa.data.reading import load_several
 from albertqa.data.splits import split_by_context
-from albertqa.data.squad_json import squad_document
-from albertqa.files import CONFIG_TOML, write_text
+from albertqa.errors import DataError
+from albertqa.files import CONFIG_TOML
 
 FRACTION = 0.1
 PARTS = ("train.json", "validation.json")
@@ -48,7 +48,7 @@ def write_parts(examples: Sequence[Example], folder: Path, *, fraction: float, s
     parts = split_by_context(examples, fraction, seed)
     folder.mkdir(parents=True, exist_ok=True)
     for part, name in zip(parts, PARTS, strict=True):
-        write_text(folder / name, json.dumps(squad_document(part), ensure_ascii=False))
+        write_squad_json(folder / name, part)
     train, validation = parts
     return Parts(folder / PARTS[0], folder / PARTS[1], len(train), len(validation))
 
@@ -73,7 +73,12 @@ def with_validation(settings: Settings, say: Callable[[str], None]) -> Settings:
         # A folder that is taken is refused where the run begins.
         return settings
     examples = load_several(settings.train_file)
-    parts = write_parts(examples, run / "data", fraction=FRACTION, seed=settings.seed)
+    try:
+        parts = write_parts(examples, run / "data", fraction=FRACTION, seed=settings.seed)
+    except DataError as error:
+        raise DataError(
+            f"no validation file is given, and none can be split off. {error}, or name --validation-file"
+        ) from error
     say(
         f"no validation file: split off {parts.validation_questions:,} of {len(examples):,} questions by context "
         f"(seed {settings.seed}), saved in {run / 'data'}; name your own with --validation-file"

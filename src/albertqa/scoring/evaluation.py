@@ -12,7 +12,7 @@ import numpy as np
 
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
@@ -93,6 +93,7 @@ def evaluate(
     batch_size: int = DeviceConfig.eval_batch_size,
     device: str = "auto",
     mixed_precision: Precision = "auto",
+    num_threads: int | None = None,
     **reader_settings: float | None,
 ) -> Evaluation:
     """Evaluate a trained model.
@@ -105,6 +106,7 @@ def evaluate(
         batch_size: Maximum-length windows of one forward pass.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
+        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
         reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `n_best_size` or
             `null_score_diff_threshold` instead of what the model was trained with.
 
@@ -115,7 +117,7 @@ def evaluate(
         AlbertQAError: Something the user can act on.
     """
     DataConfig(max_eval_examples=limit).check()
-    computing = DeviceConfig(eval_batch_size=batch_size, device=device, mixed_precision=mixed_precision)
+    computing = DeviceConfig(batch_size, device, mixed_precision, num_threads)
     reader = load_reader(model, computing, **reader_settings)
     examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit)
     settings = reader.settings
