@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from albertqa.cli.output import json_text, print_json
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
 
@@ -47,6 +48,8 @@ class Answer:
     """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
     device: EvaluationDevice = field(default_factory=EvaluationDevice)
     """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
 
     def run(self) -> int:
         """Answer, and print or write."""
@@ -108,7 +111,7 @@ class Answer:
             pairs = read_pairs(_STANDARD_INPUT)
             rows = [(row.get("id"), row["question"], row["context"]) for row in pairs]
         else:
-            rows = [(one.id, one.question, one.context) for one in load_questions(source)]
+            rows = [(one.id, one.question, one.context) for one in load_questions(source, options=self.table)]
         if self.output is not None and self.output.suffix == ".json":
             _require_own_ids([name for name, _, _ in rows], source)
         return rows

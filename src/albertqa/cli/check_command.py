@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import DecodeConfig, Switch, WindowConfig, flag
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Check:
     """How contexts are split into windows, with --tokenizer. Example: --tokenizer starter --max-seq-length 256"""
     max_answer_length: int = DecodeConfig.max_answer_length
     """Longest answer, in tokens; with --tokenizer, longer ones are counted."""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
 
     def run(self) -> int:
         """Check the files, and print the report."""
@@ -43,7 +46,9 @@ class Check:
             raise DataError("check: expected at least one file, found none")
         self.windows.check()
         DecodeConfig(max_answer_length=self.max_answer_length).check()
-        report = check_files(self.files, write_repaired=self.write_repaired, max_cases=self.max_cases)
+        report = check_files(
+            self.files, write_repaired=self.write_repaired, max_cases=self.max_cases, options=self.table
+        )
         if self.tokenizer is not None:
             for facts in report.files:
                 figures, problems = self._check_tokenization(facts.name)
@@ -65,7 +70,7 @@ class Check:
 
         return check_tokenization(
             name,
-            read(name).examples,
+            read(name, options=self.table).examples,
             load_tokenizer(resolve_model(STARTER) if self.tokenizer == STARTER else str(self.tokenizer)),
             **vars(self.windows),
             max_answer_length=self.max_answer_length,

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from albertqa.cli.output import finite, print_json
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 
 
@@ -33,6 +34,8 @@ class Evaluate:
     """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
     device: EvaluationDevice = field(default_factory=EvaluationDevice)
     """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
 
     def run(self) -> int:
         """Evaluate, write and print."""
@@ -50,6 +53,7 @@ class Evaluate:
             self.data,
             version_2=reader.pop("version_2_with_negative"),
             limit=self.max_eval_examples,
+            options=self.table,
             batch_size=self.device.eval_batch_size,
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,

@@ -9,6 +9,7 @@ from typing import Self
 from albertqa.cli.output import print_json
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import DataConfig, Settings
+from albertqa.data.rows import ReadOptions
 
 _FOLDER = Path("runs/find-lr")
 
@@ -34,11 +35,14 @@ class FindLr(SettingsFlags):
         """Run the test, and print its curve and its suggestion."""
         from albertqa.cli.terminal import Terminal
         from albertqa.run.display import TerminalDisplay
+        from albertqa.run.own_data import with_own_data
         from albertqa.run.range_curve import spell_rate
         from albertqa.run.range_test import RANGE_JSON, RANGE_SVG, find_lr, train_command
 
         terminal = Terminal(stderr=self.json, survives=True)
         settings, out = self.settings, self.data.output_dir
+        if self.table != ReadOptions():
+            settings = with_own_data(settings, terminal.say, has_validation=False, options=self.table)
         try:
             test = find_lr(
                 settings,

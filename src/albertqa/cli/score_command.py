@@ -1,6 +1,6 @@
 """``albertqa score``: the official metric on a predictions file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json, warn
 from albertqa.config import Switch, flag
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 from albertqa.files import plural
 
@@ -26,6 +27,8 @@ class Score:
     """Score by the rules of v2.0; unset: as the data says."""
     json: Switch = False
     """Print the scores as JSON."""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
 
     def run(self) -> int:
         """Score, and print."""
@@ -33,7 +36,7 @@ class Score:
         from albertqa.data.reading import load_examples
         from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
 
-        examples = load_examples(self.data)
+        examples = load_examples(self.data, options=self.table)
         predictions = read_predictions(self.predictions)
         odds = read_null_odds(self.null_odds) if self.null_odds is not None else None
         difference = compare_ids(examples, predictions)

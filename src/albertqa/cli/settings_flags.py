@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Self, get_type_hints
 
 from albertqa.config import (
+    Config,
     DataConfig,
     DecodeConfig,
     DeviceConfig,
@@ -20,6 +21,7 @@ from albertqa.config import (
     flag,
     load_settings,
 )
+from albertqa.data.rows import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class SettingsFlags:
     """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """How a step fits the memory; results stay the same. Example: --gradient-checkpointing"""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
     config: Annotated[Path | None, flag(metavar="FILE.toml")] = None
     """TOML file of settings, named as the flags with underscores. Flags win over it."""
     json: Switch = False
@@ -56,7 +60,7 @@ class SettingsFlags:
         return settings if self.data.validation_file else replace(settings, validation_file=DataConfig.validation_file)
 
     def with_settings(self, settings: Settings) -> Self:
-        """Return the command with other settings, and nothing else of it."""
+        """Return a command with these settings, and nothing else of this one."""
         groups = {
             name: group(**{one.name: getattr(settings, one.name) for one in dataclasses.fields(group)})
             for name, group in _groups().items()
@@ -77,4 +81,4 @@ class SettingsFlags:
 def _groups() -> dict[str, type]:
     """Return the groups of settings by their names."""
     hints = get_type_hints(SettingsFlags)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Config)}

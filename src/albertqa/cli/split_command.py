@@ -1,6 +1,6 @@
 """``albertqa split``: one data set into a training and a validation part that share no context."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import OptimizerConfig, Switch, flag
+from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 from albertqa.files import plural
 
@@ -26,19 +27,23 @@ class Split:
     """Which contexts are taken depends on it."""
     json: Switch = False
     """Print what was written as JSON."""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
 
     def run(self) -> int:
         """Split the data, and write both parts."""
         from albertqa.cli.terminal import Terminal
         from albertqa.data.reading import load_several
-        from albertqa.run.validation_part import PARTS, write_parts
+        from albertqa.data.splits import split_by_context
+        from albertqa.run.own_data import PARTS, write_parts
 
         if not self.files:
             raise DataError("split: expected at least one file, found none")
         for name in PARTS:
             if (self.output_dir / name).exists():
                 raise DataError(f"{self.output_dir / name}: is there already. Choose another --output-dir")
-        parts = write_parts(load_several(self.files), self.output_dir, fraction=self.fraction, seed=self.seed)
+        examples = load_several(self.files, options=self.table)
+        parts = write_parts(*split_by_context(examples, self.fraction, self.seed), self.output_dir)
         if self.json:
             print_json(
                 {

@@ -33,13 +33,13 @@ class Train(SettingsFlags):
         from albertqa.cli.terminal import Terminal
         from albertqa.report import describe_run
         from albertqa.run.display import TerminalDisplay
+        from albertqa.run.own_data import with_own_data
         from albertqa.run.recipe import train
-        from albertqa.run.validation_part import with_validation
 
         terminal = Terminal(stderr=self.json, survives=True)
-        settings = self.settings
-        if not self.data.validation_file:
-            settings = with_validation(settings, terminal.say)
+        settings = with_own_data(
+            self.settings, terminal.say, has_validation=bool(self.data.validation_file), options=self.table
+        )
         try:
             result = train(settings, resume=self.resume, callbacks=[TerminalDisplay(terminal, settings.logging_steps)])
         except KeyboardInterrupt:
