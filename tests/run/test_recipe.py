@@ -208,8 +208,20 @@ def test_a_resumed_run_keeps_its_settings(finished: RunResult, tiny_folder: Path
         train(small(tiny_folder, finished.run, learning_rate=0.5, seed=7, hidden_dropout=0.1), resume=True)
     assert str(caught.value) == (
         f"{finished.run}: a resumed run keeps its settings: learning_rate is 0.5, the run has 0.001; "
-        "seed is 7, the run has 42; hidden_dropout is 0.1, the run has None"
+        "seed is 7, the run has 42; hidden_dropout is 0.1, the run has None. Leave the flags out"
     )
+
+
+def test_a_resumed_run_says_how_to_compute_on_other_threads(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = (finished.run / files.CONFIG_TOML).read_text()
+    (run / files.CONFIG_TOML).write_text(settings.replace("num_threads = 1", "# num_threads ="))
+    expected = r"num_threads is 1, the run has None\. Leave the flags out; .* OMP_NUM_THREADS=N"
+    with pytest.raises(SettingsError, match=expected):
+        train(small(tiny_folder, run), resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: RunResult, tiny_folder: Path) -> None:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from albertqa.config import flag
 from albertqa.data.problems import SourceError, listed, quoted
 from albertqa.errors import DataError
 
@@ -39,24 +40,24 @@ _WHOLE_NUMBER = re.compile(r"(-?\d{1,18})(?:\.0*)?")
 class ReadOptions:
     """What the reader cannot know from a file alone; the defaults fit files that follow their format."""
 
-    question_column: str | None = None
-    """Column or key of the question; None: `question`."""
-    context_column: str | None = None
-    """Column or key of the context; None: `context`."""
-    answer_column: str | None = None
-    """Column or key of the answer, plain text or structured; None: `answers` or `answer_text`."""
-    answer_start_column: str | None = None
-    """Column or key of the answer's first character; None: `answer_start`."""
-    id_column: str | None = None
-    """Column or key of the id; None: `id`."""
-    title_column: str | None = None
-    """Column or key of the title; None: `title`."""
-    encoding: str | None = None
-    """Encoding of a text file, such as cp1252; None: UTF-8, or what its byte-order mark says."""
-    delimiter: str | None = None
-    """What separates the cells of a text table, one character or `tab`; None: found in the header."""
-    sheet: str | None = None
-    """Name of the sheet of an Excel file; None: the first."""
+    question_column: Annotated[str | None, flag()] = None
+    """Column or key of the question; unset: `question`."""
+    context_column: Annotated[str | None, flag()] = None
+    """Column or key of the context; unset: `context`."""
+    answer_column: Annotated[str | None, flag()] = None
+    """Column or key of the answer, plain text or structured; unset: `answers` or `answer_text`."""
+    answer_start_column: Annotated[str | None, flag()] = None
+    """Column or key of the answer's first character; unset: `answer_start`."""
+    id_column: Annotated[str | None, flag()] = None
+    """Column or key of the id; unset: `id`."""
+    title_column: Annotated[str | None, flag()] = None
+    """Column or key of the title; unset: `title`."""
+    encoding: Annotated[str | None, flag()] = None
+    """Encoding of a text file, such as cp1252; unset: UTF-8, or what its byte-order mark says."""
+    delimiter: Annotated[str | None, flag()] = None
+    """What separates the cells of a text table, one character or `tab`; unset: found in the header."""
+    sheet: Annotated[str | None, flag()] = None
+    """Name of the sheet of an Excel file; unset: the first."""
     empty_answers: EmptyAnswers = "refuse"
     """What an empty answer means: nothing that may be guessed, a question without an answer, or a row to leave out."""
     ambiguous_answers: AmbiguousAnswers = "refuse"

@@ -233,7 +233,10 @@ def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:
             if field.name not in _MAY_CHANGE_ON_RESUME and getattr(settings, field.name) != getattr(before, field.name)
         ]
         if changed:
-            raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}")
+            remedy = "Leave the flags out"
+            if settings.num_threads != before.num_threads is None:
+                remedy += "; other threads from here on: OMP_NUM_THREADS=N, and results then differ in the last digits"
+            raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}. {remedy}")
         return
     _refuse_taken(run)
     if run.is_file():

@@ -15,7 +15,7 @@ from albertqa.data.label_checks import shared_content
 from albertqa.data.reading import load_several
 from albertqa.decode.reader import ReaderSettings
 from albertqa.errors import ModelError, SettingsError
-from albertqa.files import write_folder
+from albertqa.files import plural, write_folder
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
@@ -116,8 +116,9 @@ def load_data(settings: Settings, tokenizer: QATokenizer, say: Callable[[str], N
     build = partial(build_windows, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride)
     train, validation = build(train_examples, tokenizer), build(examples, tokenizer)
     say(
-        f"train: {len(train_examples):,} questions, {len(train):,} windows of {train.lengths.mean():.0f} tokens on "
-        f"average; validation: {len(examples):,} questions, {len(validation):,} windows"
+        f"train: {plural(len(train_examples), 'question')}, {plural(len(train), 'window')} of "
+        f"{train.lengths.mean():.0f} tokens on average; "
+        f"validation: {plural(len(examples), 'question')}, {plural(len(validation), 'window')}"
     )
     measure = partial(data_facts, unknown_id=unknown_id(tokenizer), max_answer_length=settings.max_answer_length)
     facts = Data(

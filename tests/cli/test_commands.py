@@ -4,56 +4,30 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from albertqa import cli
+from albertqa.cli.command_line import command_name
+from albertqa.cli.commands import Command
 from albertqa.data.formats.squad_json import squad_document
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 
-Run = Callable[..., tuple[int, str, str]]
+from .conftest import Run
 
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process; give exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # tyro's own exits: help and usage errors
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """A run of the tiny ALBERT on a little of the starter set."""
-    out = tmp_path_factory.mktemp("cli") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALBERTQA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        arguments = ["train", "--model", tiny_folder, "--from-scratch", "--train-file", "starter:train"]
-        arguments += ["--validation-file", "starter:validation", "--max-train-examples", 24, "--max-eval-examples", 12]
-        arguments += ["--epochs", 1, "--batch-size", 8, "--lr", "1e-3", "--output-dir", out]
-        assert cli.main([str(argument) for argument in arguments]) == 0
-    return out
+COMMANDS = [command_name(kind) for kind in get_args(Command)]
 
 
 def test_help_lists_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for command in cli.COMMANDS:
-        assert f"\n  {command} " in out
+    for command in COMMANDS:
+        assert f"• {command} " in out
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_and_takes_json(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
