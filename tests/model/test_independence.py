@@ -8,8 +8,6 @@ from pathlib import Path
 import albertqa
 
 PACKAGE = Path(albertqa.__file__).parent
-# The tokenizers of other families still come from there.
-NOT_YET = {PACKAGE / "windows" / "tokenizer.py"}
 
 
 def imported_by(path: Path) -> set[str]:
@@ -23,8 +21,7 @@ def imported_by(path: Path) -> set[str]:
 
 
 def test_no_module_imports_transformers() -> None:
-    wrong = [path for path in PACKAGE.rglob("*.py") if "transformers" in imported_by(path)]
-    assert set(wrong) - NOT_YET == set()
+    assert [path for path in PACKAGE.rglob("*.py") if "transformers" in imported_by(path)] == []
 
 
 def test_a_model_loads_computes_and_is_saved_without_transformers(tiny_weights: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_counts_of_golds_are_those_of_the_window_statistics(tokenizer: QATokeniz
 def test_the_uniform_loss_is_that_of_a_model_to_which_all_tokens_are_alike(tokenizer: QATokenizer) -> None:
     import torch
 
-    from albertqa.model.packed import span_losses
+    from albertqa.model.span_loss import span_losses
     from albertqa.windows.batches import pack
 
     examples = load_examples("starter:train", limit=20)
