@@ -165,7 +165,8 @@ class DataFile:
             raise self._wrong_encoding(error) from error
 
     def _open_text(self) -> TextIO:
-        return io.TextIOWrapper(self.open_bytes(), encoding=self.encoding, newline="")
+        encoding = self.encoding  # before the file is open
+        return io.TextIOWrapper(self.open_bytes(), encoding=encoding, newline="")
 
     def _wrong_encoding(self, error: UnicodeError) -> SourceError:
         """Return what to say of text in another encoding: the first wrong byte, and how it reads in Windows-1252."""
