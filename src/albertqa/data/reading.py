@@ -310,7 +310,8 @@ class _Reader:
         Returns:
             The questions, all problems, and whether the source can be used as a whole.
         """
-        fault = None if stop else self._fault_of_all()
+        # Of a file that is too large, what was read so far says nothing.
+        fault = stop if stop is not None and stop.kind == "too-large" else None if stop else self._fault_of_all()
         if fault is not None:
             lost = (Question(row.faults.place, "", None, None) for row in self._parsed if isinstance(row, ParsedRow))
             return tuple(lost), (self.problem_of(fault),), False
