@@ -238,6 +238,7 @@ def load_questions(source: object, *, split: str | None = None, options: ReadOpt
     Raises:
         DataError: A question without a text, context or usable id, or a source that cannot be read.
     """
+    options = replace(options, answer_column=None, answer_start_column=None)
     result = read(source, split=split, options=options, labelled=False)
     if errors := result.errors:
         more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
@@ -309,7 +310,8 @@ class _Reader:
         Returns:
             The questions, all problems, and whether the source can be used as a whole.
         """
-        fault = None if stop else self._fault_of_all()
+        # Of a file that is too large, what was read so far says nothing.
+        fault = stop if stop is not None and stop.kind == "too-large" else None if stop else self._fault_of_all()
         if fault is not None:
             lost = (Question(row.faults.place, "", None, None) for row in self._parsed if isinstance(row, ParsedRow))
             return tuple(lost), (self.problem_of(fault),), False
@@ -346,9 +348,9 @@ class _Reader:
         if not self._parsed:
             return SourceError("no-questions", "expected at least one question, found none")
         rows = [row for row in self._parsed if isinstance(row, ParsedRow)]
-        if len(rows) > 1 and all(row.question is None or row.context is None for row in rows):
-            names = self.options.names
-            missing = [name for field, name in names.items() if name != field and name not in self._keys]
+        missing = [name for field, name in self.options.names.items() if name != field and name not in self._keys]
+        unreadable = len(rows) > 1 and all(row.question is None or row.context is None for row in rows)
+        if rows and (missing or unreadable):
             return SourceError("unknown-structure", columns_message(missing, self._keys))
         if self.labelled and rows and not self._num_stating_answers:
             message = f"expected answers or answer_text in the rows, found {listed(self._keys)}; name yours with "

@@ -70,7 +70,7 @@ class DataFile:
         try:
             self.size_bytes = path.stat().st_size
             if self.size_bytes > self.max_bytes:
-                raise _too_large(f"{self.size_bytes:,} bytes", self.max_bytes)
+                raise too_large(f"{self.size_bytes:,} bytes", self.max_bytes)
             with path.open("rb") as stream:
                 self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
                 stream.seek(0)
@@ -165,7 +165,8 @@ class DataFile:
             raise self._wrong_encoding(error) from error
 
     def _open_text(self) -> TextIO:
-        return io.TextIOWrapper(self.open_bytes(), encoding=self.encoding, newline="")
+        encoding = self.encoding  # before the file is open
+        return io.TextIOWrapper(self.open_bytes(), encoding=encoding, newline="")
 
     def _wrong_encoding(self, error: UnicodeError) -> SourceError:
         """Return what to say of text in another encoding: the first wrong byte, and how it reads in Windows-1252."""
@@ -214,7 +215,7 @@ class _Unpacked(io.RawIOBase):
             raise SourceError("broken-gzip", f"the gzip stream is damaged: {error}; fetch the file again") from error
         self._unpacked_bytes += len(data)
         if self._unpacked_bytes > self._max_bytes:
-            raise _too_large("the unpacked data", self._max_bytes)
+            raise too_large("the unpacked data", self._max_bytes)
         refuse_bomb(self._unpacked_bytes, self._stored_bytes)
         buffer[: len(data)] = data
         return len(data)
@@ -238,6 +239,17 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
         )
 
 
+def too_large(what: str, max_bytes: int) -> SourceError:
+    """Return the error of data that is larger than it may be.
+
+    Args:
+        what: What is larger.
+        max_bytes: The limit.
+    """
+    message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
+    return SourceError("too-large", message)
+
+
 def _refuse_what_is_no_data(head: bytes) -> None:
     """Refuse what its first bytes show to be something else."""
     if not head:
@@ -253,8 +265,3 @@ def _refuse_what_is_no_data(head: bytes) -> None:
         raise SourceError("packed-file", message)
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         raise SourceError("unknown-structure", "a web page, not data; download the file itself")
-
-
-def _too_large(what: str, max_bytes: int) -> SourceError:
-    message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
-    return SourceError("too-large", message)
