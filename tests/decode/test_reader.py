@@ -1,4 +1,4 @@
-"""A trained model is found by its run or folder, reads as it was trained to, and is refused in one line if it cannot."""
+"""A trained model is found by its run or folder, reads as it was trained to, or is refused in one line."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,6 @@ from albertqa.decode.reader import ReaderSettings, load_reader
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError, TokenizerError
 
 from .cases import save_reader
-
 
 CPU = DeviceConfig(device="cpu", mixed_precision="no")
 
