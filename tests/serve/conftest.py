@@ -55,7 +55,20 @@ class Server:
 
     def __init__(self, model: Path, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(LAUNCH), str(model), "--port", "0", "--num-threads", "1", "--device", "cpu", *options],
+            [
+                sys.executable,
+                str(LAUNCH),
+                str(model),
+                "--port",
+                "0",
+                "--num-threads",
+                "1",
+                "--device",
+                "cpu",
+                "--deadline-seconds",
+                "600",
+                *options,
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
