@@ -3,7 +3,6 @@
 import sys
 
 import tyro
-
 from albertqa.cli.serve import Serve, run_serve
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from albertqa.cli.serve import Serve, run_serve
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from albertqa.answer.answerer import Answerer
-from albertqa.cli.serve import Serve, run_serve
 from albertqa.errors import ModelError, SettingsError
 from albertqa.serve.limits import ServeConfig
 from albertqa.serve.server import serve

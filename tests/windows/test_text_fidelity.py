@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.decode.spans import WindowLogits, decode
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.offsets import token_characters
