@@ -171,13 +171,15 @@ def test_control_characters_of_a_file_never_reach_a_message(tmp_path: Path) -> N
         bare_row(id="6", question="Five?", answers=f"[{ESCAPES}"),
     ]
     files = [write_lines(tmp_path / "c.jsonl", bad), write_lines(tmp_path / "d.jsonl", [bad[1]])]
+    write_json(tmp_path / "version.json", {"version": ESCAPES, "data": [bare_row()]})
     files += [write_lines(tmp_path / "keys.jsonl", [{ESCAPES: 1, "question": "Q?"}] * 2)]
     (tmp_path / "head.csv").write_text(f"id,question,{ESCAPES[:-3]}\na,b,c\n")
     stream = io.StringIO()
-    report = check_files([*files, tmp_path / "head.csv", f"{tmp_path}/\x1b[31m"], write_repaired=tmp_path / "out")
+    whole = [*files, tmp_path / "head.csv", f"{tmp_path}/\x1b[31m", tmp_path / "version.json"]
+    report = check_files(whole, write_repaired=tmp_path / "out")
     render_check(report, Console(file=stream, width=80, force_terminal=False))
     assert all(line.isprintable() for line in stream.getvalue().split("\n"))
-    for path in [*files, tmp_path / "head.csv", f"{tmp_path}/\x1b[31m"]:
+    for path in whole[:-1]:
         with pytest.raises(DataError) as caught:
             load_examples(path)
         assert str(caught.value).isprintable()

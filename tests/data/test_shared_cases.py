@@ -173,6 +173,14 @@ def test_an_empty_answer_is_nothing_that_may_be_guessed(form: str, tmp_path: Pat
     assert {group.kind: group.count for group in report.groups} == {"skipped-question": 2, "missing-answer-start": 1}
 
 
+def test_check_and_training_agree_where_every_question_is_left_out(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "Wer?", "context": LIGHTHOUSE, "answer_text": ""}
+    path, skip = write_lines(tmp_path / "rows.jsonl", [row]), ReadOptions(empty_answers="skip")
+    assert not check_files([path], options=skip).ok
+    with pytest.raises(DataError, match="expected at least one question, but all 1 were left out as asked"):
+        load_examples(path, options=skip)
+
+
 def test_what_is_stated_otherwise_is_not_chosen_away() -> None:
     row = {"id": "a", "question": "Wer?", "context": LIGHTHOUSE, "answer_text": "", "is_impossible": False}
     for choice in ("refuse", "unanswerable"):
@@ -358,6 +366,8 @@ PACKED = {
     "d.ods": (_zip("content.xml"), "an OpenDocument spreadsheet; save it as .xlsx or CSV"),
     "d.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "an old Excel file (.xls)"),
     "d.html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page, not data"),
+    "d.tgz": (gzip.compress(bytes(257) + b"ustar" + bytes(250)), "a tar archive"),
+    "d.parquet.gz": (gzip.compress(b"PAR1"), "compressed with gzip; unpack it"),
     "d.xz.gz": (gzip.compress(b"\xfd7zXZ\x00"), "compressed with xz"),
 }
 
@@ -420,6 +430,14 @@ def test_another_encoding_is_refused_until_it_is_named(encoding: str, context: s
         golds(path, encoding="klingon")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_named(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(TABLE.encode(encoding))
+    assert only_problem(path).message.endswith(f"name the encoding with --encoding {encoding}")
+    assert golds(path, encoding=encoding) == {"a": (Gold("Käthe Lürßen", 67),)}
+
+
 @pytest.mark.parametrize(("given", "delimiter"), [(None, "|"), (None, ";"), ("^", "^"), ("tab", "\t"), ("\\t", "\t")])
 def test_a_delimiter_is_found_or_given(given: str | None, delimiter: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
@@ -448,6 +466,15 @@ def test_excel_is_read_as_the_same_table_in_csv(tmp_path: Path) -> None:
     assert "found nichts" in read(tmp_path / "t.xlsx", options=ReadOptions(sheet="Notizen")).problems[0].message
     missing = read(tmp_path / "t.xlsx", options=ReadOptions(sheet="Tabelle1")).problems[0].message
     assert missing == "expected the sheet 'Tabelle1', found Sheet, Notizen"
+
+
+def test_line_ends_that_excel_escapes_are_read(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="needs the extra xlsx")
+    book = openpyxl.Workbook()
+    book.active.append(["id", "question", "context", "answer_text", "answer_start"])
+    book.active.append(["a", "Wer?", "Rollo kam._x000D_\nEr blieb.", "Er", 12])
+    book.save(tmp_path / "t.xlsx")
+    assert golds(tmp_path / "t.xlsx") == {"a": (Gold("Er", 12),)}
 
 
 def test_excel_without_its_library_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

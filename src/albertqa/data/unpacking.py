@@ -99,6 +99,10 @@ class DataFile:
         _refuse_what_is_no_data(head)
         marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
         name = marked or self._encoding or "utf-8"
+        if name == "utf-8" and head.count(0) > len(head) // 3:
+            wide = "utf-16-le" if head[:1] != b"\0" else "utf-16-be"
+            message = f"expected UTF-8, found a zero in every other byte; name the encoding with --encoding {wide}"
+            raise SourceError("wrong-encoding", message)
         try:
             "".encode(name)  # refuses codecs that are no encodings of text
         except (LookupError, ValueError) as error:
@@ -263,5 +267,7 @@ def _refuse_what_is_no_data(head: bytes) -> None:
     if head.startswith(_OLD_OFFICE):
         message = "an old Excel file (.xls) or a protected one; save it as .xlsx without a password, or as CSV in UTF-8"
         raise SourceError("packed-file", message)
+    if head[257:262] == b"ustar":
+        raise SourceError("packed-file", "a tar archive; unpack it (tar -xf)")
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         raise SourceError("unknown-structure", "a web page, not data; download the file itself")

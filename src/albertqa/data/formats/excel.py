@@ -1,5 +1,6 @@
 """Excel's `.xlsx`: a sheet whose first row is a header, one question a row (extra `xlsx`: openpyxl)."""
 
+import re
 import warnings
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ from albertqa.data.unpacking import DataFile, refuse_bomb
 
 _WORKBOOK = "xl/workbook.xml"
 _MAX_XML_BYTES = 2**28
+_ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 # All that openpyxl raises on damaged files; ElementTree's ParseError is a SyntaxError.
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, AttributeError, TypeError, ValueError,
@@ -43,7 +45,8 @@ def read_excel_file(file: DataFile, options: ReadOptions) -> Rows:
         with warnings.catch_warnings(), file.path.open("rb") as stream:
             warnings.simplefilter("ignore")  # of styles and extensions, which are not read
             book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-            cells = list(_sheet(book, options).iter_rows(values_only=True))
+            sheet = _sheet(book, options)
+            cells = [tuple(map(_unescaped, row)) for row in sheet.iter_rows(values_only=True)]
     except _BROKEN as error:
         reason = quoted(f"{type(error).__name__}: {error}")
         raise SourceError("broken-xlsx", f"the Excel file is damaged: {reason}") from error
@@ -95,6 +98,11 @@ def _rows(sheet: Sequence[tuple[object, ...]], options: ReadOptions) -> Rows:
         else:
             cells = ((columns[name], cell) for name, cell in zip(names, row, strict=False) if name in columns)
             yield Row(f"row {number}", {field: _value(field, cell) for field, cell in cells}, names)
+
+
+def _unescaped(cell: object) -> object:
+    """Return a text without Excel's way to write control characters, `_x000D_`."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), cell) if isinstance(cell, str) and "_x" in cell else cell
 
 
 def _value(field: str, cell: object) -> object:
