@@ -28,7 +28,7 @@ from albertqa.training.objective import Objective
 from albertqa.training.observed import WeightSample, unknown_id
 from albertqa.training.optimizer import build_optimizer
 from albertqa.training.provenance import data_facts
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer

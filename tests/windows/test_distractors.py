@@ -10,7 +10,7 @@ from albertqa.data.example import Example, Gold
 from albertqa.data.read import load_examples
 from albertqa.errors import DataError
 from albertqa.scoring.metric import normalize_answer
-from albertqa.windows.augment import NOWHERE, Augmenter
+from albertqa.windows.augmentation import NOWHERE, Augmenter
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.sentences import sentence_starts
 from albertqa.windows.store import Window

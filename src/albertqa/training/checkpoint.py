@@ -45,7 +45,7 @@ class TrainState:
         best_step: Its step.
         evaluations_since_best: Evaluations without a better one.
         stopped_early: Whether early stopping ended the run at this step.
-        augmentation: What augmentation did so far, by way (see `albertqa.windows.augment.Augmenter`); empty without it.
+        augmentation: What augmentation did so far, by way (see `Augmenter`); empty without it.
         micro_batch: Windows of one forward and backward, where the memory holds fewer than the settings ask for.
         recompute: Whether the encoder's activations are recomputed in the backward pass.
         fp32_since_step: First step in full precision, where the run had to give up half precision.

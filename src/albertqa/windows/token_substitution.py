@@ -19,7 +19,7 @@ _TRIES = 8
 _CONTROL = re.compile(r"\[.+\]|<.+>")
 
 
-class TokenNoise:
+class TokenSubstitution:
     """Replaces some tokens by the mask token or by random ones.
 
     Args:
@@ -36,7 +36,7 @@ class TokenNoise:
         self._ordinary = np.asarray(ordinary, dtype=np.int64)
         self._is_ordinary = np.zeros(max(vocabulary.values()) + 1, dtype=bool)
         self._is_ordinary[self._ordinary] = True
-        self._mask = _mask_token(tokenizer, vocabulary)
+        self._mask = tokenizer.token_id("mask")
 
     def replaced(
         self, tokens: Int64Array, may_change: NDArray[np.bool_], rng: np.random.Generator
@@ -72,10 +72,3 @@ class TokenNoise:
                 replaced[chosen] = new
                 return replaced
         return None
-
-
-def _mask_token(tokenizer: QATokenizer, vocabulary: dict[str, int]) -> int | None:
-    """Find the mask token: as the tokenizer's configuration names it, else by its usual names."""
-    named = tokenizer.config.get("mask_token")
-    name = named.get("content") if isinstance(named, dict) else named
-    return next((vocabulary[one] for one in (name, "[MASK]", "<mask>") if one in vocabulary), None)

@@ -6,10 +6,10 @@ ways, in the order in which they are applied:
 
 - ``crop``: a random run of neighbouring sentences is left of the context, with the whole answer in it. A window without
   an answer is cropped like any other: were it not, its length would give the answer's absence away.
-- ``word-dropout``, ``typo``: the question; see `albertqa.windows.question_noise`. Where it has grown too long for the
+- ``word-dropout``, ``typo``: the question; see `albertqa.windows.question_edits`. Where it has grown too long for the
   window, context tokens at an end that is free of the answer give way.
 - ``distractor``: text of another article before or after the context; see `albertqa.windows.distractors`.
-- ``token-substitution``: see `albertqa.windows.token_noise`; never a token of the answer.
+- ``token-substitution``: see `albertqa.windows.token_substitution`; never a token of the answer.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from albertqa.config import Augmentation
 from albertqa.data.example import Example
 from albertqa.windows.distractors import Distractors
-from albertqa.windows.question_noise import mistyped, without_words
+from albertqa.windows.question_edits import mistyped, without_words
 from albertqa.windows.sentences import sentence_borders
 from albertqa.windows.store import Int32Array, Int64Array, Window, WindowStore, join
-from albertqa.windows.token_noise import TokenNoise
+from albertqa.windows.token_substitution import TokenSubstitution
 from albertqa.windows.tokenizer import PairLayout, QATokenizer
 
 _Number = TypeVar("_Number", np.int32, np.int64)
@@ -107,7 +107,7 @@ _Change: TypeAlias = Callable[[_Draft, np.random.Generator], _Draft | None]
 
 
 class Augmenter:
-    """Gives the windows of an epoch, changed.
+    """Changes the windows of an epoch.
 
     Args:
         store: The windows.
@@ -152,12 +152,12 @@ class Augmenter:
             distractors = Distractors(store, examples, self._contexts, normalize)
             changes["distractor"] = partial(self._distract, distractors)
         if "token-substitution" in ways:
-            changes["token-substitution"] = partial(_substitute, TokenNoise(tokenizer))
+            changes["token-substitution"] = partial(_substitute, TokenSubstitution(tokenizer))
         self._changes = {way: change for way, change in changes.items() if way in ways}
         self.counts = {str(way): {"seen": 0, "changed": 0, "impossible": 0} for way in self._changes}
 
     def __call__(self, epoch: int) -> "_EpochView":
-        """Give the windows as an epoch sees them: as many as in the store, in the same order.
+        """Return the windows as an epoch sees them: as many as in the store, in the same order.
 
         Args:
             epoch: The epoch, from 0.
@@ -172,7 +172,7 @@ class Augmenter:
         return _EpochView(self, epoch, drawn)
 
     def count_on(self, counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Go on counting where an earlier process stood.
+        """Go on counting from an earlier process's counts.
 
         Args:
             counts: Its `counts`.
@@ -180,7 +180,7 @@ class Augmenter:
         self.counts = {way: dict(of_way) for way, of_way in counts.items()}
 
     def changed(self, index: int, epoch: int, ways: Collection[Augmentation]) -> Window:
-        """Give a window changed in some of the ways, as far as each is possible.
+        """Return a window changed in some of the ways, as far as each is possible.
 
         Args:
             index: Position of the window.
@@ -286,7 +286,7 @@ class _EpochView:
         return self.augmenter.changed(index, self.epoch, ways)
 
 
-def _substitute(noise: TokenNoise, draft: _Draft, rng: np.random.Generator) -> _Draft | None:
+def _substitute(noise: TokenSubstitution, draft: _Draft, rng: np.random.Generator) -> _Draft | None:
     tokens = np.concatenate([draft.question, draft.context])
     may_change = np.ones(len(tokens), dtype=bool)
     if draft.answer:
@@ -312,7 +312,7 @@ def _shortened(draft: _Draft, room: int) -> _Draft | None:
 
 
 def _context_texts(store: WindowStore, examples: Sequence[Example]) -> list[str]:
-    """Give the text of each of the store's contexts."""
+    """Return the text of each of the store's contexts."""
     indices = store.columns["context_index"][store.first_window[:-1]]
     texts = [""] * (int(indices.max(initial=-1)) + 1)
     for index, example in zip(indices, examples, strict=True):

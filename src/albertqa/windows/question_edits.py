@@ -77,7 +77,7 @@ def _slip(letters: str, rng: np.random.Generator) -> str:
 def without_words(question: str, rng: np.random.Generator, *, has_answer: bool) -> str | None:
     """Leave out each word that one can do without with a probability of 0.1, but at least one and never all.
 
-    A word one can do without is spelled with small letters only. Capitals and digits (names, dates), the question word
+    A word one can do without is written in lower case. Capitals and digits (names, dates), the question word
     and a word with punctuation attached stay.
 
     Args:

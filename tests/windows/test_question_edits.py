@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.read import load_examples
 from albertqa.data.starter import starter_file
-from albertqa.windows.question_noise import mistyped, without_words
+from albertqa.windows.question_edits import mistyped, without_words
 
 from .cases import texts
 
