@@ -1,5 +1,6 @@
 """Text survives tokens: every character belongs to a token, and labels give golds back, in any script."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_every_character_but_white_space_belongs_to_a_token(
     assert [at for at, character in enumerate(text) if at not in covered and not character.isspace()] == []
     assert spans == slow_characters(text, encoding.offsets)
     # Labels are found by bisection.
-    assert all(one[0] <= other[0] and one[1] <= other[1] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[0] <= other[0] and one[1] <= other[1] for one, other in pairwise(spans))
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece", "byte-level", "byte-level, spaces in offsets"])

@@ -27,7 +27,7 @@ from albertqa.run.objective import Objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.run.provenance import data_facts
 from albertqa.rundir.run_json import Data
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
