@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
 from albertqa.report import breakdown
-from albertqa.report.breakdown import answer_type, facets_of, group_scores, lexical_overlap, question_word, sentence_at
+from albertqa.report.breakdown import answer_type, facets_of, group_scores, lexical_overlap, question_word
 from albertqa.report.outcome import Outcome
 
 from . import cases
@@ -63,13 +63,6 @@ def test_answer_type(text: str, kind: str) -> None:
 )
 def test_question_word(question: str, word: str) -> None:
     assert question_word(question) == word
-
-
-def test_sentence_is_cut_at_full_stops_before_capitals_only() -> None:
-    context = 'It rose 3.5 percent. "Why?" asked Dr. Who.\nNo one knew e.g. the cause.'
-    assert sentence_at(context, 0) == "It rose 3.5 percent."
-    assert sentence_at(context, context.index("Why")) == '"Why?" asked Dr.'
-    assert sentence_at(context, context.index("cause")) == "No one knew e.g. the cause."
 
 
 def test_overlap_is_the_share_of_content_words_in_the_gold_sentence() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from albertqa.config import Augmentation
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.scoring.metric import normalize_answer
 from albertqa.windows.augment import NOWHERE, Augmenter
 from albertqa.windows.build import windows_in_memory
-from albertqa.windows.facts import labelled_text
 from albertqa.windows.sentences import sentence_borders
+from albertqa.windows.statistics import labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 

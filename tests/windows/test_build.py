@@ -12,7 +12,7 @@ from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
 from albertqa.windows import build
 from albertqa.windows.build import slices, windows_in_memory
-from albertqa.windows.facts import labelled_text
+from albertqa.windows.statistics import labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
@@ -151,7 +151,7 @@ def test_windows_equal_transformers_own(
 def test_real_golds_survive_labels_and_back(
     real_data: "Path", real_tokenizer: QATokenizer, version: str, dev_v1: list[Example], dev_v1_windows: WindowStore
 ) -> None:
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
 
     if version == "1.1":
         some, store = dev_v1, dev_v1_windows

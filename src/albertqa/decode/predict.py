@@ -13,7 +13,7 @@ from albertqa.decode.spans import WindowLogits
 from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
-from albertqa.model.packed import span_losses
+from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import by_length, pack
 from albertqa.windows.store import WindowStore
 

@@ -1,6 +1,5 @@
 """Which questions a model gets wrong: groups that somebody can act on, with exact and f1 of each."""
 
-import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from albertqa.data.example import Example
 from albertqa.report.outcome import Outcome
 from albertqa.scoring.interval import Interval, mean_interval
+from albertqa.windows.sentences import sentence_at
 
 NUM_RESAMPLES = 1000
 """Resamples behind a group's interval; fewer than for the whole, since there are dozens of groups."""
@@ -47,7 +47,6 @@ _NUMBER_START = re.compile(
 )
 _SMALL_WORDS = frozenset(_SMALL_TEXT.split())
 _STOP_WORDS = frozenset(_STOP_TEXT.split())
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[^a-z\s])|\n+")
 _WORD = re.compile(r"\w+")
 
 
@@ -231,29 +230,6 @@ def lexical_overlap(example: Example) -> float | None:
         return None
     sentence = sentence_at(example.context, example.golds[0].answer_start)
     return len(asked & _content_words(sentence)) / len(asked)
-
-
-def sentence_at(context: str, position: int) -> str:
-    """Give the sentence of a context that holds a character.
-
-    Args:
-        context: The context.
-        position: Index of the character.
-
-    Returns:
-        The sentence; cut at full stops, question and exclamation marks before a capital, and at line breaks.
-    """
-    first = 0
-    for start, after in _sentence_breaks(context):
-        if start > position:
-            return context[first:start]
-        first = after
-    return context[first:]
-
-
-@functools.lru_cache(maxsize=64)
-def _sentence_breaks(context: str) -> tuple[tuple[int, int], ...]:
-    return tuple(match.span() for match in _SENTENCE_END.finditer(context))
 
 
 def _content_words(text: str) -> frozenset[str]:

@@ -4,6 +4,8 @@ A border in the wrong place makes a cut context read less well and does nothing 
 whole by its tokens. So the rule errs on the side of too few borders.
 """
 
+import bisect
+import functools
 import re
 
 import numpy as np
@@ -48,6 +50,24 @@ def sentence_starts(text: str) -> list[int]:
         return []
     breaks = _BREAK.finditer(text, first)
     return [first, *(one.end() for one in breaks if one.end() < len(text) and _ends_sentence(text, one))]
+
+
+def sentence_at(text: str, position: int) -> str:
+    """Return the sentence that holds a character, without white space around it.
+
+    Args:
+        text: The text.
+        position: Index of the character.
+    """
+    starts = _cached_starts(text)
+    after = max(1, bisect.bisect_right(starts, position))
+    return text[starts[after - 1] : starts[after] if after < len(starts) else None].strip() if starts else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_starts(text: str) -> list[int]:
+    # Several questions in a row ask about one context.
+    return sentence_starts(text)
 
 
 def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) -> Int64Array:

@@ -169,6 +169,11 @@ class WindowStore:
         return len(self._questions)
 
     @property
+    def num_contexts(self) -> int:
+        """Number of different contexts."""
+        return len(self._contexts)
+
+    @property
     def lengths(self) -> Int32Array:
         """Real tokens of each window, (W,) int32."""
         return self.columns["length"]
@@ -191,6 +196,15 @@ class WindowStore:
             start_position=column["start_position"],
             end_position=column["end_position"],
         )
+
+    def context(self, index: int) -> tuple[Int32Array, Int32Array, Int32Array]:
+        """Return token ids, first and end characters of a whole context's tokens (see `Window`).
+
+        Args:
+            index: The context.
+        """
+        input_ids, starts, ends = (self._contexts.get(index, name) for name in CONTEXT_SCHEMA.names)
+        return input_ids, starts, ends
 
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
         """Give where the context begins in a window, and first and end characters of its tokens (see `Window`).
