@@ -335,7 +335,8 @@ def test_labels_of_a_chart_do_not_overlap(browser: Any, plain_run: Path, tmp_pat
 def test_wide_tables_say_that_they_can_be_scrolled(browser: Any, many_page: Path) -> None:
     with Opened(browser, many_page) as opened:
         opened.page.set_viewport_size({"width": 390, "height": 780})
-        wide = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth + 1)"
-        hints = "[...document.querySelectorAll('.hint')].filter(one => !one.hidden)"
+        visible = "[...document.querySelectorAll('{}')].filter(one => one.checkVisibility())"
+        wide = f"{visible.format('.scroll')}.filter(one => one.scrollWidth > one.clientWidth + 1)"
+        hints = visible.format(".hint")
         opened.wait_until(f"{wide}.length > 0 && {hints}.length === {wide}.length")
         assert opened.page.evaluate(f"{wide}.every(one => !one.previousElementSibling.hidden)")

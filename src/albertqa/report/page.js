@@ -45,6 +45,7 @@ function startNavigation() {
 function startWideTables() {
   for (const box of document.querySelectorAll(".scroll")) {
     const hint = make("p", { class: "hint", "aria-hidden": "true" }, "Scroll sideways for more columns →");
+    hint.hidden = true;
     box.before(hint);
     const update = () => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; };
     const observer = new ResizeObserver(update);
