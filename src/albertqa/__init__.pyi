@@ -8,7 +8,7 @@ from .decode.spans import Candidate as Candidate
 from .decode.spans import Prediction as Prediction
 from .errors import AlbertQAError as AlbertQAError
 from .run.callbacks import Callback as Callback
-from .run.range_curve import RangeTest as RangeTest
+from .health.range_curve import RangeTest as RangeTest
 from .run.range_test import find_lr as find_lr
 from .run.recipe import RunResult as RunResult
 from .run.recipe import train as train

@@ -13,21 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa import files
-from albertqa.config import Settings, equal_passes, load_settings
+from albertqa.config import OptimizerConfig, Settings, equal_passes, load_settings
 from albertqa.errors import SettingsError
-from albertqa.run.find_lr_command import find_lr
 from albertqa.model.load import SpanModel
 from albertqa.model.recompute import recompute_activations
-from albertqa.run.recipe import RunResult, train
-from albertqa.training import fit
-from albertqa.run.display import Silent
+from albertqa.run import fit
+from albertqa.run.callbacks import Callback
 from albertqa.run.fit import Fit, LiveBytes, fit_to_memory, longest_window, peak_bytes
 from albertqa.run.objective import Objective, span_objective
+from albertqa.run.range_test import find_lr
+from albertqa.run.recipe import RunResult, train
 from albertqa.windows.batches import PackedBatch, pack
 from albertqa.windows.store import WindowStore
 from model.cases import save_albert
 
-from .cases import TIMED, open_model, small_run
+from .cases import TIMED, open_model, rows_in, small_run
 from .reference import Course
 
 COURSE = Course()
@@ -185,27 +185,6 @@ def test_with_memory_enough_one_window_is_measured(tiny_weights: Path, store: Wi
     )
 
 
-def test_windows_that_augmentation_makes_longer_are_reckoned_with(
-    tiny_weights: Path, store: WindowStore, memory: Any
-) -> None:
-    memory(PLENTY)
-    lengths: list[int] = []
-
-    def objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-        lengths.extend(batch.lengths)
-        return span_objective(model, batch)
-
-    model, optimizer = open_model(tiny_weights, COURSE)
-    options = {"micro_batch": 16, "recompute": False, "may_recompute": True}
-    longer = fit_to_memory(model, store, optimizer, objective, tokens=200, **options)
-    shorter = fit_to_memory(model, store, optimizer, objective, tokens=5, **options)
-    assert longer is not None
-    assert shorter is not None
-    assert lengths == [200, store.lengths.max()]
-    assert (longer.tokens, shorter.tokens) == (200, store.lengths.max())
-    assert longer.needed_bytes > shorter.needed_bytes
-
-
 @pytest.mark.parametrize("windows", [1, 3, 5, 7, 15])
 def test_as_many_windows_are_taken_as_there_is_room_for(
     tiny_weights: Path, store: WindowStore, memory: Any, windows: int
@@ -316,7 +295,7 @@ def test_on_a_gpu_what_was_found_really_fits(tiny_folder: Path, store: WindowSto
     wide = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "num_hidden_layers": 12}
     device = torch.device("cuda")
     model = load_model(save_albert(tiny_folder, tmp_path, **wide), device=device)
-    optimizer = build_optimizer(model.model, learning_rate=1e-4)
+    optimizer = build_optimizer(model.model, OptimizerConfig(learning_rate=1e-4))
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info(device)[1]
     torch.cuda.set_per_process_memory_fraction(2**30 / total)
@@ -337,24 +316,24 @@ def test_on_a_gpu_what_was_found_really_fits(tiny_folder: Path, store: WindowSto
 # -- whole runs
 
 
-class Lines(Silent):
+class Lines(Callback):
     """Keeps the lines that a run shows."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
-        self.lines.append(line)
+    def on_message(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def outcome(result: RunResult) -> dict[str, Any]:
-    files = {
+    hashes = {
         f"{name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
         for name in (files.BEST, files.FINAL)
         for path in (result.run / name).iterdir()
     }
-    rows = [{key: one for key, one in row.items() if key not in TIMED} for row in read_rows(result.run)]
-    return {"files": files, "rows": rows}
+    rows = [{key: one for key, one in row.items() if key not in TIMED} for row in rows_in(result.run)]
+    return {"files": hashes, "rows": rows}
 
 
 def facts_of(result: RunResult) -> Any:
@@ -375,7 +354,7 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> 
 
 def test_measuring_changes_no_bit_of_a_run(tiny_weights: Path, tmp_path: Path, unmeasured: RunResult) -> None:
     lines = Lines()
-    measured = train(run_of(tiny_weights, tmp_path / "run"), display=lines)
+    measured = train(run_of(tiny_weights, tmp_path / "run"), callbacks=[lines])
     assert outcome(measured) == outcome(unmeasured)
     facts = facts_of(measured)
     assert facts["fit"]["micro_batch"] == facts["fit"]["wanted"] == facts["micro_batch"] == 8
@@ -396,7 +375,7 @@ def test_a_run_short_of_memory_has_the_same_steps_in_more_passes(
     whole = train(small_run(tiny_weights, tmp_path / "whole", fit=False))
     memory(2_400_000)
     lines = Lines()
-    short = train(small_run(tiny_weights, tmp_path / "short"), display=lines)
+    short = train(small_run(tiny_weights, tmp_path / "short"), callbacks=[lines])
     facts = facts_of(short)
     assert 1 <= facts["micro_batch"] < 8
     assert facts["fit"]["available_bytes"] == 2_400_000
@@ -415,7 +394,7 @@ def test_a_range_test_short_of_memory_has_the_same_steps_in_more_passes(
     whole = find_lr(settings, num_steps=20)
     memory(2_400_000)
     lines = Lines()
-    short = find_lr(dataclasses.replace(settings, fit=True), num_steps=20, display=lines)
+    short = find_lr(dataclasses.replace(settings, fit=True), num_steps=20, callbacks=[lines])
     assert sum("as 8 need" in line for line in lines.lines) == 1
     assert short.learning_rates == whole.learning_rates
     # At the highest rates, the rounding of sums grows to something.

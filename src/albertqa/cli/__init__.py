@@ -390,7 +390,7 @@ def run_find_lr(command: FindLr) -> int:
     from rich.console import Console
 
     from albertqa.run.display import TerminalDisplay
-    from albertqa.run.range_curve import spell_rate
+    from albertqa.health.range_curve import spell_rate
     from albertqa.run.range_test import RANGE_JSON, RANGE_SVG, find_lr, train_command
 
     settings, out = command.settings, command.settings.output_dir

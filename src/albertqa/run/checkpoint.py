@@ -207,10 +207,7 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         for name, parameter in model.model.named_parameters():
             if not parameter.requires_grad or not was_stepped:
                 continue
-            moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
-            for moment, value in moments.items():
-                if moment != "step" and value.shape != parameter.shape:
-                    raise ValueError(f"{moment} of {name}: expected {[*parameter.shape]}, found {[*value.shape]}")
+            moments = _moments(tensors, name, parameter)
             optimizer.state[parameter] = {
                 moment: value if moment == "step" and model.device.type == "cpu" else value.to(model.device)
                 for moment, value in moments.items()
@@ -223,6 +220,20 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         raise RunError(
             f"{folder}: does not fit this model ({first_line(error)}). Start again in another --output-dir"
         ) from error
+
+
+def _moments(tensors: dict[str, torch.Tensor], name: str, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state of a parameter.
+
+    Raises:
+        KeyError: It is missing.
+        ValueError: It is of another shape.
+    """
+    moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
+    for moment in ("exp_avg", "exp_avg_sq"):
+        if moments[moment].shape != parameter.shape:
+            raise ValueError(f"{moment} of {name}: expected {[*parameter.shape]}, found {[*moments[moment].shape]}")
+    return moments
 
 
 def _optimizer_tensors(model: SpanModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

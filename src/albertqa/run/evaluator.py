@@ -1,12 +1,14 @@
 """Evaluation while a run trains: scores on the validation data, and the best model so far."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from albertqa.config import Settings
 from albertqa.errors import RunError
 from albertqa.files import BEST, EVAL_JSON, write_json
+from albertqa.model.world import World
+from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import BestModel
 from albertqa.run.inspection import machine_state
 from albertqa.run.setup import Learner, RunData
@@ -24,7 +26,8 @@ class Evaluator:
         learner: The model.
         plan: The steps.
         best: The best model so far; kept up to date.
-        progress: Called during an evaluation with the windows done and all windows.
+        world: The processes that share the windows; process 0 writes.
+        callbacks: Told of the progress of an evaluation.
     """
 
     def __init__(
@@ -34,10 +37,11 @@ class Evaluator:
         learner: Learner,
         plan: Plan,
         best: BestModel,
-        progress: Callable[[int, int], None],
+        world: World,
+        callbacks: Sequence[Callback],
     ) -> None:
         self._settings, self._data, self._learner, self._plan = settings, data, learner, plan
-        self.best, self._progress = best, progress
+        self.best, self._world, self._callbacks = best, world, callbacks
 
     def evaluate(self, step: int) -> EvaluationRow:
         """Evaluate after a number of steps; write ``best/`` and its files if it is the best so far.
@@ -53,7 +57,7 @@ class Evaluator:
             )
         run = self._settings.output_dir
         is_best = self._count(evaluation, step)
-        if is_best:
+        if is_best and self._world.is_main:
             self._keep(run, evaluation, step)
         statistics = evaluation.answer_statistics
         return EvaluationRow(
@@ -94,7 +98,8 @@ class Evaluator:
         def progress(more: int) -> None:
             nonlocal done
             done += more
-            self._progress(done, len(windows))
+            for callback in self._callbacks:
+                callback.on_evaluation_progress(done, len(windows))
 
         return evaluate_windows(
             self._learner.model,

@@ -69,7 +69,7 @@ def data_facts(
     return msgspec.convert(facts, DataFacts)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Provenance:
     """Writes a run's ``run.json``.
 
@@ -81,6 +81,7 @@ class Provenance:
         version_2: Whether questions may have no answer.
         model: Facts of the model as it was loaded.
         machine: Facts of the machine.
+        world_size: Processes that train together.
         fit: What was measured of the memory before the steps; None: nothing.
     """
 
@@ -91,7 +92,20 @@ class Provenance:
     version_2: bool
     model: ModelFacts
     machine: MachineFacts
+    world_size: int = 1
     fit: Fit | None = None
+
+    def identity(self) -> dict[str, str]:
+        """Return what the processes of a run must have in common, by name."""
+        facts = {
+            "the training data": self.data.train.content_sha256,
+            "the validation data": self.data.validation.content_sha256,
+            "the tokenizer": self.model.tokenizer_sha256,
+            "the model": f"{self.model.type} of {self.model.parameters} parameters",
+            **{f"the version of {name}": version for name, version in _versions().items()},
+        }
+        settings = {name: str(value) for name, value in dataclasses.asdict(self.settings).items()}
+        return {**settings, **facts}
 
     def write(self, status: str, progress: Progress, failure: str = "") -> None:
         """Write the file with the run's status, and why it failed if it did."""
@@ -117,9 +131,12 @@ class Provenance:
             augmentation=progress.augmentation,
             model=self.model,
             machine=self.machine,
-            versions={
-                "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("albertqa", "torch", "tokenizers")},
-            },
+            versions=_versions(),
+            world_size=self.world_size,
         )
         write_run_json(self.run, facts)
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: metadata.version(name) for name in ("albertqa", "torch", "tokenizers")}
+    return {"python": platform.python_version(), **libraries}

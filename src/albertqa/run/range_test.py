@@ -30,13 +30,13 @@ from albertqa.config import OptimizerConfig, Settings, equal_passes, to_flags
 from albertqa.data.read import load_several
 from albertqa.errors import DataError, RunError, SettingsError
 from albertqa.files import free_beside, write_json, write_text
+from albertqa.health.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge, spell_rate
 from albertqa.model.load import SpanModel, resolve_model
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import Adaptation, TrainState
 from albertqa.run.loop import TrainingWindows, train_steps
 from albertqa.run.objective import build_objective
 from albertqa.run.range_chart import draw_range
-from albertqa.run.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge, spell_rate
 from albertqa.run.setup import build_augmenter, fit_steps, load_learner, set_up_device
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import StepRow

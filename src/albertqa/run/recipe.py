@@ -6,15 +6,18 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from albertqa.config import Settings, load_settings, to_toml
 from albertqa.errors import AlbertQAError, RunError, SettingsError
 from albertqa.files import CONFIG_TOML, FINAL, write_text
 from albertqa.model.load import resolve_model
+from albertqa.model.world import World, open_world
 from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
 from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from albertqa.run.evaluator import Evaluator
@@ -24,11 +27,12 @@ from albertqa.run.interrupt import StopRequest
 from albertqa.run.loop import plan_steps, train_steps
 from albertqa.run.objective import build_objective
 from albertqa.run.provenance import Provenance
-from albertqa.run.setup import fit_steps, load_data, load_learner, set_up_device
+from albertqa.run.setup import Learner, fit_steps, load_data, load_learner, set_up_device
 from albertqa.run.step import Stepper
 from albertqa.run.trackers import open_trackers
 from albertqa.rundir.directory import locked, read_scores
 from albertqa.rundir.rows import RowWriter
+from albertqa.rundir.run_json import read_run_json
 from albertqa.windows.tokenizer import load_tokenizer
 
 _MAY_CHANGE_ON_RESUME = {
@@ -75,111 +79,145 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
         AlbertQAError: Something the user can act on; nothing of the run is lost.
     """
     settings.check()
+    device = set_up_device(settings)
+    with open_world(device.type) as world:
+        # Process 0 alone writes and reports.
+        if not world.is_main:
+            callbacks = ()
+        else:
+            _check_folder(settings.output_dir, settings, resume=resume)
+        world.wait()
+        with locked(settings.output_dir) if world.is_main else nullcontext(), StopRequest() as request:
+            result = _train(settings, device, world, request, callbacks, resume=resume)
+            world.wait()
+        return result
+
+
+def _train(
+    settings: Settings,
+    device: torch.device,
+    world: World,
+    request: StopRequest,
+    callbacks: Sequence[Callback],
+    *,
+    resume: bool,
+) -> RunResult:
     run = settings.output_dir
-    _check_folder(run, settings, resume=resume)
 
     def say(text: str) -> None:
         for callback in callbacks:
             callback.on_message(text)
 
     # Data and windows; model, optimizer, plan.
-    device = set_up_device(settings)
     folder = resolve_model(settings.model)
     tokenizer = load_tokenizer(folder)
     data = load_data(settings, tokenizer, say)
     learner = load_learner(settings, folder, tokenizer, device, version_2=data.version_2)
-    model = model_facts(learner.model, tokenizer, settings.model)
-    machine = machine_facts(learner.model, learner.model.autocast_dtype, run)
     plan = plan_steps(len(data.train.store), settings, settings)
     objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
+    provenance = Provenance(
+        run,
+        settings,
+        data.facts,
+        plan,
+        data.version_2,
+        model_facts(learner.model, tokenizer, settings.model),
+        machine_facts(learner.model, learner.model.autocast_dtype, run),
+        world.size,
+    )
+    world.require_agreement(provenance.identity())
 
-    with locked(run), StopRequest() as request:
-        # Where the run is, and what fits the memory.
-        progress = Progress()
-        if resume:
-            checkpoint, warnings = newest_checkpoint(run)
-            for warning in warnings:
-                say(f"warning: {warning}")
-            if checkpoint is not None:
-                progress = load_checkpoint(checkpoint, learner.model, learner.optimizer)
-            elif (run / FINAL).is_dir():
-                raise RunError(f"{run}: the run is over and has no checkpoint to resume. Choose another --output-dir")
-            say(f"resuming from step {progress.state.step} of {plan.total_steps}")
-        else:
-            # The folder is taken only now, so that a mistake in the settings, once corrected, does not find it taken.
-            _refuse_taken(run)
-            write_text(run / CONFIG_TOML, to_toml(settings))
-        state, adaptation = progress.state, progress.adaptation
-        fit = None
-        if state.step < plan.total_steps:
-            fit = fit_steps(settings, learner, data.train.store, objective, adaptation, say)
-        provenance = Provenance(run, settings, data.facts, plan, data.version_2, model, machine, fit)
+    # Where the run is, and what fits the memory.
+    progress = Progress()
+    if resume:
+        progress = _resumed(run, learner, say)
+        say(f"resuming from step {progress.state.step} of {plan.total_steps}")
+        if (before := read_run_json(run).world_size) != world.size:
+            say(f"resuming with {world.size} processes, the run had {before}: same data order, sums in another order")
+    trackers = open_trackers(settings.report_to, run, dataclasses.asdict(settings)) if world.is_main else []
+    if not resume and world.is_main:
+        # The folder is taken only now, so that a mistake in the settings, once corrected, does not find it taken.
+        _refuse_taken(run)
+        write_text(run / CONFIG_TOML, to_toml(settings))
+    state, adaptation = progress.state, progress.adaptation
+    if state.step < plan.total_steps:
+        provenance.fit = fit_steps(settings, learner, data.train.store, objective, adaptation, say)
+        adaptation.micro_batch, adaptation.recompute = min(
+            world.gather((adaptation.micro_batch, adaptation.recompute)), key=lambda one: (one[0] or 0, not one[1])
+        )
+    if data.train.augmenter is not None:
+        if progress.augmentation:
+            data.train.augmenter.resume_counts(progress.augmentation)
+        progress.augmentation = data.train.augmenter.counts
+
+    # What happens beside the steps.
+    evaluator = Evaluator(settings, data, learner, plan, progress.best, world, callbacks)
+    every_callback: list[Callback] = []
+    if world.is_main:
         provenance.write("running", progress)
-
-        # What happens beside the steps.
-        if data.train.augmenter is not None:
-            if progress.augmentation:
-                data.train.augmenter.resume_counts(progress.augmentation)
-            progress.augmentation = data.train.augmenter.counts
         rows = RowWriter(run, progress.metrics_bytes)
-
-        def evaluation_progress(done: int, total: int) -> None:
-            for callback in callbacks:
-                callback.on_evaluation_progress(done, total)
-
-        evaluator = Evaluator(settings, data, learner, plan, progress.best, evaluation_progress)
 
         def save() -> None:
             progress.metrics_bytes = rows.sync()
             written = save_checkpoint(run, progress, learner.model, tokenizer, learner.optimizer)
             remove_checkpoints(written, keep=settings.save_total_limit)
 
-        every_callback: list[Callback] = [
-            RecordRows(rows),
-            *open_trackers(settings.report_to, run, dataclasses.asdict(settings)),
-            *callbacks,
-            HealthMonitor(run, say),
-            Checkpoints(save),
-        ]
+        every_callback = [RecordRows(rows), *trackers, *callbacks, HealthMonitor(run, say), Checkpoints(save)]
 
-        # The steps, and the end.
-        stepper = Stepper(
-            learner.model,
-            learner.optimizer,
-            objective,
+    # The steps, and the end.
+    may_recompute = settings.gradient_checkpointing is not False
+    stepper = Stepper(
+        learner.model,
+        learner.optimizer,
+        objective,
+        settings,
+        adaptation,
+        world,
+        may_recompute=may_recompute,
+        say=say,
+    )
+    try:
+        for callback in every_callback:
+            callback.on_start(state.step, plan.total_steps)
+        train_steps(
+            stepper,
+            data.train,
             settings,
-            adaptation,
-            may_recompute=settings.gradient_checkpointing is not False,
-            say=say,
+            plan,
+            state,
+            callbacks=every_callback,
+            evaluate=evaluator.evaluate,
+            should_stop=lambda: request.signal_number is not None or progress.best.stopped_early,
         )
-        try:
-            for callback in every_callback:
-                callback.on_start(state.step, plan.total_steps)
-            train_steps(
-                stepper,
-                data.train,
-                settings,
-                plan,
-                state,
-                callbacks=every_callback,
-                evaluate=evaluator.evaluate,
-                should_stop=lambda: request.signal_number is not None or progress.best.stopped_early,
-            )
-            status = "finished" if state.step == plan.total_steps else "interrupted"
-            if status == "interrupted" and progress.best.stopped_early:
-                status = "stopped early"
+        status = "finished" if state.step == plan.total_steps else "interrupted"
+        if status == "interrupted" and progress.best.stopped_early:
+            status = "stopped early"
+        if world.is_main:
             if status != "interrupted":
                 learner.save(run / FINAL)
             provenance.write(status, progress)
-        except Exception as error:
-            # On a full disk, say, this fails too; what is reported is the error.
-            with suppress(AlbertQAError, OSError):
+    except Exception as error:
+        # On a full disk, say, this fails too; what is reported is the error.
+        with suppress(AlbertQAError, OSError):
+            if world.is_main:
                 provenance.write("failed", progress, str(error) or type(error).__name__)
-            raise
-        finally:
-            for callback in every_callback:
-                callback.on_end()
-        return RunResult(run, status, state.step, progress.best.best_step, read_scores(run), request.signal_number)
+        raise
+    finally:
+        for callback in every_callback:
+            callback.on_end()
+    return RunResult(run, status, state.step, progress.best.best_step, read_scores(run), request.signal_number)
+
+
+def _resumed(run: Path, learner: Learner, say: Callable[[str], None]) -> Progress:
+    """Put model, optimizer and random generators back to the newest undamaged checkpoint; return where the run was."""
+    checkpoint, warnings = newest_checkpoint(run)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    if checkpoint is not None:
+        return load_checkpoint(checkpoint, learner.model, learner.optimizer)
+    if (run / FINAL).is_dir():
+        raise RunError(f"{run}: the run is over and has no checkpoint to resume. Choose another --output-dir")
+    return Progress()
 
 
 def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:

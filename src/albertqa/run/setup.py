@@ -1,5 +1,6 @@
 """Set-up of training and of the range test: device, data, model, and how many windows fit the memory."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +91,8 @@ def set_up_device(settings: Settings) -> torch.device:
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
     device = choose_device(settings.device)
+    if device.type == "cuda" and ":" not in settings.device and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cpu":
         keep_freed_memory()
     return device

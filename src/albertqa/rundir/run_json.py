@@ -150,6 +150,7 @@ class RunJson(msgspec.Struct, frozen=True, kw_only=True):
         model: Facts of the encoder.
         machine: Facts of the machine.
         versions: Versions of Python and of the libraries.
+        world_size: Processes that train together.
     """
 
     status: str
@@ -172,6 +173,7 @@ class RunJson(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelFacts = ModelFacts()
     machine: MachineFacts = MachineFacts()
     versions: dict[str, str] = {}
+    world_size: int = 1
 
     @property
     def least_steps(self) -> int:

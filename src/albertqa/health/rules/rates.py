@@ -7,7 +7,7 @@ import numpy as np
 from albertqa.health.advice import find_rate, short, train_again
 from albertqa.health.curve import blocks, level
 from albertqa.health.record import SHORTEST_PATH, RunRecord
-from albertqa.run.range_curve import FEWEST_STEPS
+from albertqa.health.range_curve import FEWEST_STEPS
 from albertqa.rundir.findings import Finding
 
 
