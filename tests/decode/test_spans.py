@@ -13,9 +13,9 @@ from albertqa.decode import spans
 from albertqa.decode.spans import NO_ANSWER_SCORE_DIFF, Candidate, Prediction, decode
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.tokenizer import QATokenizer
+from benchmarks.plain_decode import slow_decode
 
 from .cases import cases, logits_of, part
-from .reference import slow_decode
 
 SETTINGS = st.fixed_dictionaries(
     {
