@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from birth import command_line, spread, usable_cores, write_result
 
 from albertqa.answer.answerer import Answer, Answerer
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
-from birth import command_line, spread, usable_cores, write_result
+from albertqa.data.reading import load_examples
 
 CLIENTS = 32
 OVERLOAD = 4.0
