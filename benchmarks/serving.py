@@ -63,6 +63,7 @@ class Connection:
         return int(head.split(" ", 2)[1]), json.loads(body) if "application/json" in head else body.decode()
 
     def close(self) -> None:
+        """Close the connection."""
         if self.streams is not None:
             self.streams[1].close()
         self.streams = None
@@ -87,9 +88,11 @@ class Server:
 
     @property
     def rss_mib(self) -> float:
+        """Memory of the server's process, MiB."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     def stop(self) -> int:
+        """Stop the server; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=120)
         self.reading.wait()
@@ -99,7 +102,8 @@ class Server:
 def request_of(question: str, context: str) -> bytes:
     """Return a whole request for one question."""
     body = json.dumps({"inputs": {"question": question, "context": context}}).encode()
-    head = f"POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -153,6 +157,7 @@ class Bench:
 
     @asynccontextmanager
     async def server(self, *options: str) -> AsyncIterator[Server]:
+        """Run a server while the context is open."""
         running = Server(self.model, *options)
         try:
             await ask_all(running.port, self.requests[:16], range(16), 4)

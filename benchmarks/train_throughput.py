@@ -30,6 +30,7 @@ from albertqa.windows.store import WindowStore
 from benchmarks.baseline import Baseline
 from benchmarks.data import real_questions
 from benchmarks.models import (
+    EMBEDDING_SIZE,
     LEARNING_RATE,
     MAX_LENGTH,
     SHAPES,
