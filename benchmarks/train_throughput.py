@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from albertqa.model.compiled import compile_layer
-from albertqa.model.encoder import EncoderConfig
+from albertqa.model.encoder_config import EncoderConfig
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.run.checkpoint import TrainState
