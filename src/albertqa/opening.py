@@ -15,7 +15,7 @@ from albertqa.config import Settings
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.read import load_several
 from albertqa.data.soundness import shared_content
-from albertqa.errors import ModelError, SettingsError
+from albertqa.errors import SettingsError
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
@@ -31,7 +31,7 @@ from albertqa.training.provenance import data_facts
 from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
-from albertqa.windows.tokenizer import QATokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings
 
 # Compiling takes about as long as some hundred steps do.
 _STEPS_WORTH_COMPILING = 1000
@@ -288,12 +288,7 @@ def _wants_compiled(settings: Settings, device: torch.device, steps: int) -> boo
 def _check_fit(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
     """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
     model.require_positions(settings.max_seq_length, settings.model)
-    rows = int(model.model.config.vocab_size)
-    if tokenizer.vocab_size > rows:
-        raise ModelError(
-            f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
-            "they do not belong together"
-        )
+    check_embeddings(tokenizer, int(model.model.config.vocab_size), settings.model)
     rates = [module.p for module in model.model.modules() if isinstance(module, torch.nn.Dropout)]
     if settings.r_drop_alpha and not settings.head_dropout and not any(rates):
         raise SettingsError(

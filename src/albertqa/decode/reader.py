@@ -6,7 +6,7 @@ from pathlib import Path
 from albertqa import rundir
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,5 @@ def load_reader(
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, device=chosen, precision=choose_precision(mixed_precision, chosen), needs_head=True)
     model.require_positions(max_seq_length, str(source))
+    check_embeddings(tokenizer, int(model.model.config.vocab_size), str(source))
     return Reader(model, tokenizer, str(source))
