@@ -41,7 +41,7 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     train(settings)
     odds = json.loads((folder / "first" / "null_odds.json").read_text(encoding="utf-8"))
-    # The same run again: a few steps teach nothing about "no answer", but the threshold is another one than the default.
+    # The same run again, with a threshold that is not the default.
     threshold = statistics.median(odds.values())
     train(replace(settings, output_dir=folder / "second", null_score_diff_threshold=threshold))
     return folder / "second"

@@ -74,6 +74,23 @@ def test_check_gives_the_recipes_windows(
     assert report["windows"] == windows if windows is not None else report["windows"] >= questions
 
 
+@pytest.mark.real_data
+def test_check_under_a_tokenizer_warns_or_refuses_with_what_it_loses(run: Run, real_data: Path) -> None:
+    tokenizer, cases = real_data / "albert/spiece.model", real_data.parent / "cases"
+    if not cases.is_dir():
+        pytest.skip(f"no input cases at {cases}")
+    code, out, _ = run("check", cases / "combining/french-nfd.json", "--tokenizer", tokenizer)
+    assert (code, "OK: ready for training" in out) == (0, True)
+    code, out, _ = run("check", cases / "limits/chinese.json", "--tokenizer", tokenizer)
+    assert (code, "OK: ready" in out) == (1, False)
+    assert "100 % of 2 answers begin or end inside a token" in out
+    assert "does not fit the language" in out
+    code, out, _ = run("check", cases / "limits/long-questions.json", "--tokenizer", tokenizer)
+    assert code == 1
+    clause = "has 453 tokens and leaves -72 of 384 for the context, expected more than doc_stride (128). Shorten the "
+    assert [f"question {name}: {clause}" in " ".join(out.split()) for name in ("long1", "long2")] == [True, True]
+
+
 def test_check_reports_broken_json_by_line_and_column_and_exits_1(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text('{"data": [\n  {"title": ]}')

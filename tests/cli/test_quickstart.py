@@ -1,4 +1,4 @@
-"""The quickstart as a newcomer runs it, cut short; its score is measured by benchmarks/quickstart.py."""
+"""The quickstart as a newcomer runs it, cut short; its score is measured by `benchmarks.quickstart`."""
 
 import json
 from importlib import metadata

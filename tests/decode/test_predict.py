@@ -146,3 +146,28 @@ def test_where_it_does_not_hold_one_the_user_is_told(
     monkeypatch.setattr(reader.model, "logits", SmallGpu(reader.model, 0))
     with pytest.raises(SettingsError, match=r"^out of memory with one window of \d+ tokens\. Use a shorter"):
         run_windows(reader.model, store)
+
+
+def test_one_by_one_a_windows_logits_are_the_same_to_the_bit_in_any_company(
+    reader_folder: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_reader(reader_folder, DeviceConfig(device="cpu", mixed_precision="bf16")).model
+    lengths: list[tuple[int, ...]] = []
+    logits = model.logits
+
+    def spy(batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        lengths.append(batch.lengths)
+        return logits(batch)
+
+    monkeypatch.setattr(model, "logits", spy)
+    found = run_windows(model, store, one_by_one=True)
+    assert sorted(lengths) == sorted((length,) for length in store.lengths.tolist())
+    examples = starter_examples(12)
+    for index in (0, 7, 11):
+        alone = windows_in_memory(
+            [examples[index]], load_reader(reader_folder, CPU).tokenizer, max_seq_length=96, doc_stride=32
+        )
+        first, last = found.logits.first_token[store.first_window[index : index + 2]]
+        passed = run_windows(model, alone, one_by_one=True)
+        np.testing.assert_array_equal(passed.logits.start, found.logits.start[first:last])
+        np.testing.assert_array_equal(passed.logits.end, found.logits.end[first:last])

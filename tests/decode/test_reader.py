@@ -1,4 +1,4 @@
-"""A trained model is found by its run or folder, reads as it was trained to, and is refused in one line if it cannot."""
+"""A trained model is found by its run or folder, reads as it was trained to, or is refused in one line."""
 
 import shutil
 from pathlib import Path

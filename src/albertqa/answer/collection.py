@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ _WORD = re.compile(r"\w+")
 _MOST_COUNTS = 100_000
 """Words whose number of passages is remembered."""
 
-_COMMON_SHARE = 0.1
-"""A question's words that are in more of the passages than this share are not searched for: they cost and say little."""
+_MOST_MATCHES = 10_000
+"""Passages that a question's words may be in, added up; its most common words are left out beyond it, and cost no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +167,12 @@ class Collection:
         return [Passage(*row) for row in rows]
 
     def _query(self, question: str) -> str:
-        """Return the question's words as an FTS5 query, without those that most passages have."""
-        words = list(dict.fromkeys(_WORD.findall(question)))
-        counts = {word: self._count(word) for word in words}
-        found = [word for word in words if counts[word]]
-        telling = [word for word in found if counts[word] <= _COMMON_SHARE * self.num_passages]
-        return " OR ".join(f'"{word}"' for word in telling or found)
+        """Return the question's words, rarest first, as an FTS5 query."""
+        words = dict.fromkeys(_WORD.findall(question.lower()))
+        found = sorted((count, word) for word in words if (count := self._count(word)))
+        sums = accumulate(count for count, _ in found)
+        chosen = [word for (_, word), total in zip(found, sums, strict=True) if total <= _MOST_MATCHES]
+        return " OR ".join(f'"{word}"' for word in chosen or [word for _, word in found[:1]])
 
     def _count(self, word: str) -> int:
         """Return how many passages have a word, in any of its forms; counted once."""

@@ -17,42 +17,11 @@ SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 _INSTALL = "Install the extra: pip install 'albertqa[index]'"
 _HIDDEN = ["script", "style", "template", "noscript", "head", "nav", "svg"]
 _INLINE = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "bdi",
-        "bdo",
-        "cite",
-        "code",
-        "data",
-        "del",
-        "dfn",
-        "em",
-        "font",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "label",
-        "mark",
-        "q",
-        "rp",
-        "rt",
-        "ruby",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "sup",
-        "time",
-        "tt",
-        "u",
-        "var",
-        "wbr",
-    ]
+    re.split(
+        r"\s",
+        "a abbr b bdi bdo cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strong "
+        "sub sup time tt u var wbr",
+    )
 )
 _BROKEN_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=\S)")
 
@@ -129,7 +98,7 @@ def _html_text(content: bytes, path: Path) -> str:
 
 def _pieces(tag: "Tag") -> Iterator[str]:
     """Yield the text below a tag, blank lines around every block; line breaks of the source are spaces."""
-    from bs4 import NavigableString, PreformattedString, Tag
+    from bs4.element import NavigableString, PreformattedString, Tag
 
     for child in tag.children:
         if isinstance(child, Tag):

@@ -187,8 +187,10 @@ def _ambiguous(text: str, start: int | None, context: str, places: list[int], ch
     if choice == "first":
         finding = ("first-occurrence", f"{found}; the first is taken", f"set answer_start to {places[0]}")
         return _trimmed(Gold(text, places[0]), (finding,))
-    kind = "skipped-question" if choice == "skip" else "ambiguous-answer-start"
-    return Alignment(None, None, ((kind, found, ""),))
+    if choice == "skip":
+        return Alignment(None, None, (("skipped-question", found, ""),))
+    advice = "--ambiguous-answers first takes the first, --ambiguous-answers skip leaves such questions out"
+    return Alignment(None, None, (("ambiguous-answer-start", f"{found}; {advice}", ""),))
 
 
 def _not_in_context(text: str, start: int | None, context: str, show_closest: bool) -> Alignment:

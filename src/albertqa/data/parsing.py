@@ -76,7 +76,7 @@ def parse_json(text: str, *, first_line: int = 1, nan_as_null: bool = False) -> 
     except ValueError as error:  # an integer of more digits than Python reads, or NaN
         number = _LONG_NUMBER.search(text)
         if number is None:
-            raise ParseError(f"broken JSON from line {first_line:,} on: {error}", first_line) from error
+            raise ParseError(str(error), first_line) from error
         line = first_line + text.count("\n", 0, number.start())
         raise ParseError(f"a number of absurd length at line {line:,}", line) from error
     if _is_deeper(value, MAX_DEPTH):

@@ -34,7 +34,7 @@ from albertqa.data.example import Example
 from albertqa.data.problems import Problem, SourceError, listed, quoted
 from albertqa.data.questions import ParsedRow, Question, parse_row, place_answers
 from albertqa.data.rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
-from albertqa.data.sources import open_source, source_name
+from albertqa.data.sources import Source, open_source, source_name
 from albertqa.errors import DataError
 
 _DEFAULTS = ReadOptions()
@@ -122,8 +122,6 @@ def load_examples(
         if not further and not result.complete:
             raise DataError(str(errors[0]))  # a source that cannot be read; a check could say no more
         raise DataError(f"{errors[0]}{more}. {advice}")
-    if not result.examples:
-        raise DataError(f"{result.name}: no question is left; all {len(result.questions):,} were left out as asked")
     warnings = [problem for problem in result.problems if problem.severity == "warning"]
     if warnings:
         counts = ", ".join(f"{kind} {count:,}" for kind, count in Counter(item.kind for item in warnings).items())
@@ -204,12 +202,10 @@ def read(
     if limit is not None and limit < 1:
         raise DataError(f"limit: expected at least 1 question, found {limit}")
     reader = _Reader(name or source_name(source), options, labelled)
-    try:
-        opened = open_source(source, split, options)
-    except SourceError as error:
-        return ReadResult(reader.name, "", None, None, None, (), (reader.problem_of(error),), complete=False)
+    opened = Source("", iter(()))
     stop: SourceError | None = None
     try:
+        opened = open_source(source, split, options)
         for row in opened.rows:
             if limit is not None and reader.num_questions >= limit:
                 break
@@ -238,6 +234,7 @@ def load_questions(source: object, *, split: str | None = None, options: ReadOpt
     Raises:
         DataError: A question without a text, context or usable id, or a source that cannot be read.
     """
+    options = replace(options, answer_column=None, answer_start_column=None)
     result = read(source, split=split, options=options, labelled=False)
     if errors := result.errors:
         more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
@@ -309,7 +306,8 @@ class _Reader:
         Returns:
             The questions, all problems, and whether the source can be used as a whole.
         """
-        fault = None if stop else self._fault_of_all()
+        # Of a file that is too large, what was read so far says nothing.
+        fault = stop if stop is not None and stop.kind == "too-large" else None if stop else self._fault_of_all()
         if fault is not None:
             lost = (Question(row.faults.place, "", None, None) for row in self._parsed if isinstance(row, ParsedRow))
             return tuple(lost), (self.problem_of(fault),), False
@@ -333,6 +331,9 @@ class _Reader:
         if stop is not None:
             return tuple(questions), (*problems, self.problem_of(stop)), False
         of_all = [*self._unit_problem(unit, questions), *self._swapped_columns()]
+        if not any(problem.is_error for problem in problems) and all(one.example is None for one in questions):
+            message = f"expected at least one question, but all {len(questions):,} were left out as asked"
+            of_all.append(Problem("no-questions", message, self.name))
         problems += self._mixed_versions(questions, version)
         problems += self._shifted_answers(questions)
         return tuple(questions), (*of_all, *problems), True
@@ -346,9 +347,9 @@ class _Reader:
         if not self._parsed:
             return SourceError("no-questions", "expected at least one question, found none")
         rows = [row for row in self._parsed if isinstance(row, ParsedRow)]
-        if len(rows) > 1 and all(row.question is None or row.context is None for row in rows):
-            names = self.options.names
-            missing = [name for field, name in names.items() if name != field and name not in self._keys]
+        missing = [name for field, name in self.options.names.items() if name != field and name not in self._keys]
+        unreadable = len(rows) > 1 and all(row.question is None or row.context is None for row in rows)
+        if rows and (missing or unreadable):
             return SourceError("unknown-structure", columns_message(missing, self._keys))
         if self.labelled and rows and not self._num_stating_answers:
             message = f"expected answers or answer_text in the rows, found {listed(self._keys)}; name yours with "

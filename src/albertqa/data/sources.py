@@ -92,6 +92,8 @@ def _file(path: Path, options: ReadOptions) -> Source:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
     version = None
+    if file.is_gzip and suffix in {".parquet", ".xlsx"}:
+        raise SourceError("packed-file", "compressed with gzip; unpack it (gunzip)")
     if file.head.startswith(PARQUET_MAGIC) or suffix == ".parquet":
         form, rows = "parquet", parquet_rows(file, options)
     elif file.head.startswith(ZIP_MAGIC) or suffix == ".xlsx":

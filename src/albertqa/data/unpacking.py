@@ -70,7 +70,7 @@ class DataFile:
         try:
             self.size_bytes = path.stat().st_size
             if self.size_bytes > self.max_bytes:
-                raise _too_large(f"{self.size_bytes:,} bytes", self.max_bytes)
+                raise too_large(f"{self.size_bytes:,} bytes", self.max_bytes)
             with path.open("rb") as stream:
                 self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
                 stream.seek(0)
@@ -99,6 +99,10 @@ class DataFile:
         _refuse_what_is_no_data(head)
         marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
         name = marked or self._encoding or "utf-8"
+        if name == "utf-8" and head.count(0) > len(head) // 3:
+            wide = "utf-16-le" if head[:1] != b"\0" else "utf-16-be"
+            message = f"expected UTF-8, found a zero in every other byte; name the encoding with --encoding {wide}"
+            raise SourceError("wrong-encoding", message)
         try:
             "".encode(name)  # refuses codecs that are no encodings of text
         except (LookupError, ValueError) as error:
@@ -165,7 +169,8 @@ class DataFile:
             raise self._wrong_encoding(error) from error
 
     def _open_text(self) -> TextIO:
-        return io.TextIOWrapper(self.open_bytes(), encoding=self.encoding, newline="")
+        encoding = self.encoding  # before the file is open
+        return io.TextIOWrapper(self.open_bytes(), encoding=encoding, newline="")
 
     def _wrong_encoding(self, error: UnicodeError) -> SourceError:
         """Return what to say of text in another encoding: the first wrong byte, and how it reads in Windows-1252."""
@@ -214,7 +219,7 @@ class _Unpacked(io.RawIOBase):
             raise SourceError("broken-gzip", f"the gzip stream is damaged: {error}; fetch the file again") from error
         self._unpacked_bytes += len(data)
         if self._unpacked_bytes > self._max_bytes:
-            raise _too_large("the unpacked data", self._max_bytes)
+            raise too_large("the unpacked data", self._max_bytes)
         refuse_bomb(self._unpacked_bytes, self._stored_bytes)
         buffer[: len(data)] = data
         return len(data)
@@ -238,6 +243,17 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
         )
 
 
+def too_large(what: str, max_bytes: int) -> SourceError:
+    """Return the error of data that is larger than it may be.
+
+    Args:
+        what: What is larger.
+        max_bytes: The limit.
+    """
+    message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
+    return SourceError("too-large", message)
+
+
 def _refuse_what_is_no_data(head: bytes) -> None:
     """Refuse what its first bytes show to be something else."""
     if not head:
@@ -251,10 +267,7 @@ def _refuse_what_is_no_data(head: bytes) -> None:
     if head.startswith(_OLD_OFFICE):
         message = "an old Excel file (.xls) or a protected one; save it as .xlsx without a password, or as CSV in UTF-8"
         raise SourceError("packed-file", message)
+    if head[257:262] == b"ustar":
+        raise SourceError("packed-file", "a tar archive; unpack it (tar -xf)")
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         raise SourceError("unknown-structure", "a web page, not data; download the file itself")
-
-
-def _too_large(what: str, max_bytes: int) -> SourceError:
-    message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
-    return SourceError("too-large", message)

@@ -75,8 +75,9 @@ def _listen(config: ServeConfig) -> socket.socket:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((config.host, config.port), family=family, backlog=_MAX_CONNECTIONS)
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise SettingsError(
-            f"{config.host}:{config.port}: cannot listen there ({error.strerror}). Choose another --host or --port"
+            f"{config.host}:{config.port}: cannot listen there ({reason}). Choose another --host or --port"
         ) from error
 
 

@@ -171,7 +171,8 @@ class QATokenizer:
             for token in parts["added_tokens"]
             if token["content"] not in special & pieces
         ]
-        return Tokenizer.from_str(json.dumps(parts))
+        with refuse_failures(f"{self.source}: the tokenizer cannot be saved and opened again"):
+            return Tokenizer.from_str(json.dumps(parts))
 
     def _encode(self, backend: "Tokenizer", texts: list[str]) -> list["Encoding"]:
         try:
@@ -263,7 +264,8 @@ def _checked(built: BuiltTokenizer, settings: TokenizerSettings, parts: Tokenize
         # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so
         # that a trained model's folder has the fingerprint, and opens the windows, of the vocabulary it came from.
         text = backend.to_str()
-        backend, parts = Tokenizer.from_str(text), parts_of(json.loads(text))
+        with refuse_failures(f"{source}: the tokenizer cannot be saved and opened again"):
+            backend, parts = Tokenizer.from_str(text), parts_of(json.loads(text))
     backend.no_truncation()
     backend.no_padding()
     layout = _pair_layout(backend, source)

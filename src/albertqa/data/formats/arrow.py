@@ -4,14 +4,14 @@ A text that many rows share is converted once, however many rows name it, and wh
 is computed before it is read: a column of one text repeated takes almost nothing on the disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from albertqa.data.formats.memory import mapping_rows
 from albertqa.data.formats.parquet_footer import ColumnChunk, column_chunks
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.rows import ReadOptions, Rows, table_columns
-from albertqa.data.unpacking import DataFile, refuse_bomb
+from albertqa.data.unpacking import DataFile, refuse_bomb, too_large
 
 _BATCH_ROWS = 1000
 # What a value takes in Python at most, beside its text; and the share of the limit on unpacked data that a file may
@@ -42,7 +42,8 @@ def parquet_rows(file: DataFile, options: ReadOptions) -> Rows:
             texts = list({chunk.path for chunk in read if chunk.is_text})
             parquet = pq.ParquetFile(stream, read_dictionary=texts)
             batches = parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
-            yield from mapping_rows((row for batch in batches for row in _batch_rows(batch)), options)
+            rows = (row for batch in batches for row in _batch_rows(batch))
+            yield from mapping_rows(_counted(rows, options.max_unpacked_bytes), options)
     # All that Arrow raises on damaged files; ValueError: text that is not UTF-8.
     except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
@@ -77,6 +78,16 @@ def _refuse_large(chunks: Sequence[ColumnChunk], stored_bytes: int, max_bytes: i
             f"{max_bytes / _WHOLE_SHARE / 2**30:,.1f} GiB; split it, or raise max_unpacked_bytes if that is right"
         )
         raise SourceError("too-large", message)
+
+
+def _counted(rows: Iterable[dict[str, object]], max_bytes: int) -> Iterator[dict[str, object]]:
+    """Yield rows until their texts, written out, are more than a file may have unpacked."""
+    num_chars = 0
+    for row in rows:
+        num_chars += sum(len(value) for value in row.values() if isinstance(value, str))
+        if num_chars > max_bytes:
+            raise too_large("the texts of its rows", max_bytes)
+        yield row
 
 
 def _batch_rows(batch: Any) -> Iterator[dict[str, object]]:

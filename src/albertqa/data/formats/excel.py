@@ -1,9 +1,10 @@
 """Excel's `.xlsx`: a sheet whose first row is a header, one question a row (extra `xlsx`: openpyxl)."""
 
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from albertqa.data.formats.csv_files import cell_value
@@ -13,6 +14,7 @@ from albertqa.data.unpacking import DataFile, refuse_bomb
 
 _WORKBOOK = "xl/workbook.xml"
 _MAX_XML_BYTES = 2**28
+_ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 # All that openpyxl raises on damaged files; ElementTree's ParseError is a SyntaxError.
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, AttributeError, TypeError, ValueError,
@@ -40,17 +42,15 @@ def read_excel_file(file: DataFile, options: ReadOptions) -> Rows:
         )
         raise SourceError("unreadable-file", message) from error
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), file.path.open("rb") as stream:
             warnings.simplefilter("ignore")  # of styles and extensions, which are not read
-            book = openpyxl.load_workbook(file.path, read_only=True, data_only=True)
-            try:
-                yield from _rows(_sheet(book, options).iter_rows(values_only=True), options)
-            finally:
-                book.close()
+            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            sheet = _sheet(book, options)
+            cells = [tuple(map(_unescaped, row)) for row in sheet.iter_rows(values_only=True)]
     except _BROKEN as error:
-        raise SourceError(
-            "broken-xlsx", f"the Excel file is damaged: {quoted(f'{type(error).__name__}: {error}')}"
-        ) from error
+        reason = quoted(f"{type(error).__name__}: {error}")
+        raise SourceError("broken-xlsx", f"the Excel file is damaged: {reason}") from error
+    return _rows(cells, options)
 
 
 def _refuse_other_archives(file: DataFile) -> None:
@@ -62,12 +62,10 @@ def _refuse_other_archives(file: DataFile) -> None:
         raise SourceError("packed-file", "a damaged zip archive or Excel file; fetch or save it again") from error
     names = [part.filename for part in parts]
     if _WORKBOOK not in names:
-        kind = (
-            "an OpenDocument spreadsheet; save it as .xlsx or CSV"
-            if "content.xml" in names
-            else "a zip archive; unpack it"
-        )
-        raise SourceError("packed-file", f"{kind} (it has {listed(names, 3)})")
+        advice = "a zip archive; unpack it"
+        if "content.xml" in names:
+            advice = "an OpenDocument spreadsheet; save it as .xlsx or CSV"
+        raise SourceError("packed-file", f"{advice} (it has {listed(names, 3)})")
     unpacked_bytes = sum(part.file_size for part in parts)
     refuse_bomb(unpacked_bytes, file.size_bytes)
     if unpacked_bytes > min(_MAX_XML_BYTES, file.max_bytes):
@@ -85,7 +83,7 @@ def _sheet(book: Any, options: ReadOptions) -> Any:
     return book[options.sheet]
 
 
-def _rows(sheet: Iterator[tuple[object, ...]], options: ReadOptions) -> Rows:
+def _rows(sheet: Sequence[tuple[object, ...]], options: ReadOptions) -> Rows:
     numbered = (
         (number, row) for number, row in enumerate(sheet, start=1) if any(cell not in (None, "") for cell in row)
     )
@@ -100,6 +98,11 @@ def _rows(sheet: Iterator[tuple[object, ...]], options: ReadOptions) -> Rows:
         else:
             cells = ((columns[name], cell) for name, cell in zip(names, row, strict=False) if name in columns)
             yield Row(f"row {number}", {field: _value(field, cell) for field, cell in cells}, names)
+
+
+def _unescaped(cell: object) -> object:
+    """Return a text without Excel's way to write control characters, `_x000D_`."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), cell) if isinstance(cell, str) and "_x" in cell else cell
 
 
 def _value(field: str, cell: object) -> object:

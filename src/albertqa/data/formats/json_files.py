@@ -13,10 +13,12 @@ from albertqa.data.parsing import ParseError, TooLargeError, parse_json
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
+from albertqa.errors import printable
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _LINE_SUFFIXES = {".jsonl", ".ndjson"}
 
+_MAX_VERSION_CHARS = 40
 _LINES_TRIED, _MAX_TRIED_CHARS = 10, 2**21
 # What a whole JSON text may have in any case, and its share of the limit on unpacked data: what is not read line by
 # line takes several times its size.
@@ -103,7 +105,7 @@ def _items(root: object) -> tuple[list[object], str | None]:
         if isinstance(data := root.get("data"), list):
             version = root.get("version")
             stated = isinstance(version, str | float) or type(version) is int
-            return data, str(version) if stated else None
+            return data, printable(str(version)[:_MAX_VERSION_CHARS]) if stated else None
         if root.keys() & {"paragraphs", "qas"} or all(
             isinstance(root.get(key), str) for key in ("question", "context")
         ):

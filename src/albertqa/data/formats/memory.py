@@ -20,8 +20,12 @@ def mapping_rows(rows: Iterable[object], options: ReadOptions) -> Rows:
     for number, row in enumerate(rows, start=1):
         if isinstance(row, Mapping):
             fields = row_fields(row, names)
-            plain = {field: plain_value(value) for field, value in fields.items()}
-            yield Row(f"row {number}", plain, row.keys())
+            try:
+                plain = {field: plain_value(value) for field, value in fields.items()}
+            except RecursionError:
+                yield BrokenRow(f"row {number}", "wrong-type", "nested too deeply to be a question")
+            else:
+                yield Row(f"row {number}", plain, row.keys())
         else:
             yield BrokenRow(f"row {number}", "wrong-type", f"expected a mapping of fields, found {quoted(row)}")
 

@@ -52,14 +52,17 @@ def paragraph_rows(paragraph: Mapping[str, object], title: object, path: str, na
         yield BrokenRow(path, "wrong-type", f"expected a list of questions, found {quoted(qas)}", is_question=False)
         return
     shared = {"title": title, "context": paragraph.get(names["context"])}
+    shared_keys = ("title", *paragraph)
     for number, question in enumerate(qas):
         place = f"{path}.qas[{number}]"
         if not isinstance(question, dict):
             yield BrokenRow(place, "wrong-type", f"expected a question object, found {quoted(question)}")
         elif is_mrqa_question(question):
-            yield Row(place, {**mrqa_fields(question, shared["context"]), **shared}, nested=True)
+            fields = mrqa_fields(question, shared["context"])
+            yield Row(place, {**fields, **shared}, (*shared_keys, *question), nested=True)
         else:
-            yield Row(place, {**row_fields(question, names), **shared}, nested=True)
+            fields = row_fields(question, names)
+            yield Row(place, {**fields, **shared}, (*shared_keys, *question), nested=True)
 
 
 def write_squad_json(path: Path, examples: Sequence[Example]) -> None:

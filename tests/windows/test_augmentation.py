@@ -15,7 +15,7 @@ from albertqa.config import Augmentation
 from albertqa.data.example import Example, Gold
 from albertqa.data.reading import load_examples
 from albertqa.scoring.metric import normalize_answer
-from albertqa.windows.augment import NOWHERE, Augmenter
+from albertqa.windows.augmentation import NOWHERE, Augmenter
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.sentences import sentence_borders
 from albertqa.windows.statistics import labelled_text
