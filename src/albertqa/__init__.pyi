@@ -3,12 +3,12 @@ from .answer.answerer import Answerer as Answerer
 from .config import Settings as Settings
 from .data.example import Example as Example
 from .data.example import Gold as Gold
-from .data.read import load_examples as load_examples
+from .data.reading import load_examples as load_examples
 from .decode.spans import Candidate as Candidate
 from .decode.spans import Prediction as Prediction
 from .errors import AlbertQAError as AlbertQAError
 from .run.callbacks import Callback as Callback
-from .health.range_curve import RangeTest as RangeTest
+from .run.range_curve import RangeTest as RangeTest
 from .run.range_test import find_lr as find_lr
 from .run.recipe import RunResult as RunResult
 from .run.recipe import train as train

@@ -7,7 +7,8 @@ from typing import get_type_hints
 
 from albertqa import files
 from albertqa.config import Settings
-from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, Part, RunRecord
+from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
+from albertqa.rundir.run_json import Part
 
 BASE_MODEL = "albert/albert-base-v2"
 # What an evaluation takes over from a run.
@@ -29,7 +30,7 @@ def train_again(record: RunRecord, suffix: str, **changes: float | int | str | b
         ``albertqa train --config RUN/config.toml --… --output-dir RUN-SUFFIX``.
     """
     words = ["albertqa", "train", *_configured(record, **changes)]
-    return shlex.join([*words, "--output-dir", str(files.free_beside(record.run.path, suffix))])
+    return shlex.join([*words, "--output-dir", str(files.free_beside(record.path, suffix))])
 
 
 def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | int) -> str:
@@ -76,7 +77,7 @@ def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
         record: The run.
         changes: Settings by name.
     """
-    words = ["albertqa", "evaluate", str(record.run.path), *_files(record, "validation")]
+    words = ["albertqa", "evaluate", str(record.path), *_files(record, "validation")]
     for name in _DECODING:
         value = changes.get(name, getattr(record.settings, name))
         if value != getattr(Settings, name):
@@ -98,12 +99,12 @@ def repair_data(record: RunRecord, part: Part) -> str:
         record: The run.
         part: The part.
     """
-    files = _files(record, part)
-    copy = files.free_beside(record.run.path, f"{part}-repaired")
-    if len(files) > 1:
-        return shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
+    named = _files(record, part)
+    copy = files.free_beside(record.path, f"{part}-repaired")
+    if len(named) > 1:
+        return shlex.join(["albertqa", "check", *named, "--write-repaired", str(copy)])
     copy = copy.with_name(f"{copy.name}.json")
-    repair = shlex.join(["albertqa", "check", *files, "--write-repaired", str(copy)])
+    repair = shlex.join(["albertqa", "check", *named, "--write-repaired", str(copy)])
     # Not "&&": a check that found something to repair has the exit code of one that found errors.
     return f"{repair}; {train_again(record, 'repaired', **{f'{part}_file': (str(copy),)})}"
 
@@ -143,13 +144,13 @@ def _configured(record: RunRecord, **changes: float | int | str | bool | tuple[s
     }
     moved = {name: path for name, path in paths.items() if path != getattr(settings, name)}
     flags = [word for name, value in {**moved, **changes}.items() for word in _flag(name, value)]
-    return ["--config", str(record.run.path / files.CONFIG_TOML), *flags]
+    return ["--config", str(record.path / files.CONFIG_TOML), *flags]
 
 
 def _files(record: RunRecord, part: Part) -> tuple[str, ...]:
     """Give the files of one part of the run's data."""
-    files = record.settings.train_file if part == "train" else record.settings.validation_file
-    return tuple(_path(record, file) for file in files)
+    named = record.settings.train_file if part == "train" else record.settings.validation_file
+    return tuple(_path(record, file) for file in named)
 
 
 def _path(record: RunRecord, name: str) -> str:
@@ -158,7 +159,7 @@ def _path(record: RunRecord, name: str) -> str:
     Paths in settings are relative to where the run was started, which is told by where the run lies and what it was
     called there. Names of the Hub stay as they are.
     """
-    run, called = record.run.resolve().parts, record.settings.output_dir.parts
+    run, called = record.path.resolve().parts, record.settings.output_dir.parts
     start = Path(*run[: len(run) - len(called)])
     if run[len(run) - len(called) :] != called or start in {Path(), Path.cwd()}:
         return name

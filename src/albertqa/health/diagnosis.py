@@ -5,8 +5,9 @@ name it below at its place, and add a planted fault and a test to ``tests/health
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TypeAlias
+
+import msgspec
 
 from albertqa import files
 from albertqa.errors import RunError
@@ -16,8 +17,8 @@ from albertqa.rundir.findings import SEVERITIES, Finding
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
-# Faults of their own, each told: first what training cannot mend, then what settings spoil.
-CAUSES: tuple[Rule, ...] = (
+# What can be seen before the first step, and needs to be looked at once: faults of data, windows, model and settings.
+BEFORE_TRAINING: tuple[Rule, ...] = (
     labels.swapped_fields,
     text.lost_blanks,
     labels.labels_contradict,
@@ -41,17 +42,18 @@ CAUSES: tuple[Rule, ...] = (
     text.other_language,
     text.missing_segments,
     settings.strong_decay,
-    settings.damped_steps,
     settings.strong_noise,
     settings.swapped_betas,
     settings.long_warmup,
     settings.no_warmup,
     settings.answers_not_allowed,
 )
-# Why a model does not learn, by direct signs; they explain one symptom, so the first that fits is told.
+# Further faults of their own, which look at steps or evaluations.
+CAUSES: tuple[Rule, ...] = (answers.long_golds, settings.damped_steps)
+# Why a model does not learn, by direct signs; they explain one symptom, so only the first that fits is reported.
 STUCK: tuple[Rule, ...] = (learning.nothing_trainable, rates.rate_at_zero)
 RATES: tuple[Rule, ...] = (rates.high_rate, rates.low_rate)
-# The symptom itself: told only where nothing before explains it.
+# The symptom itself: reported only where nothing before explains it.
 SYMPTOMS: tuple[Rule, ...] = (
     machine.no_numbers,
     learning.wild_start,
@@ -85,15 +87,35 @@ OTHERS: tuple[Rule, ...] = (
     machine.full_disk,
     machine.costly_evaluations,
 )
+# Findings before the first step that a model which reads disproves.
+_DISPROVED_BY_LEARNING = ("strange-embeddings", "no-warm-up")
 
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]
+_Failed: TypeAlias = Callable[[RunError], None]
 
 
-def diagnose(record: RunRecord, *, failed: Callable[[RunError], None] | None = None) -> list[Finding]:
+def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None) -> list[Finding]:
+    """Judge what is known of a run before its first step.
+
+    Args:
+        record: The run; its rows are not looked at.
+        failed: See `diagnose`.
+
+    Returns:
+        What is wrong with data, windows, model and settings.
+    """
+    ask = _asking(record, failed)
+    return [finding for rule in BEFORE_TRAINING for finding in ask(rule)]
+
+
+def diagnose(
+    record: RunRecord, *, before: Sequence[Finding] | None = None, failed: _Failed | None = None
+) -> list[Finding]:
     """Judge a run.
 
     Args:
         record: The run, over or still going on.
+        before: What `diagnose_before_training` found; None: it is asked now.
         failed: Takes the error of a rule that cannot judge the record, and the others go on; None: it is raised.
 
     Returns:
@@ -102,13 +124,30 @@ def diagnose(record: RunRecord, *, failed: Callable[[RunError], None] | None = N
     Raises:
         RunError: A rule cannot judge the record.
     """
+    if before is None:
+        before = diagnose_before_training(record, failed=failed)
+    ask = _asking(record, failed)
+    findings = [finding for finding in before if not _is_disproved(finding, record)]
+    findings += [finding for rule in CAUSES for finding in ask(rule)]
+    # Where something else is wrong, an ordinary learning rate is not to blame.
+    may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
+    findings += _first(ask, (*STUCK, *(RATES if may_blame_rate else ())))
+    symptoms = [] if _has_error(findings) else _first(ask, SYMPTOMS)
+    if learning.is_stuck(record):
+        # What only slows a run that learns is to be fixed in one that does not, after what keeps any from learning.
+        findings = [msgspec.structs.replace(one, severity="error") for one in _by_severity(findings)]
+    return _by_severity([*findings, *symptoms, *_others(ask)])
+
+
+def _asking(record: RunRecord, failed: _Failed | None) -> _Ask:
+    """Return what asks one rule about a record."""
 
     def ask(rule: Rule) -> list[Finding]:
         try:
             return list(rule(record))
         except Exception as error:
             fault = RunError(
-                f"{record.run.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), as it "
+                f"{record.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), as it "
                 f"should on no run. Report it with {files.RUN_JSON} and {files.METRICS_JSONL}, unless somebody "
                 "changed them by hand"
             )
@@ -117,15 +156,16 @@ def diagnose(record: RunRecord, *, failed: Callable[[RunError], None] | None = N
             failed(fault)
             return []
 
-    findings = [finding for rule in CAUSES for finding in ask(rule)]
-    # Where something else is wrong, an ordinary learning rate is not to blame.
-    may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
-    findings += _first(ask, (*STUCK, *(RATES if may_blame_rate else ())))
-    symptoms = [] if _has_error(findings) else _first(ask, SYMPTOMS)
-    if learning.is_stuck(record):
-        # What only slows a run that learns is to be mended in one that does not, behind what keeps any from learning.
-        findings = [replace(one, severity="error") for one in _by_severity(findings)]
-    return _by_severity([*findings, *symptoms, *_others(ask)])
+    return ask
+
+
+def _is_disproved(finding: Finding, record: RunRecord) -> bool:
+    """Return whether what the model has learned since speaks against a finding."""
+    if finding.name in _DISPROVED_BY_LEARNING:
+        return record.has_learned
+    # What was trained holds on the validation data, so the labels of both are right.
+    validates = record.evaluations and record.evaluations[-1].loss < 0.6 * record.blind_loss("validation")
+    return finding.name == "labels-unrelated" and bool(validates)
 
 
 def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
@@ -141,11 +181,11 @@ def _first(ask: _Ask, rules: tuple[Rule, ...]) -> list[Finding]:
 
 
 def _others(ask: _Ask) -> Iterator[Finding]:
-    told = set()
+    reported = set()
     for rule in OTHERS:
         for finding in ask(rule):
             # Several ways to say that training went too far; one is enough.
             family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
-            if family not in told:
-                told.add(family)
+            if family not in reported:
+                reported.add(family)
                 yield finding

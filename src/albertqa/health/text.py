@@ -23,7 +23,7 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
     from rich.table import Table
     from rich.text import Text
 
-    state = f"{record.run.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
     if not findings:
         console.print(f"{state}: healthy, nothing found.", markup=False, highlight=False, soft_wrap=True)
         return

@@ -1,7 +1,7 @@
 """The processes that train one model together: `torchrun`'s, or this one alone.
 
-What all must decide alike goes through a few small exchanges: sums of gradients, whether any process ran out of memory or
-was asked to stop, and whether all of them began with the same settings and data.
+What all must decide alike goes through a few small exchanges: sums of gradients, whether any process ran out of memory
+or was asked to stop, and whether all of them began with the same settings and data.
 """
 
 import os

@@ -1,7 +1,5 @@
 """Scores by groups of questions: question word, answer length and type, context length and others."""
 
-import bisect
-import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ import numpy as np
 from albertqa.data.example import Example
 from albertqa.report.outcome import Outcome
 from albertqa.scoring.interval import Interval, mean_interval
-from albertqa.windows.sentences import sentence_starts
+from albertqa.windows.sentences import sentence_at
 
 NUM_RESAMPLES = 1000
 """Resamples for a group's interval; fewer than for the whole data, as there are dozens of groups."""
@@ -229,20 +227,8 @@ def lexical_overlap(example: Example) -> float | None:
     asked = _content_words(example.question)
     if not asked:
         return None
-    sentence = _sentence_at(example.context, example.golds[0].answer_start)
+    sentence = sentence_at(example.context, example.golds[0].answer_start)
     return len(asked & _content_words(sentence)) / len(asked)
-
-
-def _sentence_at(context: str, position: int) -> str:
-    """Return the sentence of a context that a character is in."""
-    starts = _sentence_starts(context)
-    at = bisect.bisect_right(starts, position)
-    return context[starts[at - 1] if at else 0 : starts[at] if at < len(starts) else None]
-
-
-@functools.lru_cache(maxsize=64)
-def _sentence_starts(context: str) -> list[int]:
-    return sentence_starts(context)
 
 
 def _content_words(text: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from albertqa import files
 from albertqa.config import Settings
-from albertqa.data.hub import parse_hub_name
+from albertqa.data.formats.hub_datasets import parse_hub_name
 from albertqa.errors import RunError
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.compare import differing_settings

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
 import msgspec
 
 from albertqa.config import Settings
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
-from albertqa.data.soundness import text_soundness
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.label_checks import answer_statistics
 from albertqa.files import RUN_JSON
 from albertqa.run.checkpoint import Progress
 from albertqa.run.fit import Fit
@@ -28,7 +26,7 @@ from albertqa.rundir.run_json import (
     read_run_json,
     write_run_json,
 )
-from albertqa.windows.soundness import token_soundness
+from albertqa.windows.statistics import token_statistics
 from albertqa.windows.store import WindowStore
 
 
@@ -47,7 +45,7 @@ def data_facts(
         sources: The files or names it was read from.
         examples: The data.
         store: Its windows.
-        unknown_id: See `token_soundness`.
+        unknown_id: See `token_statistics`.
         max_answer_length: Longest answer predicted, tokens.
         shared: What it shares with the training data (see `shared_content`).
 
@@ -62,8 +60,8 @@ def data_facts(
         "windows": len(store),
         "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
         "tokens": int(store.lengths.sum()),
-        **token_soundness(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
-        **text_soundness(examples),
+        **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+        **answer_statistics(examples),
         **(shared or {}),
     }
     return msgspec.convert(facts, DataFacts)
@@ -74,8 +72,7 @@ class Provenance:
     """Writes a run's ``run.json``.
 
     Attributes:
-        run: The run directory.
-        settings: Its settings.
+        settings: The run's settings.
         data: Facts of the training and validation data.
         plan: The steps.
         version_2: Whether questions may have no answer.
@@ -85,7 +82,6 @@ class Provenance:
         fit: What was measured of the memory before the steps; None: nothing.
     """
 
-    run: Path
     settings: Settings
     data: Data
     plan: Plan
@@ -109,8 +105,9 @@ class Provenance:
 
     def write(self, status: str, progress: Progress, failure: str = "") -> None:
         """Write the file with the run's status, and why it failed if it did."""
+        run = self.settings.output_dir
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        started = read_run_json(self.run).started if (self.run / RUN_JSON).is_file() else []
+        started = read_run_json(run).started if (run / RUN_JSON).is_file() else []
         facts = RunJson(
             status=status,
             failure=failure,
@@ -134,7 +131,7 @@ class Provenance:
             versions=_versions(),
             world_size=self.world_size,
         )
-        write_run_json(self.run, facts)
+        write_run_json(run, facts)
 
 
 def _versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from albertqa.health.range_curve import RangeTest, spell_rate
+from albertqa.run.range_curve import RangeTest, spell_rate
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 880, 76, 455
 

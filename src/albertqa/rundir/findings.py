@@ -35,6 +35,11 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: Mapping[str, float | int | str] = {}
 
 
+def evidence(**numbers: float | str | None) -> dict[str, float | int | str]:
+    """Return the numbers that are known."""
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
 def health_json(run: Path, status: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the content of ``health.json``, which ``albertqa doctor --json`` prints too."""
     return {

@@ -1,6 +1,6 @@
 """Rules about what a trained model answers, and how sure its scores are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from albertqa.health.advice import check_data, evaluate_again, train_again
 from albertqa.health.curve import proportion_error
@@ -12,7 +12,7 @@ _ALWAYS = "Every validation question has an answer: let the model answer them al
 
 def mostly_empty(record: RunRecord) -> Iterator[Finding]:
     """A model that nearly always says that there is no answer."""
-    empty = _last(record, "predicted_empty_percent")
+    empty = _last([row.predicted_empty_percent for row in record.evaluations])
     if empty is None or not record.is_over:
         return
     without = 100 * record.data("validation").without_answer / record.data("validation").questions
@@ -32,8 +32,9 @@ def mostly_empty(record: RunRecord) -> Iterator[Finding]:
 
 def threshold_off(record: RunRecord) -> Iterator[Finding]:
     """v2.0: a null threshold that costs points."""
-    scores, best = record.scores, record.scores.get("best_f1")
-    if best is None or not record.is_over:
+    scores = record.scores
+    best, threshold = scores.get("best_f1"), scores.get("best_f1_thresh")
+    if best is None or threshold is None or not record.is_over:
         return
     gain = best - scores["f1"]
     if gain < max(3.0, 2 * proportion_error(scores["f1"], int(record.data("validation").questions))):
@@ -44,17 +45,40 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(scores.get("step", record.step)),
         f"With null_score_diff_threshold {settings.null_score_diff_threshold:g}, f1 is {scores['f1']:.1f}; with "
-        f"{scores['best_f1_thresh']:.2f} it would be {best:.1f}. "
+        f"{threshold:.2f} it would be {best:.1f}. "
         + ("Tune it on one data set and use it on others." if record.data("validation").without_answer else _ALWAYS),
         _tune(record),
-        {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": scores["best_f1_thresh"],
+        {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": threshold,
          "null_score_diff_threshold": settings.null_score_diff_threshold},
     )  # fmt: skip
 
 
+def long_golds(record: RunRecord) -> Iterator[Finding]:
+    """Training answers that are longer than any prediction may be."""
+    golds, long, settings = record.data("train").golds, record.data("train").golds_too_long, record.settings
+    lost = record.data("train").golds_in_no_window or 0
+    # Where answers are cut at the windows' edges, longer windows come first.
+    if not golds or long is None or long <= 0.05 * golds or lost > 0.02 * golds:
+        return
+    longer = max(64, 3 * settings.max_answer_length)
+    yield Finding(
+        "answers-too-long",
+        "error" if long > 0.3 * golds else "warning",
+        0,
+        f"{long:,} of {golds:,} training answers ({100 * long / golds:.3g} %) are longer than max_answer_length "
+        f"({settings.max_answer_length} tokens): they can never be predicted whole. Allow longer answers; training "
+        "learns from them all the same.",
+        evaluate_again(record, max_answer_length=longer)
+        if record.evaluations
+        else train_again(record, "longer-answers", max_answer_length=longer),
+        {"golds_too_long": long, "golds": golds, "max_answer_length": settings.max_answer_length},
+    )
+
+
 def long_answers(record: RunRecord) -> Iterator[Finding]:
     """A trained model that answers with the longest spans it may."""
-    words, gold_words = _last(record, "predicted_words_mean"), record.data("validation").gold_words_mean
+    words = _last([row.predicted_words_mean for row in record.evaluations])
+    gold_words = record.data("validation").gold_words_mean
     if words is None or not gold_words or not record.has_learned or words < max(8.0, 3 * gold_words):
         return
     longest = record.settings.max_answer_length
@@ -72,7 +96,8 @@ def long_answers(record: RunRecord) -> Iterator[Finding]:
 
 def one_position(record: RunRecord) -> Iterator[Finding]:
     """A model that points at the same position whatever it reads."""
-    share, position = _last(record, "same_start_percent"), _last(record, "same_start")
+    share = _last([row.same_start_percent for row in record.evaluations])
+    position = _last([row.same_start for row in record.evaluations])
     if share is None or not record.is_over or share < 80 or record.has_learned:
         return
     empty = 100 * record.data("validation").windows_without_answer / record.data("validation").windows
@@ -112,8 +137,8 @@ def small_validation(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def _last(record: RunRecord, name: str) -> float | None:
-    return next((float(row[name]) for row in reversed(record.evaluations) if name in row), None)
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def _tune(record: RunRecord) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from albertqa.data.shift import spell_shift
+from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import check_data, repair_data
-from albertqa.health.record import Part, RunRecord
-from albertqa.rundir.findings import Finding
+from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding, evidence
+from albertqa.rundir.run_json import Part
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 
@@ -19,8 +20,6 @@ FEWEST_QUESTIONS = 30
 
 def labels_unrelated(record: RunRecord) -> Iterator[Finding]:
     """Answers that have nothing to do with their questions, or questions with their contexts."""
-    if _validates(record):
-        return
     for part in PARTS:
         found = record.data(part).nearness
         if not found or (record.data(part).golds or 0) < FEWEST_QUESTIONS:
@@ -107,7 +106,7 @@ def labels_off(record: RunRecord) -> Iterator[Finding]:
             f"Only {exact:.3g} % of the {part} answers begin and end where tokens do; with sound data and tokenizer "
             f"it is over 98 %. {_why_off(shift)}",
             repair_data(record, part) if shift else check_data(record),
-            {"part": part, "golds_exact_percent": exact, "golds": golds, "answers_shift": shift},
+            evidence(part=part, golds_exact_percent=exact, golds=golds, answers_shift=shift),
         )
         return
 
@@ -219,8 +218,3 @@ def few_texts(record: RunRecord) -> Iterator[Finding]:
             check_data(record),
             {"questions": questions, "repeated_questions": repeated},
         )
-
-
-def _validates(record: RunRecord) -> bool:
-    """Tell whether what was trained holds on the validation data; then the labels of both are right."""
-    return bool(record.evaluations) and (record.evaluations[-1].loss < 0.6 * record.blind_loss("validation"))

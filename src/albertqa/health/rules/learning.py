@@ -11,7 +11,7 @@ import numpy as np
 from albertqa.health.advice import check_data, crop_contexts, train_again, train_for, train_less, use_base_model
 from albertqa.health.curve import level
 from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
-from albertqa.rundir.findings import Finding
+from albertqa.rundir.findings import Finding, evidence
 
 # f1 that spans which know nothing of the question may reach.
 _BLIND_F1 = 15
@@ -20,10 +20,10 @@ _BLIND_F1 = 15
 def nothing_trainable(record: RunRecord) -> Iterator[Finding]:
     """An encoder whose weights are kept from moving."""
     weights, trainable = record.model.parameters, record.model.trainable_parameters
-    moved = next((row.weights_moved_percent for row in reversed(record.evaluations)
-                  if "weights_moved_percent" in row), None)  # fmt: skip
-    frozen = bool(weights) and trainable is not None and trainable < 0.02 * weights
-    still = moved is not None and moved < 1e-4 and record.path > 1e-5
+    known = [row.weights_moved_percent for row in record.evaluations if row.weights_moved_percent is not None]
+    moved = known[-1] if known else None
+    frozen = weights is not None and trainable is not None and trainable < 0.02 * weights
+    still = moved is not None and moved < 1e-4 and record.weight_path > 1e-5
     if not (frozen or still) or record.has_learned:
         return
     seen = (
@@ -38,9 +38,8 @@ def nothing_trainable(record: RunRecord) -> Iterator[Finding]:
         f"{seen}: the encoder is frozen, or its weights were not given to the optimizer. A span head alone cannot "
         "learn to read. 'albertqa train' trains all weights; take out what freezes them.",
         train_again(record, "all-weights"),
-        {"parameters": weights, "trainable_parameters": trainable,
-         **({} if moved is None else {"weights_moved_percent": moved})},
-    )  # fmt: skip
+        evidence(parameters=weights, trainable_parameters=trainable, weights_moved_percent=moved),
+    )
 
 
 def vanishing_gradients(record: RunRecord) -> Iterator[Finding]:
@@ -72,7 +71,7 @@ def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
         "error",
         record.step,
         f"Early stopping ended the run at step {record.step:,} of {record.total_steps:,}, before the model had learned "
-        f"anything (f1 {last['f1']:.1f}, validation loss {last['validation_loss']:.2f}; blind "
+        f"anything (f1 {last.f1:.1f}, validation loss {last.loss:.2f}; blind "
         f"{record.uniform_loss('validation'):.2f}). Reading takes some hundred steps, and f1 is noise until then; "
         f"{settings.early_stopping_patience} evaluations without a better one say nothing that early. Evaluate less "
         "often, and wait for more evaluations.",
@@ -90,7 +89,7 @@ def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
 def has_stopped_before_learning(record: RunRecord) -> bool:
     """Tell whether a run stopped early, unlearned, with much of its way before it (see `stopped_before_learning`)."""
     way = min(2 * SHORTEST_PATH, 0.5 * record.planned_path)
-    return record.status == "stopped early" and record.ended_unlearned and record.path < way
+    return record.status == "stopped early" and record.ended_unlearned and record.weight_path < way
 
 
 def too_few_steps(record: RunRecord) -> Iterator[Finding]:
@@ -148,7 +147,11 @@ def not_learning(record: RunRecord) -> Iterator[Finding]:
         "four fifths of that. The model has not learned to read the question. Sometimes it takes another seed or "
         "more steps; else look at the data.",
         train_for(record, "longer", 2 * record.total_steps / record.plan.steps_per_epoch, warmup_ratio=0.1),
-        {"loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss(), "path": round(record.path, 6)},
+        {
+            "loss": round(record.loss.mean, 4),
+            "uniform_loss": record.uniform_loss(),
+            "weight_path": round(record.weight_path, 6),
+        },
     )
 
 
@@ -221,8 +224,8 @@ def loss_without_score(record: RunRecord) -> Iterator[Finding]:
         "loss-without-score",
         "error",
         int(last.step),
-        f"The validation loss is {last['validation_loss']:.2f} (a blind guess: {blind:.2f}), so the model finds the "
-        f"labelled tokens, but f1 is only {last['f1']:.1f}: the labels are not the expected answers. "
+        f"The validation loss is {last.loss:.2f} (a blind guess: {blind:.2f}), so the model finds the "
+        f"labelled tokens, but f1 is only {last.f1:.1f}: the labels are not the expected answers. "
         "max_answer_length forbids them, the null threshold hides them, or answers and answer_start do not belong "
         "together.",
         check_data(record),
@@ -232,5 +235,5 @@ def loss_without_score(record: RunRecord) -> Iterator[Finding]:
 
 def is_stuck(record: RunRecord) -> bool:
     """Tell whether nothing was learned in a time in which something should have been."""
-    patient = len(record.losses) >= 300 and record.path >= 0.05
+    patient = len(record.losses) >= 300 and record.weight_path >= 0.05
     return record.ended_unlearned or (record.has_not_learned and patient)

@@ -8,7 +8,7 @@ import numpy as np
 from albertqa.config import equal_passes
 from albertqa.health.advice import train_again, use_base_model
 from albertqa.health.record import RunRecord
-from albertqa.rundir.findings import Finding
+from albertqa.rundir.findings import Finding, evidence
 
 _GIBIBYTE = 1 << 30
 # Weights, and AdamW's two moments, in fp32.
@@ -19,12 +19,12 @@ _BASE_PARAMETERS = 13_000_000
 
 def no_numbers(record: RunRecord) -> Iterator[Finding]:
     """Steps left out because loss or gradient was not a number, and evaluations whose loss is none."""
-    faults, evaluations = record.faulty_steps, record.faulty_evaluations
+    faults, evaluations = record.history.faulty_steps, record.history.faulty_evaluations
     failure = record.failure
-    failed = record.status == "failed" and "loss is" in failure
+    failed = "loss is" in failure
     if not faults and not evaluations and not failed:
         return
-    windows = sorted({index for row in faults for index in row.non_finite_windows})
+    windows = sorted({index for row in faults for index in row.non_finite_windows or ()})
     precision, since = record.machine.precision, record.run.facts.fp32_since_step
     settings = record.settings
     # After the first such step, or with a GPU's next one, a run computes in full precision.
@@ -44,7 +44,7 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
         )
     if evaluations or "validation loss is" in failure:
         seen.append("The validation loss was not a number: the training broke in the steps before.")
-    first = min((int(row.step) for row in (*faults, *evaluations)), default=record.step)
+    first = min([*(row.step for row in faults), *(row.step for row in evaluations)], default=record.step)
     yield Finding(
         "no-numbers",
         "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
@@ -62,7 +62,7 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
 
 def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
     """fp16 gradients that overflow again and again; now and then is how the loss scale is found."""
-    lost = sum(row.grad_norm is None and not row.skipped for row in record.steps)
+    lost = record.history.overflowed_steps
     if record.machine.precision != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
         return
     yield Finding(
@@ -78,11 +78,11 @@ def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
 
 def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     """Memory that ran out: at steps that were done again with less, or for good."""
-    failure = record.failure if record.status == "failed" else ""
+    failure = record.failure
     if "out of memory" in failure:
         yield from _failed_for_memory(record, failure)
         return
-    again = [row for row in record.steps if row.out_of_memory]
+    again = record.history.out_of_memory_steps
     if not again:
         return
     settings = record.settings
@@ -91,8 +91,8 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "out-of-memory",
         "warning",
-        int(again[0].step),
-        f"The memory did not hold step {int(again[0]['step']):,}"
+        again[0].step,
+        f"The memory did not hold step {again[0].step:,}"
         + (f" and {len(again) - 1} more" if len(again) > 1 else "")
         + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same but "
         "for rounding; the time of the failed tries is lost. Ask for what fits from the start.",
@@ -119,14 +119,14 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
         f"The run failed: {failure}. Close what else takes memory and go on with --resume, or ask for less: "
         "activations recomputed, a smaller model, shorter windows.",
         change,
-        {"max_seq_length": settings.max_seq_length, "parameters": record.model.parameters},
+        evidence(max_seq_length=settings.max_seq_length, parameters=record.model.parameters),
     )
 
 
 def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
     """A run that is neither at its end nor at work: its process is gone, or it failed."""
     failure = record.failure
-    is_gone = record.status == "running" and record.is_alive is False
+    is_gone = record.status == "running" and record.run.is_alive is False
     known = ("out of memory", "loss is")
     if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
         return
@@ -142,7 +142,7 @@ def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
         record.step,
         f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. What was saved is whole: it goes on "
         "from its last checkpoint.",
-        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.run.path)]),
+        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.path)]),
         {"status": record.status, "total_steps": record.total_steps},
     )
 
@@ -152,31 +152,32 @@ def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
     settings = record.settings
     if not record.is_on_cuda or len(record.steps) < 10:
         return
-    found = [int(row.micro_batch) for row in record.steps]
-    passes = settings.step_windows / found[-1]
-    tokens = float(np.median([row.tokens for row in record.steps])) / passes
-    halved = found[-1] < found[0]
-    if halved or found[-1] < settings.train_batch_size or passes < 4 or tokens > 2000:
+    first, last = record.steps[0].micro_batch or 0, record.steps[-1].micro_batch or 0
+    if last < max(1, first, settings.train_batch_size):
+        return
+    passes = settings.step_windows / last
+    tokens = float(np.median([row.tokens for row in record.steps[-200:]])) / passes
+    if passes < 4 or tokens > 2000:
         return
     yield Finding(
         "small-micro-batch",
         "warning",
         record.step,
-        f"A step is done in {passes:.0f} passes of {found[-1]} windows ({tokens:,.0f} tokens): too little at a time "
+        f"A step is done in {passes:.0f} passes of {last} windows ({tokens:,.0f} tokens): too little at a time "
         "to keep a GPU busy. Take larger batches and accumulate less; the steps stay the same, and what does not fit "
         "is cut by itself.",
         train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
-        {"micro_batch": found[-1], "passes": passes, "tokens_per_pass": round(tokens, 1)},
+        {"micro_batch": last, "passes": passes, "tokens_per_pass": round(tokens, 1)},
     )
 
 
 def slow_data(record: RunRecord) -> Iterator[Finding]:
     """A device that waits for its windows."""
-    timed = [row for row in record.steps if row.data_seconds is not None and row.tokens_per_second][-200:]
+    timed = [row for row in record.steps[-200:] if row.data_seconds is not None and row.tokens_per_second]
     if len(timed) < 20:
         return
-    seconds = [row.tokens / row.tokens_per_second for row in timed]
-    share = sum(row.data_seconds for row in timed) / sum(seconds)
+    seconds = [row.tokens / (row.tokens_per_second or 1.0) for row in timed]
+    share = sum(row.data_seconds or 0.0 for row in timed) / sum(seconds)
     # A CUDA GPU works on one step while the next one's windows are fetched: there it waits for what exceeds that.
     if share < (0.8 if record.is_on_cuda else 0.3):
         return
@@ -245,14 +246,14 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
         "(twice that while it is being written). Make room while the run goes on; should it stop, this takes it up "
         "from its last checkpoint and keeps no other.",
-        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.run.path)]),
+        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.path)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
     )
 
 
 def costly_evaluations(record: RunRecord) -> Iterator[Finding]:
     """More time in evaluations than in training."""
-    seconds = sum(row.eval_seconds for row in record.evaluations)
+    seconds = sum(row.eval_seconds or 0.0 for row in record.evaluations)
     trained = record.steps[-1].seconds or 0.0 if record.steps else 0.0
     # Below ten minutes nobody waits for it.
     if seconds < 600 or seconds < trained:

@@ -32,8 +32,8 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         "overfitting",
         "warning",
         int(last.step),
-        f"Since step {best['step']:,} f1 fell from {best['f1']:.1f} to {last['f1']:.1f} (noise: ±{noise:.1f}) while "
-        f"the validation loss rose from {lowest['validation_loss']:.2f} to {last['validation_loss']:.2f}; the "
+        f"Since step {best.step:,} f1 fell from {best.f1:.1f} to {last.f1:.1f} (noise: ±{noise:.1f}) while "
+        f"the validation loss rose from {lowest.loss:.2f} to {last.loss:.2f}; the "
         f"training loss is {_spelled(record, record.loss.mean)}. The model learns its training questions by heart and "
         f"forgets how to read others. {_kept(record)} {advice}",
         remedy,
@@ -61,9 +61,9 @@ def too_many_epochs(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(last.step),
         f"After {passes:.0f} passes over {record.data('train').questions:,} questions the training loss is "
-        f"{_spelled(record, record.loss.mean)}, and the validation loss {last['validation_loss']:.2f}, up from "
-        f"{lowest['validation_loss']:.2f} at step {lowest['step']:,}; f1 has gained nothing since "
-        f"({lowest['f1']:.1f} there, {last['f1']:.1f} now). The questions are known by heart; more passes only make "
+        f"{_spelled(record, record.loss.mean)}, and the validation loss {last.loss:.2f}, up from "
+        f"{lowest.loss:.2f} at step {lowest.step:,}; f1 has gained nothing since "
+        f"({lowest.f1:.1f} there, {last.f1:.1f} now). The questions are known by heart; more passes only make "
         f"wrong answers surer. {advice}",
         remedy,
         {"epochs": round(passes, 3), "questions": record.data("train").questions,
@@ -89,8 +89,8 @@ def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
         "warning",
         int(last.step),
         f"The training loss of the last epoch is {_spelled(record, train_loss)}, the validation loss "
-        f"{last['validation_loss']:.2f}. It was {lowest['validation_loss']:.2f} at step {lowest['step']:,}, and f1 has "
-        f"gained nothing since ({lowest['f1']:.1f} there, {last['f1']:.1f} now; noise: ±{noise:.1f}). What is still "
+        f"{last.loss:.2f}. It was {lowest.loss:.2f} at step {lowest.step:,}, and f1 has "
+        f"gained nothing since ({lowest.f1:.1f} there, {last.f1:.1f} now; noise: ±{noise:.1f}). What is still "
         f"learned of the training questions does not hold for others; wrong answers only get surer. {advice}",
         remedy,
         {"train_loss": round(train_loss, 4), "validation_loss": round(last.loss, 4),
@@ -113,7 +113,7 @@ def best_long_past(record: RunRecord) -> Iterator[Finding]:
         "best-long-past",
         "warning",
         int(best.step),
-        f"The best evaluation (f1 {best['f1']:.1f}) was at step {best['step']:,}; the {len(after)} since were "
+        f"The best evaluation (f1 {best.f1:.1f}) was at step {best.step:,}; the {len(after)} since were "
         f"{sum(after) / len(after):.1f} on average (noise: ±{noise:.1f}). The steps since then only cost time. Let "
         "the run stop by itself.",
         train_again(record, "early-stopping", early_stopping_patience=_PATIENCE),
@@ -182,10 +182,14 @@ def _spelled(record: RunRecord, train_loss: float) -> str:
 def _kept(record: RunRecord) -> str:
     """Say which model is in ``best/``: what is best by one measure need not be so by f1."""
     metric, best = record.settings.metric_for_best_model, _best(record)
-    kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: row[metric])
+    kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: _score(row, metric))
     if kept.step == best.step:
         return "best/ holds the better model."
-    return f"best/ goes by {metric} and holds the model of step {kept['step']:,} (f1 {kept['f1']:.1f})."
+    return f"best/ goes by {metric} and holds the model of step {kept.step:,} (f1 {kept.f1:.1f})."
+
+
+def _score(row: EvaluationRow, metric: str) -> float:
+    return (row.exact or 0.0) if metric == "exact" else row.f1
 
 
 def _mend(record: RunRecord, epochs: float) -> tuple[str, str]:

@@ -21,7 +21,7 @@ def leaking_validation(record: RunRecord) -> Iterator[Finding]:
         getattr(record.data("validation"), f"shared_{what}_percent") for what in ("questions", "contexts")
     )
     contents = [record.data(part).content_sha256 for part in PARTS]
-    if contents[0] is not None and contents[0] == contents[1]:
+    if contents[0] and contents[0] == contents[1]:
         questions = contexts = 100.0
     if questions is None or contexts is None or (questions < 1 and contexts < 5):
         return

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from albertqa.health.advice import find_rate, short, train_again
-from albertqa.health.curve import blocks, level
+from albertqa.health.curve import FEWEST_STEPS, blocks, level
 from albertqa.health.record import SHORTEST_PATH, RunRecord
-from albertqa.health.range_curve import FEWEST_STEPS
 from albertqa.rundir.findings import Finding
 
 
@@ -58,8 +57,8 @@ _Sign = tuple[int, str, dict[str, float | int | str]]
 
 def _blew_up(record: RunRecord) -> _Sign | None:
     """Losses or gradients that are no number, at an unusual rate."""
-    faults = record.faulty_steps
-    failed = record.status == "failed" and "loss is" in record.failure
+    faults = record.history.faulty_steps
+    failed = "loss is" in record.failure
     if (not faults and not failed) or record.rate_ratio < 5:
         return None
     step = faults[0].step if faults else record.step
@@ -103,11 +102,11 @@ def _went_numb(record: RunRecord) -> _Sign | None:
 
 def _forgot(record: RunRecord) -> _Sign | None:
     """Weights moved much farther than fine-tuning needs, and nothing learned."""
-    if record.loss is None or not record.has_not_learned or record.rate_ratio < 5 or record.path < 0.05:
+    if record.loss is None or not record.has_not_learned or record.rate_ratio < 5 or record.weight_path < 0.05:
         return None
     seen = (f"After {record.step:,} steps the loss is {record.loss.mean:.2f}; guessing blindly costs "
             f"{record.uniform_loss():.2f}.")  # fmt: skip
-    return record.step, seen, {"loss": round(record.loss.mean, 4), "path": round(record.path, 6)}
+    return record.step, seen, {"loss": round(record.loss.mean, 4), "weight_path": round(record.weight_path, 6)}
 
 
 def low_rate(record: RunRecord) -> Iterator[Finding]:

@@ -32,11 +32,11 @@ def no_warmup(record: RunRecord) -> Iterator[Finding]:
     """A wide encoder at a rate at which it diverges without warm-up."""
     settings, hidden = record.settings, record.hidden_size
     usual = record.usual_rate
-    if record.plan.warmup_steps > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual or record.has_learned:
+    if record.plan.warmup_steps > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual:
         return
     yield Finding(
         "no-warm-up",
-        "error" if record.is_unlearned and len(record.losses) >= 100 else "warning",
+        "warning",
         0,
         f"This {record.model.type or 'encoder'} of {hidden} dimensions begins at its full learning rate of "
         f"{short(settings.learning_rate)}. Encoders that wide often diverge so in the first hundred steps and never "
@@ -102,7 +102,7 @@ def strong_decay(record: RunRecord) -> Iterator[Finding]:
         return
     yield Finding(
         "strong-weight-decay",
-        "error" if left < 0.5 or record.is_unlearned else "warning",
+        "error" if left < 0.5 else "warning",
         0,
         f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % "
         "of what pretraining made it. Usual is 0 to 0.1.",
@@ -127,7 +127,7 @@ def strong_noise(record: RunRecord) -> Iterator[Finding]:
     usual = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "head_dropout": 0.1, "label_smoothing_factor": 0.1}
     yield Finding(
         "strong-noise",
-        "error" if rate >= 0.7 or record.is_unlearned else "warning",
+        "error" if rate >= 0.7 else "warning",
         0,
         f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of what it acts on is thrown away, and the model "
         "cannot learn from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
@@ -143,7 +143,7 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
         return
     yield Finding(
         "swapped-betas",
-        "error" if record.is_unlearned else "warning",
+        "warning",
         0,
         f"adam_beta1 is {beta1:g} and adam_beta2 {beta2:g}. The first averages the gradients over 1/(1-beta1) steps, "
         f"here {1 / (1 - beta1):.0f}, and the second their squares, over more. Usual is 0.9 and 0.999.",

@@ -19,10 +19,9 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
     tokenizer = record.model.tokenizer
     upper = record.data("train").upper_case_percent
     unknown, asked = record.data("train").unknown_tokens_percent, record.data("validation").upper_case_percent
-    if tokenizer is None or upper is None:
-        return
     cased, folds = tokenizer.cased_pieces_percent, tokenizer.folds_case
-    evidence = {"cased_pieces_percent": cased, "upper_case_percent": upper}
+    if upper is None or cased is None:
+        return
     if folds and cased > 10:
         message = (
             f"The tokenizer turns upper case into lower case, but {cased:.0f} % of its vocabulary's pieces have "
@@ -42,7 +41,8 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
         )
     else:
         return
-    yield Finding("case-mismatch", "error", 0, message, use_base_model(record), evidence)
+    numbers = {"cased_pieces_percent": cased, "upper_case_percent": upper}
+    yield Finding("case-mismatch", "error", 0, message, use_base_model(record), numbers)
 
 
 def lost_blanks(record: RunRecord) -> Iterator[Finding]:
@@ -104,10 +104,9 @@ def other_language(record: RunRecord) -> Iterator[Finding]:
 
 def missing_segments(record: RunRecord) -> Iterator[Finding]:
     """An encoder that is not told where the question ends."""
-    tokenizer, types = record.model.tokenizer, record.model.segment_types
-    if tokenizer is None or types is None:
+    segments, types = record.model.tokenizer.segments, record.model.segment_types
+    if segments is None or types is None:
         return
-    segments = tokenizer.segments
     if types >= 2 and segments[0] == segments[1]:
         message = (
             f"The model knows segments, but the tokenizer gives question and context the same ({segments[0]}): the "
@@ -121,16 +120,16 @@ def missing_segments(record: RunRecord) -> Iterator[Finding]:
         )
     else:
         return
-    evidence = {"segment_types": types, "segments": str(segments)}
-    yield Finding("missing-segments", "warning", 0, message, use_base_model(record), evidence)
+    numbers: dict[str, int | str] = {"segment_types": types, "segments": str(segments)}
+    yield Finding("missing-segments", "warning", 0, message, use_base_model(record), numbers)
 
 
 def strange_embeddings(record: RunRecord) -> Iterator[Finding]:
     """Embeddings that were not pretrained with the tokenizer's vocabulary, or were damaged since."""
-    tokenizer = record.model.tokenizer or {}
-    pairs, percent = (getattr(tokenizer, name) or 0 for name in ("related_pieces", "related_pieces_percent"))
+    tokenizer = record.model.tokenizer
+    pairs, percent = tokenizer.related_pieces or 0, tokenizer.related_pieces_percent or 0.0
     never_trained = record.settings.from_scratch or record.model.untrained
-    if pairs < _FEWEST_PAIRS or percent >= _UNRELATED_PERCENT or never_trained or record.has_learned:
+    if pairs < _FEWEST_PAIRS or percent >= _UNRELATED_PERCENT or never_trained:
         return
     yield Finding(
         "strange-embeddings",
@@ -148,16 +147,16 @@ def strange_embeddings(record: RunRecord) -> Iterator[Finding]:
 
 def other_vocabulary(record: RunRecord) -> Iterator[Finding]:
     """A tokenizer with far fewer tokens than the model has embeddings for."""
-    tokenizer, rows = record.model.tokenizer, record.model.vocabulary
-    if tokenizer is None or rows is None or tokenizer.vocabulary >= 0.9 * rows:
+    tokens, rows = record.model.tokenizer.vocabulary, record.model.vocabulary
+    if tokens is None or rows is None or tokens >= 0.9 * rows:
         return
     yield Finding(
         "other-vocabulary",
         "warning",
         0,
-        f"The tokenizer has {tokenizer['vocabulary']:,} tokens, the model embeddings for {rows:,}. The two were "
+        f"The tokenizer has {tokens:,} tokens, the model embeddings for {rows:,}. The two were "
         "hardly made for each other; then every token means another word to the model. Use the model's own "
         "tokenizer.",
         use_base_model(record),
-        {"tokenizer_vocabulary": tokenizer.vocabulary, "model_vocabulary": rows},
+        {"tokenizer_vocabulary": tokens, "model_vocabulary": rows},
     )

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import check_data, evaluate_again, train_again
+from albertqa.health.advice import check_data, train_again
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding
 
 
 def cut_answers(record: RunRecord) -> Iterator[Finding]:
-    """Answers that no window holds whole, or that are longer than any prediction may be."""
-    golds = record.data("train").golds
-    lost, long = (getattr(record.data("train"), f"golds_{what}") for what in ("in_no_window", "too_long"))
-    if not golds or lost is None:
-        return
-    settings = record.settings
-    if lost > 0.02 * golds:
+    """Answers that no window holds whole."""
+    golds, lost, settings = record.data("train").golds, record.data("train").golds_in_no_window, record.settings
+    if golds and lost is not None and lost > 0.02 * golds:
         longest = max(record.model.max_positions or 512, settings.max_seq_length)
         length = min(longest, max(384, settings.max_seq_length * 4 // 3))
         # Where windows are as long as the model reads, only more overlap is left.
@@ -35,20 +31,6 @@ def cut_answers(record: RunRecord) -> Iterator[Finding]:
             {"golds_in_no_window": lost, "golds": golds, "max_seq_length": settings.max_seq_length,
              "doc_stride": settings.doc_stride},
         )  # fmt: skip
-    elif long is not None and long > 0.05 * golds:
-        longer = max(64, 3 * settings.max_answer_length)
-        yield Finding(
-            "answers-too-long",
-            "error" if long > 0.3 * golds else "warning",
-            0,
-            f"{long:,} of {golds:,} training answers ({100 * long / golds:.3g} %) are longer than max_answer_length "
-            f"({settings.max_answer_length} tokens): they can never be predicted whole. Allow longer answers; training "
-            "learns from them all the same.",
-            evaluate_again(record, max_answer_length=longer)
-            if record.evaluations
-            else train_again(record, "longer-answers", max_answer_length=longer),
-            {"golds_too_long": long, "golds": golds, "max_answer_length": settings.max_answer_length},
-        )
 
 
 def short_windows(record: RunRecord) -> Iterator[Finding]:
