@@ -1,6 +1,6 @@
 """Does a server answer as `Answerer` does, how fast, and what happens when it is asked for more than it can do?
 
-    python benchmarks/serving.py RUN [--parts equality throughput latency overload stopping]
+    python -m benchmarks.serving RUN [--parts equality throughput latency overload stopping]
 
 Everything stays on the loopback interface and ends by itself, in about 12 minutes on 2 idle cores with the quickstart's
 reader. The server runs in a process of its own and the clients in this one: they take some of the machine, too.
@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from birth import command_line, spread, usable_cores, write_result
 
 from albertqa.answer.answerer import Answer, Answerer
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
+from benchmarks.provenance import command_line, spread, usable_cores, write_result
 
 CLIENTS = 32
 OVERLOAD = 4.0
@@ -88,7 +88,7 @@ class Server:
 
     @property
     def rss_mib(self) -> float:
-        """Memory of the server's process, MiB."""
+        """Resident memory of the server."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     def stop(self) -> int:
@@ -102,9 +102,8 @@ class Server:
 def request_of(question: str, context: str) -> bytes:
     """Return a whole request for one question."""
     body = json.dumps({"inputs": {"question": question, "context": context}}).encode()
-    head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n".encode() + body
 
 
 async def metric(port: int, name: str) -> float:
@@ -157,7 +156,7 @@ class Bench:
 
     @asynccontextmanager
     async def server(self, *options: str) -> AsyncIterator[Server]:
-        """Run a server while the context is open."""
+        """Run a server as long as the context lasts."""
         running = Server(self.model, *options)
         try:
             await ask_all(running.port, self.requests[:16], range(16), 4)
