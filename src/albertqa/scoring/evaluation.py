@@ -19,6 +19,7 @@ from albertqa.decode.reader import ReaderChanges, load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.load import SpanModel
+from albertqa.model.world import ALONE, World
 from albertqa.scoring.official import score
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
@@ -143,6 +144,7 @@ def evaluate_windows(
     version_2: bool,
     batch_size: int = DeviceConfig.eval_batch_size,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Run a model over windows, decode, and score.
 
@@ -154,11 +156,12 @@ def evaluate_windows(
         version_2: Whether questions may have no answer.
         batch_size: See `run_windows`.
         progress: Called with the number of windows done in each forward pass.
+        world: The processes that divide the windows; each gets the whole evaluation.
 
     Returns:
         Scores, loss and predictions.
     """
-    passed = run_windows(model, store, batch_size=batch_size, progress=progress)
+    passed = run_windows(model, store, batch_size=batch_size, progress=progress, world=world)
     predictions = decode(passed.logits, store, examples, config, version_2=version_2)
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
