@@ -13,7 +13,8 @@ import torch
 
 from albertqa.config import OptimizerConfig
 from albertqa.data.example import Example, Gold
-from albertqa.model.encoder import Encoder, EncoderConfig
+from albertqa.model.encoder import Encoder
+from albertqa.model.encoder_config import EncoderConfig
 from albertqa.rundir.run_json import Plan
 from vocabulary import train_spiece
 

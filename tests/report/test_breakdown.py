@@ -1,4 +1,4 @@
-"""Groups of questions: every question in one, and the guesses behind them."""
+"""Groups of questions: every question is in one, and how they are guessed."""
 
 import doctest
 
@@ -65,6 +65,17 @@ def test_question_word(question: str, word: str) -> None:
     assert question_word(question) == word
 
 
+def test_overlap_is_measured_in_the_sentence_of_the_gold() -> None:
+    context = 'It rose 3.5 percent. "Why?" asked Dr. Who.\nNo one knew e.g. the cause.'
+
+    def overlap(question: str, answer: str) -> float | None:
+        return lexical_overlap(Example("q", question, context, (Gold(answer, context.index(answer)),)))
+
+    assert overlap("Rose percent?", "It") == 1.0
+    assert overlap("Asked Dr. rose percent?", "Who") == 2 / 4
+    assert overlap("Asked Dr. knew cause?", "cause") == 2 / 4
+
+
 def test_overlap_is_the_share_of_content_words_in_the_gold_sentence() -> None:
     context = "Rollo led the Normans. Cats sleep."
     example = Example("q", "Who led all the Normans to Paris?", context, (Gold("Rollo", 0),))
@@ -85,7 +96,7 @@ def test_every_question_is_in_one_group_of_every_facet_whatever_its_text(texts: 
         assert len(set(facet.of_question)) > 1
 
 
-def test_facets_that_tell_nothing_apart_are_left_out() -> None:
+def test_facets_with_one_group_are_left_out() -> None:
     keys = [facet.key for facet in facets_of(cases.examples_of(2), None)]
     assert "answerable" not in keys
     assert "windows" not in keys

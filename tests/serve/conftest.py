@@ -23,7 +23,7 @@ from albertqa.serve.limits import ServeConfig  # noqa: E402
 from decode.cases import save_reader  # noqa: E402
 from report.conftest import browser  # noqa: E402, F401 -- a fixture
 
-LAUNCH = Path(__file__).with_name("launch.py")
+OPTIONS = ["--port", "0", "--device", "cpu", "--num-threads", "1", "--deadline-seconds", "600"]
 SPEED = 50_000.0
 LISTENING = re.compile(r"answers at (http://\S+)")
 
@@ -55,20 +55,7 @@ class Server:
 
     def __init__(self, model: Path, *options: str) -> None:
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                str(LAUNCH),
-                str(model),
-                "--port",
-                "0",
-                "--num-threads",
-                "1",
-                "--device",
-                "cpu",
-                "--deadline-seconds",
-                "600",
-                *options,
-            ],
+            [sys.executable, "-m", "albertqa", "serve", str(model), *OPTIONS, *options],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},

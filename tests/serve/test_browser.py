@@ -83,8 +83,8 @@ def test_the_answer_is_marked_where_it_is_and_nothing_else_is_asked(
             expected = answerer.answer(question, TEXT)
             assert asked.marked() == (TEXT[: expected.start_char], expected.text)
             assert asked.texts("#reading") == [TEXT]
-            assert asked.texts("#answers li:first-child > .found") == [expected.text]
-            assert asked.texts("#answers li:first-child .sure")[0] == f"{expected.probability * 100:.0f} % confident"
+            assert asked.texts("#answers > li:first-child > .found") == [expected.text]
+            assert asked.texts("#answers > li:first-child .sure")[0] == f"{expected.probability * 100:.0f} % confident"
         assert asked.texts("#answers h3") == ["When did 𐐀lfred swim?", "Where?", "Who swam?"]
         assert asked.texts("#status")[0].startswith(f"Answer: {expected.text}.")
         assert asked.said == []
@@ -269,13 +269,13 @@ def test_problems_are_said_in_words(browser: Any, start_server: Callable[..., Se
             "**/v1/answer", lambda route: route.fulfill(status=429, json=busy, headers={"retry-after": "7"})
         )
         asked.ask("Who swam?")
-        assert asked.texts("#answers li:first-child [role=alert]") == [
+        assert asked.texts("#answers > li:first-child [role=alert]") == [
             "The server is busy with other questions. Try again in about 7 s."
         ]
         asked.page.unroute("**/v1/answer")
         server.stop()
         asked.ask("Who swam?")
-        assert asked.texts("#answers li:first-child [role=alert]") == [
+        assert asked.texts("#answers > li:first-child [role=alert]") == [
             "The server does not answer. Is it still running?"
         ]
 
@@ -363,7 +363,7 @@ def test_a_phone_shows_mark_and_answer_together(browser: Any, server: Server) ->
     with Asked(browser, server, **phone) as asked:
         asked.ask("Who swam?", "\n\n".join([TEXT] * 30))
         asked.ask("Where?")
-        for selector in ("mark", "#question", "#answers li:first-child .best"):
+        for selector in ("mark", "#question", "#answers > li:first-child .best"):
             box = asked.page.locator(selector).bounding_box()
             assert box["y"] >= 0
             assert box["y"] + box["height"] <= 780

@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from albertqa.cli.serve import Serve, run_serve
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from albertqa.answer.answerer import Answerer
-from albertqa.errors import ModelError, SettingsError
+from albertqa.cli import main
+from albertqa.errors import SettingsError
 from albertqa.serve.limits import ServeConfig
 from albertqa.serve.server import serve
 from decode.cases import save_reader, starter_examples
@@ -171,7 +171,9 @@ def test_an_address_in_use_is_one_line(answerer: Answerer, server: Server) -> No
         serve(answerer, "tiny", ServeConfig(port=70000, deadline_seconds=0))
 
 
-def test_a_model_without_a_head_ends_before_anything_listens(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_head_ends_before_anything_listens(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     encoder = save_reader(tmp_path, tiny_folder, with_head=False)
-    with pytest.raises(ModelError, match=r"has no trained span head \(qa_outputs\)"):
-        run_serve(Serve(str(encoder), ServeConfig(port=0)))
+    assert main(["serve", str(encoder), "--port", "0"]) == 2
+    assert capsys.readouterr().err.startswith(f"albertqa: {encoder}: has no trained span head (qa_outputs)")

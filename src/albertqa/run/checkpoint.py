@@ -88,7 +88,7 @@ class Progress:
         best: The best model so far.
         adaptation: How the steps were adapted to the machine.
         metrics_bytes: Length of ``metrics.jsonl`` at this step; later lines are of steps that will be done again.
-        augmentation: How often each augmentation applied (see `albertqa.windows.augment.Augmenter`).
+        augmentation: How often each augmentation applied (see `albertqa.windows.augmentation.Augmenter`).
     """
 
     state: TrainState = field(default_factory=TrainState)

@@ -109,4 +109,5 @@ class Evaluator:
             version_2=self._data.version_2,
             batch_size=self._settings.eval_batch_size,
             progress=progress,
+            world=self._world,
         )

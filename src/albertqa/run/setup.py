@@ -14,7 +14,7 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.label_checks import shared_content
 from albertqa.data.reading import load_several
 from albertqa.decode.reader import ReaderSettings
-from albertqa.errors import ModelError, SettingsError
+from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
@@ -27,10 +27,10 @@ from albertqa.run.objective import Objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.run.provenance import data_facts
 from albertqa.rundir.run_json import Data
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
-from albertqa.windows.tokenizer import QATokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings
 
 
 @dataclass(frozen=True)
@@ -222,12 +222,7 @@ def fit_steps(
 def _check_learner(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
     """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
     model.require_positions(settings.max_seq_length, settings.model)
-    rows = model.model.config.vocab_size
-    if tokenizer.vocab_size > rows:
-        raise ModelError(
-            f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
-            "they do not belong together"
-        )
+    check_embeddings(tokenizer, model.model.config.vocab_size, settings.model)
     if settings.r_drop_alpha and not model.has_dropout:
         raise SettingsError(
             f"r_drop_alpha is {settings.r_drop_alpha:g}, but {settings.model} has no dropout, so both passes of R-Drop "

@@ -6,7 +6,7 @@ Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.reading import load_several
 from albertqa.data.rows import ReadOptions
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import load_reader
+from albertqa.decode.reader import ReaderChanges, load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.load import SpanModel
+from albertqa.model.world import ALONE, World
 from albertqa.scoring.official import score
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
@@ -98,7 +99,7 @@ def evaluate(
     device: str = "auto",
     mixed_precision: Precision = "auto",
     num_threads: int | None = None,
-    **reader_settings: float | None,
+    **reader_settings: Unpack[ReaderChanges],
 ) -> Evaluation:
     """Evaluate a trained model.
 
@@ -143,6 +144,7 @@ def evaluate_windows(
     version_2: bool,
     batch_size: int = DeviceConfig.eval_batch_size,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Run a model over windows, decode, and score.
 
@@ -154,11 +156,12 @@ def evaluate_windows(
         version_2: Whether questions may have no answer.
         batch_size: See `run_windows`.
         progress: Called with the number of windows done in each forward pass.
+        world: The processes that divide the windows; each gets the whole evaluation.
 
     Returns:
         Scores, loss and predictions.
     """
-    passed = run_windows(model, store, batch_size=batch_size, progress=progress)
+    passed = run_windows(model, store, batch_size=batch_size, progress=progress, world=world)
     predictions = decode(passed.logits, store, examples, config, version_2=version_2)
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from albertqa.config import Config
+from albertqa.config import Config, flag
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class ServeConfig(Config):
     """Address to listen on; 0.0.0.0: every interface of this machine."""
     port: int = 8000
     """Port to listen on; 0: any free one."""
-    api_key: str | None = None
+    api_key: Annotated[str | None, flag()] = None
     """Key that every request for an answer must carry (`Authorization: Bearer KEY`); unset: none."""
     max_body_bytes: int = 4_194_304
     """Longest request body, in bytes."""

@@ -1,4 +1,4 @@
-"""A number's birth certificate: where, when and how it was measured."""
+"""Results with their provenance: where, when and how a number was measured."""
 
 import argparse
 import json
@@ -12,48 +12,55 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from albertqa.model.processor import read_processor
 
+if TYPE_CHECKING:
+    import torch
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
-# Of the instruction sets, those that decide how fast matrix products are.
-_TOLD_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+# The instruction sets that decide how fast matrix products are.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def command_line(doc: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
-    """Begin a benchmark's command line.
+def command_line(doc: str | None, *, rounds: int | None = None, device: bool = False) -> argparse.ArgumentParser:
+    """Return a benchmark's command line.
 
     Args:
         doc: The script's docstring, shown by ``--help``.
         rounds: Default of ``--rounds``; None: the script has no rounds.
+        device: Whether it has ``--device``.
 
     Returns:
-        A parser with ``--output`` and, where asked for, ``--rounds``.
+        A parser with ``--output`` and these.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--output", type=Path, default=RESULTS, metavar="FOLDER", help="where the result goes (benchmarks/results)"
+        "--output", type=Path, default=RESULTS, metavar="FOLDER", help="folder of the result (benchmarks/results)"
     )
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"measured rounds ({rounds})")
+    if device:
+        parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     return parser
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Give median, least and most of measured values, to four significant digits."""
+    """Return median, minimum and maximum, to four significant digits."""
     found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
-def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write a result with its certificate to ``NAME-DATE-COMMIT.json``.
+def write_result(name: str, result: dict[str, Any], folder: Path, device: "torch.device | None" = None) -> Path:
+    """Write a result with its provenance to ``NAME-DATE-COMMIT.json``.
 
     Args:
         name: What was measured.
         result: The measurement: n, spread, figures.
-        folder: Where to; made where it is not there.
+        folder: Its folder; created if missing.
+        device: The device; a GPU's result has the name ``NAME-cuda``, so that it does not replace the processor's.
 
     Returns:
         The file.
@@ -62,17 +69,19 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
     commit = _git("rev-parse", "--short=10", "HEAD") or "nocommit"
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
     processor = read_processor()
-    certificate = {
+    if device is not None and device.type != "cpu":
+        name = f"{name}-{device.type}"
+    content = {
         "name": name,
         "date": now.isoformat(timespec="seconds"),
         "commit": commit,
         "uncommitted_changes": bool(changed),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "machine": {
             "platform": platform.platform(),
             "processor": {
                 "name": processor.name,
-                "instructions": [one for one in _TOLD_INSTRUCTIONS if one in processor.instructions],
+                "instructions": [one for one in _INSTRUCTIONS if one in processor.instructions],
             },
             "cores": os.cpu_count(),
             "usable_cores": usable_cores(),
@@ -82,17 +91,25 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
             "python": platform.python_version(),
             **{one: metadata.version(one) for one in ("albertqa", "torch", "transformers", "tokenizers", "numpy")},
         },
+        **({} if device is None else {"device": device.type, "device_name": _device_name(device)}),
+        **result,
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{now:%Y%m%d}-{commit}.json"
-    path.write_text(json.dumps({**certificate, **result}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote {path}")
     return path
 
 
 def usable_cores() -> int:
-    """Count the cores that this thread may run on."""
+    """Return the number of cores that this thread may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device_name(device: "torch.device") -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else read_processor().name
 
 
 def _git(*arguments: str) -> str:

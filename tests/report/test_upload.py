@@ -1,4 +1,4 @@
-"""Uploading to the Hub, through a client that only pretends: there is no network in tests."""
+"""Uploading to the Hub, with a fake client: tests have no network."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from albertqa.report import push_to_hub
 
 
 class FakeClient:
-    """Stands for `huggingface_hub.HfApi`: remembers what it was asked, or fails as told."""
+    """Replaces `huggingface_hub.HfApi`: records its calls, or fails."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
-        self.asked: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def create_repo(self, repo_id: str, *, exist_ok: bool, private: bool) -> None:
-        self.asked.append(("create", repo_id, exist_ok, private))
+        self.calls.append(("create", repo_id, exist_ok, private))
 
     def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> None:
         if self.failure is not None:
             raise self.failure
-        self.asked.append(("upload", repo_id, folder_path, bool(commit_message)))
+        self.calls.append(("upload", repo_id, folder_path, bool(commit_message)))
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def model(tmp_path: Path) -> Path:
 def test_folder_is_uploaded_under_its_name(model: Path) -> None:
     client = FakeClient()
     assert push_to_hub(model, "me/qa", private=True, client=client) == "https://huggingface.co/me/qa"
-    assert client.asked == [("create", "me/qa", True, True), ("upload", "me/qa", str(model), True)]
+    assert client.calls == [("create", "me/qa", True, True), ("upload", "me/qa", str(model), True)]
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "README.md"])
-def test_nothing_is_asked_for_a_folder_that_is_no_model(model: Path, missing: str) -> None:
+def test_the_hub_is_not_called_for_a_folder_that_is_not_a_model(model: Path, missing: str) -> None:
     (model / missing).unlink()
     client = FakeClient()
     with pytest.raises(ModelError, match=f"no {missing} there"):
         push_to_hub(model, "me/qa", client=client)
-    assert client.asked == []
+    assert client.calls == []
 
 
 def _refused() -> Exception:
@@ -66,7 +66,7 @@ def _refused() -> Exception:
         (OSError("Connection refused"), "the Hub cannot be reached (Connection refused)"),
     ],
 )
-def test_what_the_hub_says_becomes_one_line(model: Path, failure: Exception, message: str) -> None:
+def test_errors_of_the_hub_are_one_line(model: Path, failure: Exception, message: str) -> None:
     with pytest.raises(ModelError) as caught:
         push_to_hub(model, "me/qa", client=FakeClient(failure))
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""Decoding with plain loops, as the docstring of `albertqa.decode.spans` states it and `run_qa` does it."""
+"""Decoding with plain loops, as `albertqa.decode.spans` documents it and `run_qa` does it: the reference for it."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class SlowCandidate:
 
 @dataclass(frozen=True)
 class SlowPrediction:
-    """What `decode` must give."""
+    """What `decode` must return."""
 
     text: str
     n_best: list[SlowCandidate]

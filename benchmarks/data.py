@@ -1,13 +1,10 @@
-"""What is measured on: real questions and windows, copies of them, processor cores, the tests' plain references."""
+"""Data of the measurements: real questions and windows, copies of them, random logits; and processor cores."""
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +15,19 @@ from albertqa.decode.spans import WindowLogits
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
-from birth import usable_cores
+from benchmarks.provenance import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
-class Material:
-    """Real questions with the tokenizer that makes windows of them.
+class Questions:
+    """Real questions with a tokenizer.
 
     Attributes:
         examples: The questions.
-        tokenizer: ALBERT's own, where it is there.
-        source: Where they come from, for the result.
+        tokenizer: ALBERT's own, if available.
+        source: Name of the data, for the result.
     """
 
     examples: list[Example]
@@ -38,39 +35,36 @@ class Material:
     source: str
 
     def windows(self) -> WindowStore:
-        """Build their windows, 384 tokens with 128 overlap, or open them from the cache."""
+        """Build their windows of 384 tokens with 128 overlap, or open them from the cache."""
         return build_windows(self.examples, self.tokenizer)
 
 
-def real_questions(limit: int | None = None) -> Material:
-    """Give SQuAD's dev v1.1 with ALBERT's tokenizer where ``ALBERTQA_DATA`` has them, else the starter set.
+def real_questions(limit: int | None = None) -> Questions:
+    """Return SQuAD's dev v1.1 with ALBERT's tokenizer if ``ALBERTQA_DATA`` has them, else the starter set.
 
     Args:
         limit: Only the first so many questions.
-
-    Returns:
-        Questions and tokenizer.
     """
     data = Path(os.environ.get("ALBERTQA_DATA", ROOT.parent / "shared" / "data"))
     if (data / "squad" / "dev-v1.1.json").is_file():
         examples = load_examples(data / "squad" / "dev-v1.1.json", limit=limit)
-        return Material(examples, load_tokenizer(data / "albert" / "spiece.model"), "SQuAD dev v1.1")
+        return Questions(examples, load_tokenizer(data / "albert" / "spiece.model"), "SQuAD dev v1.1")
     from albertqa.model.starter import starter_encoder
 
-    return Material(load_examples("starter:train", limit=limit), load_tokenizer(starter_encoder()), "starter set")
+    return Questions(load_examples("starter:train", limit=limit), load_tokenizer(starter_encoder()), "starter set")
 
 
 def copies(examples: Sequence[Example], count: int) -> list[Example]:
-    """Give so many questions: the real ones, and again with other ids and contexts.
+    """Return so many questions: the real ones, then copies of them with other ids and contexts.
 
-    A copy's context ends in its number, so that the store has as many contexts as real data of this size would have.
+    The context of a copy ends with its number, so that there are as many contexts as in real data of this size.
 
     Args:
         examples: Real questions.
         count: How many.
 
     Returns:
-        The questions; every answer stands where it stood.
+        The questions; every answer is at its old position.
     """
     found = list(examples[:count])
     contexts: dict[tuple[str, int], str] = {}
@@ -82,7 +76,7 @@ def copies(examples: Sequence[Example], count: int) -> list[Example]:
 
 
 def same_mix(lengths: NDArray[np.int32], count: int) -> list[int]:
-    """Choose windows evenly along the sorted lengths, so that every batch has the same mix of short and long.
+    """Choose windows evenly by length, so that every batch has the same mix of short and long ones.
 
     Args:
         lengths: Real tokens of each window.
@@ -96,12 +90,12 @@ def same_mix(lengths: NDArray[np.int32], count: int) -> list[int]:
 
 
 def drawn_logits(store: WindowStore, *, seed: int = 0, num_peaks: int = 3) -> WindowLogits:
-    """Draw logits like a trained model's: low noise, and in every window a few places that stand out.
+    """Draw logits like a trained model's: noise, and in every window a few peaks.
 
     Args:
         store: The windows.
         seed: Seed of the draw.
-        num_peaks: Places that stand out in a window; the gold is the first of them where the window has one.
+        num_peaks: Peaks of a window; the first is the gold, if the window has one.
 
     Returns:
         Start and end logits of every token.
@@ -124,43 +118,21 @@ def drawn_logits(store: WindowStore, *, seed: int = 0, num_peaks: int = 3) -> Wi
 
 @contextmanager
 def on_cores(count: int) -> Iterator[int]:
-    """Let this thread, and those that it starts, run on so many cores at most.
+    """Restrict this thread, and those that it starts, to so many cores.
 
     Args:
         count: Cores.
 
     Yields:
-        How many it has; fewer where the process may not use as many.
+        How many it has; fewer if the process may not use as many.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield usable_cores()
         return
     allowed = os.sched_getaffinity(0)
-    # The last ones: the system's own work mostly runs on the first.
+    # The last ones: the system itself mostly runs on the first.
     os.sched_setaffinity(0, sorted(allowed)[-count:])
     try:
         yield usable_cores()
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-def reference(path: str) -> ModuleType:
-    """Load a plain reference from where it is kept, so that tests and benchmarks compare with the same one.
-
-    Args:
-        path: Python file in ``tests/``.
-
-    Returns:
-        The module.
-    """
-    tests = ROOT / "tests"
-    if str(tests) not in sys.path:
-        sys.path.append(str(tests))
-    name = "plain_" + path.removesuffix(".py").replace("/", "_")
-    spec = importlib.util.spec_from_file_location(name, tests / path)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(tests / path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -1,4 +1,4 @@
-"""bf16 where the machine has none in hardware: its arithmetic, not its speed."""
+"""The arithmetic of bf16 hardware on a machine without it (not its speed)."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ _PRODUCTS = {
 
 
 class RoundedProducts(TorchDispatchMode):
-    """Compute every bf16 matrix product in fp32 and round what comes out.
+    """Computes every bf16 matrix product in fp32 and rounds the result.
 
-    That is what bf16 hardware does: products of two bf16 numbers are exact in fp32, sums are kept in fp32, the result
-    is rounded once. Only the order of the sums is another, as it is between any two processors. Everything else in bf16
-    is PyTorch's own. PyTorch's products without the hardware give the same, some seven times slower.
+    That is what bf16 hardware does: products of two bf16 numbers are exact in fp32, sums are kept in fp32, and the
+    result is rounded once. Only the order of the sums differs, as between any two processors. PyTorch's own products
+    without the hardware give the same, about seven times slower.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Take one operation."""
+        """Compute one operation."""
         is_bf16 = func in _PRODUCTS and all(one.dtype is torch.bfloat16 for one in args if torch.is_tensor(one))
         if not is_bf16:
             return func(*args, **(kwargs or {}))

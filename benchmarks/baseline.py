@@ -1,8 +1,8 @@
-"""Transformers' own model and step, as `run_qa` has them.
+"""Transformers' own model and training step, as `run_qa` has them.
 
-Baselines run in a process of their own (`fresh.OwnProcess`), as they do for whoever uses Transformers: ours tells the
-allocator to keep freed memory (`albertqa.model.memory`), and in one process with it they would gain by that, too. What
-they would gain is measured beside it, with a second `Theirs` in our process.
+Baselines run in a process of their own (`processes.OwnProcess`), as they do for users of Transformers: albertqa makes
+the allocator keep freed memory (`albertqa.model.memory`), and in one process the baseline would benefit from that, too.
+How much is measured as well, with a second `Baseline` in our process.
 """
 
 from functools import partial
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import LEARNING_RATE, load_plain, seconds_of, update
+from benchmarks.models import LEARNING_RATE, load_plain, seconds_of, update
 
 # Keyword arguments of the model, on the CPU.
 Batch: TypeAlias = dict[str, Any]
 
 
-class Theirs:
+class Baseline:
     """An ALBERT as Transformers runs it.
 
     Args:
@@ -32,17 +32,17 @@ class Theirs:
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def train(self, batches: list[Batch], dtype: torch.dtype | None) -> float:
-        """Do a training step for each batch; give the seconds.
+        """Do a training step for each batch; return the seconds.
 
         Args:
             batches: The batches.
-            dtype: Type of the matrix products, as autocast has it; None: fp32.
+            dtype: Type of the matrix products under autocast; None: fp32.
         """
         self._model.train()
         return seconds_of(partial(self._steps, batches, dtype), self._device)
 
-    def read(self, batches: list[Batch]) -> tuple[float, list[NDArray[np.float32]]]:
-        """Compute logits, which end on the CPU; give the seconds, and every window's start logits."""
+    def evaluate(self, batches: list[Batch]) -> tuple[float, list[NDArray[np.float32]]]:
+        """Compute logits and move them to the CPU; return the seconds, and every window's start logits."""
         self._model.eval()
         found: list[torch.Tensor] = []
         seconds = seconds_of(partial(self._logits, batches, found), self._device)

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from albertqa.errors import ModelError
+from albertqa.files import first_line
 
 
 class HubClient(Protocol):
     """The two calls of `huggingface_hub.HfApi` that an upload makes."""
 
     def create_repo(self, repo_id: str, *, exist_ok: bool, private: bool) -> Any:
-        """Create a model repository, or leave it as it is."""
+        """Create a model repository, unless it exists."""
         ...
 
     def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> Any:
@@ -22,19 +23,19 @@ class HubClient(Protocol):
 def push_to_hub(
     folder: str | PathLike[str], name: str, *, private: bool = False, client: HubClient | None = None
 ) -> str:
-    """Upload a model folder, with its model card, as a model on the Hub.
+    """Upload a model folder, with its model card, to the Hub.
 
     Args:
         folder: A Transformers folder with ``config.json``, weights and tokenizer, such as a run's ``best/``.
-        name: ``OWNER/NAME`` on the Hub; created where it is not there yet.
+        name: ``OWNER/NAME`` on the Hub; created if it does not exist.
         private: Whether a repository that is created is private.
-        client: What talks to the Hub; None: `huggingface_hub.HfApi` with the token of ``hf auth login``.
+        client: The Hub's client; None: `huggingface_hub.HfApi` with the token of ``hf auth login``.
 
     Returns:
         The model's address.
 
     Raises:
-        ModelError: The folder is no model, or the Hub refused or could not be reached.
+        ModelError: The folder is not a model, or the Hub refused the upload or cannot be reached.
     """
     path = Path(folder)
     for needed in ("config.json", "model.safetensors", "README.md"):
@@ -64,6 +65,4 @@ def push_to_hub(
 
 
 def _line(error: Exception) -> str:
-    """Give an error's first line, without the full stop."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(". ")
+    return first_line(error).rstrip(". ")
