@@ -88,7 +88,7 @@ class Server:
 
     @property
     def rss_mib(self) -> float:
-        """Resident memory of the server."""
+        """Memory of the server's process, MiB."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     def stop(self) -> int:
@@ -102,8 +102,9 @@ class Server:
 def request_of(question: str, context: str) -> bytes:
     """Return a whole request for one question."""
     body = json.dumps({"inputs": {"question": question, "context": context}}).encode()
-    head = f"POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return f"{head}\r\n\r\n".encode() + body
+    head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 async def metric(port: int, name: str) -> float:
@@ -156,7 +157,7 @@ class Bench:
 
     @asynccontextmanager
     async def server(self, *options: str) -> AsyncIterator[Server]:
-        """Run a server as long as the context lasts."""
+        """Run a server while the context is open."""
         running = Server(self.model, *options)
         try:
             await ask_all(running.port, self.requests[:16], range(16), 4)

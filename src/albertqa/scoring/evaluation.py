@@ -6,7 +6,7 @@ Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.reading import load_several
 from albertqa.data.rows import ReadOptions
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import load_reader
+from albertqa.decode.reader import ReaderChanges, load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.load import SpanModel
@@ -98,7 +98,7 @@ def evaluate(
     device: str = "auto",
     mixed_precision: Precision = "auto",
     num_threads: int | None = None,
-    **reader_settings: float | None,
+    **reader_settings: Unpack[ReaderChanges],
 ) -> Evaluation:
     """Evaluate a trained model.
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import msgspec
 from fastapi import APIRouter, Body, FastAPI, Query, Request, Response, Security
@@ -26,13 +26,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from albertqa.decode.reader import ReaderChanges
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
 from albertqa.serve.batcher import Batcher, Job
 from albertqa.serve.limits import ServeConfig
 from albertqa.serve.metrics import Metrics
 from albertqa.serve.page import docs_html, page_html
-from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair, ReaderSetting
+from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
 from albertqa.serve.ranking import Ranked, rank
 from albertqa.serve.refusal import RequestRefusedError
 
@@ -126,7 +127,7 @@ class Service:
         *,
         n_best: int,
         deadline_seconds: float,
-        **reader_settings: ReaderSetting,
+        **reader_settings: Unpack[ReaderChanges],
     ) -> tuple[Sequence[Answer], int]:
         """Answer the questions of one request.
 

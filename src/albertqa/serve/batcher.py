@@ -8,12 +8,13 @@ everybody waiting, and ends there when its client has left.
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from albertqa.serve.protocols import Answer, Answers, Pair, ReaderSetting
+from albertqa.decode.reader import ReaderChanges
+from albertqa.serve.protocols import Answer, Answers, Pair
 from albertqa.serve.refusal import RequestRefusedError
 
 _SPEED_SECONDS = 5.0
@@ -48,7 +49,7 @@ class Job:
     pairs: Sequence[Pair]
     num_tokens: int
     n_best: int
-    reader_settings: Mapping[str, ReaderSetting]
+    reader_settings: ReaderChanges
     deadline: float
     future: "Future[Sequence[Answer]]" = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)

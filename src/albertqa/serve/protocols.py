@@ -1,15 +1,12 @@
 """What a server needs of whatever answers its questions."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, Unpack
 
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader import ReaderChanges, ReaderSettings
 
 Pair: TypeAlias = tuple[str, str]
 """A question, and the text that should hold its answer."""
-
-ReaderSetting: TypeAlias = float | bool | None
-"""A setting of how a model reads; None: its own."""
 
 
 class Candidate(Protocol):
@@ -55,7 +52,7 @@ class Answers(Protocol):
     def settings(self) -> ReaderSettings:
         """How it reads."""
 
-    def num_tokens(self, pairs: Sequence[Pair], **reader_settings: ReaderSetting) -> int:
+    def num_tokens(self, pairs: Sequence[Pair], **reader_settings: Unpack[ReaderChanges]) -> int:
         """Return how many tokens the model reads to answer questions.
 
         Args:
@@ -70,7 +67,7 @@ class Answers(Protocol):
         n_best: int,
         batch_size: int,
         progress: Callable[[int], None] | None,
-        **reader_settings: ReaderSetting,
+        **reader_settings: Unpack[ReaderChanges],
     ) -> Sequence[Answer]:
         """Answer questions in forward passes of at most so many maximum-length windows.
 
