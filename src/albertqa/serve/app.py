@@ -30,7 +30,7 @@ from albertqa.decode.reader import ReaderChanges
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
 from albertqa.serve.batcher import Batcher, Job
-from albertqa.serve.limits import ServeConfig
+from albertqa.serve.limits import LOOPBACK, ServeConfig
 from albertqa.serve.metrics import Metrics
 from albertqa.serve.page import docs_html, page_html
 from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
@@ -39,7 +39,6 @@ from albertqa.serve.refusal import RequestRefusedError
 
 LOGGER = logging.getLogger("albertqa.serve")
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _CLIENT_LEFT = 499
 _BODIES_IN_FLIGHT = 16
 """Bodies of the longest kind that may be held at a time."""
@@ -270,7 +269,7 @@ class _Guard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
-        self.hosts = _LOOPBACK if service.config.host in _LOOPBACK else None
+        self.hosts = LOOPBACK if service.config.is_local else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from albertqa.config import Config, flag
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
 
 @dataclass(frozen=True)
 class ServeConfig(Config):
@@ -31,6 +33,11 @@ class ServeConfig(Config):
     """Longest time that a request may take."""
     drain_seconds: float = 1.0
     """On SIGTERM: time during which the server says that it is not ready and still accepts questions."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOOPBACK
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
