@@ -570,8 +570,8 @@ def run_doctor(command: Doctor) -> int:
     from rich.console import Console
 
     from albertqa.health.diagnosis import diagnose
+    from albertqa.health.display import render_diagnosis
     from albertqa.health.record import load_record
-    from albertqa.health.text import render_diagnosis
     from albertqa.rundir.findings import health_json, write_findings
 
     record = load_record(command.run)

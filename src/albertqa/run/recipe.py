@@ -111,8 +111,8 @@ def _train(
     # Data and windows; model, optimizer, plan.
     folder = resolve_model(settings.model)
     tokenizer = load_tokenizer(folder)
-    data = load_data(settings, tokenizer, say)
-    learner = load_learner(settings, folder, tokenizer, device, version_2=data.version_2)
+    data = load_data(settings, folder, tokenizer, say)
+    learner = load_learner(settings, folder, tokenizer, device, data)
     plan = plan_steps(len(data.train.store), settings, settings)
     objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
     provenance = Provenance(

@@ -1,15 +1,15 @@
-"""A diagnosis on the terminal."""
+"""Findings on the terminal."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from albertqa.health.record import RunRecord
-from albertqa.rundir.findings import Finding
+from albertqa.rundir.findings import Finding, is_healthy
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_COLOURS = {"error": "red", "warning": "yellow"}
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 
 
 def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "Console") -> None:
@@ -17,36 +17,51 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
 
     Args:
         record: The run.
-        findings: What `albertqa.health.diagnosis.diagnose` gave.
-        console: Where to.
+        findings: What `albertqa.health.diagnosis.diagnose` found.
+        console: Where to print.
+    """
+    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    healthy = "healthy, nothing found." if not findings else "healthy. " if is_healthy(findings) else ""
+    _print_line(console, f"{state}: {healthy}{count_findings(findings)}")
+    render_findings(findings, console)
+
+
+def render_findings(findings: Sequence[Finding], console: "Console") -> None:
+    """Print findings as a table, and below it what to do about them.
+
+    Args:
+        findings: The findings, in order; none print nothing.
+        console: Where to print.
     """
     from rich.table import Table
     from rich.text import Text
 
-    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
     if not findings:
-        console.print(f"{state}: healthy, nothing found.", markup=False, highlight=False, soft_wrap=True)
         return
-    console.print(f"{state}: {_count(findings)}", markup=False, highlight=False, soft_wrap=True)
     table = Table(show_lines=True)
     for heading in ("finding", "what it means"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
         name = Text(f"{finding.severity}\n", style=_COLOURS[finding.severity]) + Text(finding.name, style="default")
-        numbers = ", ".join(f"{name} {_spelled(value)}" for name, value in finding.evidence.items())
+        numbers = ", ".join(f"{one.replace('_', ' ')} {_written(value)}" for one, value in finding.evidence.items())
         when = f"step {finding.step:,}" if finding.step else "before the first step"
         table.add_row(name + Text(f"\n{when}"), Text(finding.message) + Text(f"\n{numbers}", style="dim"))
     console.print(table)
-    console.print("what to do, first things first:")
+    _print_line(console, "what to do, first things first:")
     for finding in findings:
         # Not in the table, so that a command can be copied whole.
-        console.print(f"  {finding.name}:\n    {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+        _print_line(console, f"  {finding.name}:\n    {finding.remedy}")
 
 
-def _count(findings: Sequence[Finding]) -> str:
+def count_findings(findings: Sequence[Finding]) -> str:
+    """Return how many findings there are by severity: "1 error, 2 warnings"."""
     counts = {severity: sum(one.severity == severity for one in findings) for severity in _COLOURS}
     return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
 
 
-def _spelled(value: float | int | str) -> str:
+def _print_line(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _written(value: float | int | str) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value

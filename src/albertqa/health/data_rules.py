@@ -1,0 +1,56 @@
+"""The rules about data: run by `albertqa check` on files and before every training, with the same result.
+
+A rule takes a `DataView` and yields `Finding`s. `TEXT_RULES` need no tokenizer; `WINDOW_RULES` say nothing where no
+windows are known.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from albertqa.health.record import DataView
+from albertqa.health.rules import answer_labels, data_splits, predictions, window_lengths
+from albertqa.rundir.findings import SEVERITIES, Finding
+
+DataRule: TypeAlias = Callable[[DataView], Iterator[Finding]]
+
+TEXT_RULES: tuple[DataRule, ...] = (
+    answer_labels.swapped_fields,
+    answer_labels.missing_whitespace,
+    answer_labels.contradicting_answers,
+    answer_labels.answers_in_one_place,
+    answer_labels.misaligned_answers,
+    answer_labels.unrelated_answers,
+    data_splits.data_leakage,
+    data_splits.missing_answers,
+    data_splits.language_mismatch,
+    data_splits.answer_length_mismatch,
+    data_splits.question_mismatch,
+    answer_labels.repeated_questions,
+    answer_labels.few_questions,
+    answer_labels.few_contexts,
+)
+WINDOW_RULES: tuple[DataRule, ...] = (
+    window_lengths.unknown_tokens,
+    window_lengths.truncated_answers,
+    window_lengths.short_windows,
+    window_lengths.long_answers,
+)
+# Nothing here keeps a model from learning.
+REMARKS: tuple[DataRule, ...] = (
+    data_splits.swapped_files,
+    window_lengths.large_doc_stride,
+    predictions.small_validation,
+)
+
+
+def diagnose_data(view: DataView) -> list[Finding]:
+    """Judge data.
+
+    Args:
+        view: Facts of the data (see `albertqa.health.measure`), and the settings that name its files.
+
+    Returns:
+        What is wrong with it, errors first.
+    """
+    found = [finding for rule in (*TEXT_RULES, *WINDOW_RULES, *REMARKS) for finding in rule(view)]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
