@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from albertqa.config import Precision
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.model.load import choose_device, has_fast_bf16, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.model.starter import starter_encoder

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.decode.spans import WindowLogits
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore

@@ -22,7 +22,6 @@ import torch
 
 from albertqa.model.load import choose_device, choose_precision, load_model
 from albertqa.model.memory import available_bytes, is_out_of_memory, keep_freed_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.run.objective import span_objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.run.provenance import device_name
@@ -115,8 +114,8 @@ def measure(way: str, folder: str, windows: list[Window], device_string: str, li
         model = load_model(folder, device=device, precision=choose_precision("auto", device))
         module = model.model.train()
         optimizer = build_optimizer(model.model, learning_rate=LEARNING_RATE)
-        if way == "ours_recomputed" and not recompute_activations(model.model):
-            raise SystemExit("memory.py: this model has no layers that recompute their activations")
+        if way == "ours_recomputed":
+            model.recompute_activations()
         if device.type == "cpu":
             # As training does; after the model was built, so that what building frees is not there to be used.
             keep_freed_memory()

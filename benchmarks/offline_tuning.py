@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.config import load_settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.scoring.interval import difference_interval
 from albertqa.scoring.official import score_each

@@ -21,7 +21,7 @@ from typing import Any
 
 from albertqa import files
 from albertqa.config import Settings, load_settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.cli.quickstart import VALIDATION, quickstart_settings
 from albertqa.run.recipe import train

@@ -22,9 +22,9 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AlbertConfig
 
 from albertqa.model.compiled import compile_layer
+from albertqa.model.encoder import EncoderConfig
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.run.checkpoint import TrainState
@@ -181,13 +181,13 @@ def _grouped(
     return [groups[int(at)] for at in rng.permutation(len(groups))[:steps]]
 
 
-def _operations_per_token(config: AlbertConfig, lengths: NDArray[np.int32]) -> float:
+def _operations_per_token(config: EncoderConfig, lengths: NDArray[np.int32]) -> float:
     """Count the operations of matrix products a token costs in a step: two forward, four backward for each weight."""
     hidden = config.hidden_size
-    layer = 4 * hidden**2 + 2 * hidden * config.intermediate_size
+    layer = 4 * hidden**2 + 2 * hidden * config.feed_forward_size
     # Every token attends to all tokens of its window: a long window's tokens are many and attend to many.
     attended = float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())
-    return 6 * (config.embedding_size * hidden + config.num_hidden_layers * (layer + 2 * hidden * attended))
+    return 6 * (config.embedding_size * hidden + config.layers * (layer + 2 * hidden * attended))
 
 
 def _gemm_peak(dtype: torch.dtype, device: torch.device) -> float:

@@ -151,7 +151,7 @@ if TYPE_CHECKING:
 def f():
     from albertqa import files
     from ..decode.spans import Prediction
-    from . import gold
+    from . import example
     from importlib import import_module
     import_module("albertqa.serve.page")
     import_module(f"albertqa.{f}")
@@ -160,7 +160,9 @@ def f():
     path.write_text(text)
     monkeypatch.setitem(FILES, "data.probe", path)
     found = [one.imported for one in imports_of("data.probe")]
-    assert sorted(found) == sorted(["cli", "run.recipe", "files", "decode.spans", "data.gold", "serve", "<computed>"])
+    assert sorted(found) == sorted(
+        ["cli", "run.recipe", "files", "decode.spans", "data.example", "serve", "<computed>"]
+    )
 
 
 def test_every_public_name_is_where_the_package_says() -> None:

@@ -44,7 +44,10 @@ def test_answers_are_those_of_evaluate(folder: Path, answerer: Answerer, version
         chosen_by["null_score_diff_threshold"] = (differences[19] + differences[20]) / 2
         evaluation = albertqa.evaluate(folder, data, version_2=True, limit=40, **chosen_by, **LENGTHS, **MACHINE)
     answers = answerer.answer_batch(
-        [(example.question, example.context) for example in some], n_best=20, allow_no_answer=version_2, **chosen_by
+        [(example.question, example.context) for example in some],
+        n_best=20,
+        version_2_with_negative=version_2,
+        **chosen_by,
     )
     assert evaluation.num_windows > len(some)
     assert [prediction.id for prediction in evaluation.predictions] == [example.id for example in some]
@@ -108,11 +111,11 @@ def test_no_answer_is_an_answer_only_where_allowed(answerer: Answerer, pairs: li
         forced = answerer.answer(question, context, null_score_diff_threshold=threshold)
         assert forced.text != ""
         assert forced.null_score is None
-    refused = answerer.answer(question, context, allow_no_answer=True, null_score_diff_threshold=-1e6)
+    refused = answerer.answer(question, context, version_2_with_negative=True, null_score_diff_threshold=-1e6)
     assert (refused.text, refused.start_char, refused.end_char) == ("", 0, 0)
     assert refused.null_score == pytest.approx(refused.score, abs=1e-5)
     assert 0 < refused.probability < 1
-    given = answerer.answer(question, context, allow_no_answer=True, null_score_diff_threshold=1e6)
+    given = answerer.answer(question, context, version_2_with_negative=True, null_score_diff_threshold=1e6)
     assert given.text == forced.text
     assert given.null_score == refused.null_score
 
@@ -155,7 +158,7 @@ def test_an_empty_question_or_context_is_named(answerer: Answerer, empty: str) -
 def test_a_context_of_nothing_the_tokenizer_keeps_has_no_answer(answerer: Answerer) -> None:
     answer = answerer.answer("Who?", "\u0301\u200b")
     assert answer == Answer("", 0, 0, 0.0, 0.0, None, ())
-    allowed = answerer.answer("Who?", "\u0301\u200b", allow_no_answer=True, null_score_diff_threshold=1e9)
+    allowed = answerer.answer("Who?", "\u0301\u200b", version_2_with_negative=True, null_score_diff_threshold=1e9)
     assert (allowed.text, allowed.probability) == ("", 1.0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from albertqa.config import DeviceConfig
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import Reader, load_reader
 from albertqa.errors import SettingsError
@@ -17,6 +18,7 @@ from albertqa.windows.tokenizer import QATokenizer
 
 from .cases import save_reader, starter_examples
 
+CPU = DeviceConfig(device="cpu", mixed_precision="no")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def reader(reader_folder: Path) -> Reader:
-    return load_reader(reader_folder, max_seq_length=96, device="cpu", mixed_precision="no")
+    return load_reader(reader_folder, CPU, max_seq_length=96, doc_stride=32)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_dropout_is_off_during_the_pass_and_the_mode_comes_back(
     tiny_folder: Path, store: WindowStore, tmp_path: Path
 ) -> None:
     folder = save_reader(tmp_path, tiny_folder, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
-    model = load_reader(folder, max_seq_length=96, device="cpu", mixed_precision="no").model
+    model = load_reader(folder, CPU, max_seq_length=96, doc_stride=32).model
     assert not model.model.training
     usual = run_windows(model, store)
     assert not model.model.training
@@ -144,3 +146,28 @@ def test_where_it_does_not_hold_one_the_user_is_told(
     monkeypatch.setattr(reader.model, "logits", SmallGpu(reader.model, 0))
     with pytest.raises(SettingsError, match=r"^out of memory with one window of \d+ tokens\. Use a shorter"):
         run_windows(reader.model, store)
+
+
+def test_one_by_one_a_windows_logits_are_the_same_to_the_bit_in_any_company(
+    reader_folder: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_reader(reader_folder, DeviceConfig(device="cpu", mixed_precision="bf16")).model
+    lengths: list[tuple[int, ...]] = []
+    logits = model.logits
+
+    def spy(batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        lengths.append(batch.lengths)
+        return logits(batch)
+
+    monkeypatch.setattr(model, "logits", spy)
+    found = run_windows(model, store, one_by_one=True)
+    assert sorted(lengths) == sorted((length,) for length in store.lengths.tolist())
+    examples = starter_examples(12)
+    for index in (0, 7, 11):
+        alone = windows_in_memory(
+            [examples[index]], load_reader(reader_folder, CPU).tokenizer, max_seq_length=96, doc_stride=32
+        )
+        first, last = found.logits.first_token[store.first_window[index : index + 2]]
+        passed = run_windows(model, alone, one_by_one=True)
+        np.testing.assert_array_equal(passed.logits.start, found.logits.start[first:last])
+        np.testing.assert_array_equal(passed.logits.end, found.logits.end[first:last])

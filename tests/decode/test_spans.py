@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
 from albertqa.decode import spans
-from albertqa.decode.spans import NO_ANSWER_SCORE_DIFF, Candidate, Prediction, decode
+from albertqa.decode.spans import NO_ANSWER_SCORE_DIFF, Candidate, Prediction, WindowLogits
+from albertqa.decode.spans import decode as decode_with
 from albertqa.windows.build import windows_in_memory
+from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
 from .cases import cases, logits_of, part
@@ -25,6 +29,12 @@ SETTINGS = st.fixed_dictionaries(
         "null_score_diff_threshold": st.sampled_from([0.0, 0.0, -1.5, 1.0, 3.5, -7.25, 1e7, -1e7]),
     }
 )
+
+
+def decode(
+    logits: WindowLogits, store: WindowStore, examples: list[Example], *, version_2: bool = False, **config: Any
+) -> list[Prediction]:
+    return decode_with(logits, store, examples, DecodeConfig(**config), version_2=version_2)
 
 
 @given(data=st.data(), chosen=SETTINGS)

@@ -12,7 +12,7 @@ import msgspec
 
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.health.record import History, RunRecord
 from albertqa.rundir.directory import Run
 from albertqa.rundir.findings import Finding

@@ -13,6 +13,7 @@ import torch
 
 from albertqa.config import OptimizerConfig
 from albertqa.data.example import Example, Gold
+from albertqa.model.encoder import Encoder, EncoderConfig
 from albertqa.rundir.run_json import Plan
 from vocabulary import train_spiece
 
@@ -193,7 +194,7 @@ def keep_case(folder: Path) -> None:
 
 def cased_vocabulary(folder: Path) -> None:
     """Take a cased vocabulary, and leave the lower-casing on."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
 
     contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
     assert train_spiece(folder, contexts).is_file()
@@ -203,14 +204,15 @@ def freeze_encoder(patch: pytest.MonkeyPatch) -> None:
     """Keep the encoder's weights from being trained."""
     import albertqa.model.load as load
 
-    real = load.use_packed_attention
+    real = load.Encoder
 
-    def use_and_freeze(model: torch.nn.Module) -> None:
-        real(model)  # type: ignore[arg-type]
-        for name, weight in model.named_parameters():
+    def made_and_frozen(config: EncoderConfig) -> Encoder:
+        encoder = real(config)
+        for name, weight in encoder.named_parameters():
             weight.requires_grad_(name.startswith("qa_outputs"))
+        return encoder
 
-    patch.setattr(load, "use_packed_attention", use_and_freeze)
+    patch.setattr(load, "Encoder", made_and_frozen)
 
 
 def optimize_head_only(patch: pytest.MonkeyPatch) -> None:

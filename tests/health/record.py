@@ -49,7 +49,7 @@ def record(name: str) -> None:
     """Train a run and keep it."""
     from rich.console import Console
 
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
     from albertqa.run.display import TerminalDisplay
     from albertqa.run.recipe import train
     from health.cases import shuffle_answers, write_rows

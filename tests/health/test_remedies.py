@@ -13,7 +13,7 @@ import pytest
 from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
@@ -57,9 +57,9 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
     (run / "config.toml").write_text(to_toml(record.settings))
     for finding in diagnose(record):
         ((command, *arguments),) = commands_of(finding.remedy)
-        form, _ = cli.COMMANDS[command]
+        parsed = cli.parse([command, *arguments])
         if command == "train":
-            settings = cli._parse_train(arguments).settings
+            settings = parsed.settings
             settings.check()
             if "--resume" not in arguments:
                 assert not settings.output_dir.exists()
@@ -70,10 +70,6 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
                     if getattr(settings, one.name) != getattr(record.settings, one.name)
                 ]
                 assert set(changes) > {"output_dir"} or "ALBERTQA_CACHE" in finding.remedy, finding.remedy
-        else:
-            import tyro
-
-            tyro.cli(form, args=arguments)
 
 
 @pytest.mark.parametrize("fault", REALLY_RUN)
@@ -220,7 +216,7 @@ def test_windows_for_cut_answers_are_others_than_before(
         assert "No windows would hold them" in finding.message
     else:
         assert f" {remedy} " in finding.remedy
-        cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings.check()
+        cli.parse(commands_of(without_file(finding.remedy))[0]).settings.check()
 
 
 def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
@@ -229,7 +225,7 @@ def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
     (finding,) = diagnose(record)
     assert finding.name == "short-windows"
     assert " --max-seq-length 128 --doc-stride 42 " in finding.remedy
-    cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings.check()
+    cli.parse(commands_of(without_file(finding.remedy))[0]).settings.check()
 
 
 def without_file(remedy: str) -> str:

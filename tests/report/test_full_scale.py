@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.report import write_report
 
 from . import cases

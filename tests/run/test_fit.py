@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 from albertqa import files
 from albertqa.config import OptimizerConfig, Settings, equal_passes, load_settings
-from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel
-from albertqa.model.recompute import recompute_activations
 from albertqa.run import fit
 from albertqa.run.callbacks import Callback
 from albertqa.run.fit import Fit, LiveBytes, fit_to_memory, longest_window, peak_bytes
@@ -151,7 +149,7 @@ def test_many_windows_need_no_more_than_the_bound_and_little_less(
     folder = save_albert(tiny_folder, tmp_path, vocab_size=vocab_size)
     model, _ = open_model(folder, COURSE, hidden_dropout=0.1, attention_dropout=0.1)
     if recompute:
-        recompute_activations(model.model)
+        model.recompute_activations()
     one = peak(model, store, 1)
     for windows in (2, 12, 40):
         needed, most = peak(model, store, windows), bound(model, store, windows)
@@ -162,7 +160,7 @@ def test_many_windows_need_no_more_than_the_bound_and_little_less(
 def test_recomputing_needs_less(tiny_weights: Path, store: WindowStore) -> None:
     model, _ = open_model(tiny_weights, COURSE)
     before = peak(model, store, 8)
-    recompute_activations(model.model)
+    model.recompute_activations()
     # One of its two layers is always there, being recomputed: a tiny model shows little of what a large one saves.
     assert peak(model, store, 8) < 0.8 * before
 
@@ -210,7 +208,7 @@ def test_where_not_one_window_fits_activations_are_recomputed(
 ) -> None:
     model, optimizer = open_model(tiny_weights, COURSE)
     one = peak(model, store, 1)
-    recompute_activations(model.model)
+    model.recompute_activations()
     least = peak(model, store, 1)
     model, optimizer = open_model(tiny_weights, COURSE)
     memory(int((pending(model) + (one + least) / 2) / 0.8))
@@ -239,7 +237,7 @@ def test_memory_that_runs_out_while_it_is_measured_is_an_answer(
     """A mock of an allocator that holds a window only where its activations are recomputed."""
 
     def objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-        if not any("forward" in vars(module) for module in model.model.modules()):
+        if not model.model.recompute:
             raise torch.OutOfMemoryError("CUDA out of memory (planted by a test)")
         return span_objective(model, batch)
 
@@ -443,13 +441,3 @@ def test_a_run_that_was_killed_for_its_memory_may_go_on_with_other_settings_of_i
     settings = small_run(tiny_weights, tmp_path / "run", fit=False, max_steps=2)
     train(settings)
     train(dataclasses.replace(settings, fit=True, gradient_checkpointing=True), resume=True)
-
-
-def test_an_encoder_without_such_layers_is_told_before_the_run_takes_its_folder(
-    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("albertqa.run.setup.recompute_activations", lambda _model: False)
-    settings = small_run(tiny_weights, tmp_path / "run", gradient_checkpointing=True)
-    with pytest.raises(SettingsError, match=r"^gradient_checkpointing is set, but .* \(albert\) has no layers that"):
-        train(settings)
-    assert not (tmp_path / "run" / files.CONFIG_TOML).exists()

@@ -50,7 +50,7 @@ def test_a_sample_tells_how_far_the_encoder_has_moved(model: SpanModel) -> None:
 def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_weights)
     found = model_facts(model, tokenizer, "tiny")
-    pairs, alike = related_pieces(model.model.get_input_embeddings().weight, tokenizer.backend.get_vocab())
+    pairs, alike = related_pieces(model.model.embeddings.word.weight, tokenizer.backend.get_vocab())
     config = json.loads((tiny_weights / "config.json").read_text())
     parameters = sum(one.numel() for one in model.model.parameters())
     assert found == ModelFacts(

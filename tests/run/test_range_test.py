@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from albertqa import cli
 from albertqa.config import MonitoringConfig, OptimizerConfig, Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, RunError, SettingsError
 from albertqa.model.load import SpanModel, load_model
 from albertqa.run.callbacks import Callback
@@ -387,8 +387,8 @@ def test_the_command_writes_prints_and_tells_how_to_train(
     # The command that it gives is the run that was tested.
     words = shlex.split(found["command"])
     assert words[:4] == ["albertqa", "train", "--lr", spell_rate(found["suggested_lr"])]
-    given_settings = cli._parse_find_lr(arguments[1:]).settings
-    assert cli._parse_train(words[2:]).settings == dataclasses.replace(
+    given_settings = cli.parse(arguments).settings
+    assert cli.parse(words[1:]).settings == dataclasses.replace(
         given_settings, learning_rate=found["suggested_lr"], output_dir=tmp_path / "found-train"
     )
 
@@ -425,7 +425,7 @@ def test_an_interrupt_writes_nothing_and_exits_130(
 def test_a_settings_file_is_read_but_for_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(f'train_batch_size = 4\nseed = 7\noutput_dir = "{tmp_path}/run"\n')
-    command = cli._parse_find_lr(["--config", str(file), "--seed", "8"])
+    command = cli.parse(["find-lr", "--config", str(file), "--seed", "8"])
     assert (command.settings.train_batch_size, command.settings.seed) == (4, 8)
     assert command.settings.output_dir == Path("runs/find-lr")
     assert command.num_steps == 100

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from albertqa import files
 from albertqa.config import Settings, load_settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError, DataError, ModelError, RunError, SettingsError
 from albertqa.run.checkpoint import newest_checkpoint
 from albertqa.run.recipe import RunResult, train
@@ -208,8 +208,20 @@ def test_a_resumed_run_keeps_its_settings(finished: RunResult, tiny_folder: Path
         train(small(tiny_folder, finished.run, learning_rate=0.5, seed=7, hidden_dropout=0.1), resume=True)
     assert str(caught.value) == (
         f"{finished.run}: a resumed run keeps its settings: learning_rate is 0.5, the run has 0.001; "
-        "seed is 7, the run has 42; hidden_dropout is 0.1, the run has None"
+        "seed is 7, the run has 42; hidden_dropout is 0.1, the run has None. Leave the flags out"
     )
+
+
+def test_a_resumed_run_says_how_to_compute_on_other_threads(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = (finished.run / files.CONFIG_TOML).read_text()
+    (run / files.CONFIG_TOML).write_text(settings.replace("num_threads = 1", "# num_threads ="))
+    expected = r"num_threads is 1, the run has None\. Leave the flags out; .* OMP_NUM_THREADS=N"
+    with pytest.raises(SettingsError, match=expected):
+        train(small(tiny_folder, run), resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: RunResult, tiny_folder: Path) -> None:

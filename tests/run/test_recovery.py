@@ -22,7 +22,7 @@ from rich.console import Console
 
 from albertqa import files
 from albertqa.config import Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
 from albertqa.run.callbacks import Callback
@@ -90,7 +90,7 @@ class SmallGpu:
 
 
 def recomputes(model: SpanModel) -> bool:
-    return any("forward" in vars(module) for module in model.model.modules())
+    return model.model.recompute
 
 
 def assert_same_weights(found: SpanModel, expected: SpanModel) -> None:

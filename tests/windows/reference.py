@@ -83,23 +83,27 @@ def slow_characters(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int
     """Give each token its characters, one uncovered character at a time.
 
     A character that no token covers, and that is not white space, belongs to the token before it in its word, else to
-    the one after it in its word, else to the one before its word, else to the first one.
+    the one after it in its word, else to the one before its word, else to the first one; the first of two equal ones of
+    which the second begins a token belongs to that token.
     """
     offsets = [_off_white_space(text, *one) for one in offsets]
     covered = {at for start, end in offsets for at in range(start, end)}
-    free = [at for at, character in enumerate(text) if at not in covered and not character.isspace()]
+    free = {at for at, character in enumerate(text) if at not in covered and not character.isspace()}
     spans = [list(one) for one in offsets]
-    for at in free:
+    for at in sorted(free):
         before, after = at, at
         while before - 1 in free:
             before -= 1
         while after + 1 in free:
             after += 1
         ends = [end for _, end in offsets if end <= before]
+        starts = {start for start, _ in offsets}
         if not ends:
-            owner = min(start for start, _ in offsets)
-            begins = True
-        elif max(ends) == before or after + 1 not in {start for start, _ in offsets}:
+            owner, begins = min(starts), True
+        elif at + 1 in starts and text[at] == text[at + 1]:
+            # "''" became one quotation mark, whose offsets are those of the second quote.
+            owner, begins = at + 1, True
+        elif max(ends) == before or after + 1 not in starts:
             owner, begins = max(ends), False
         else:
             owner, begins = after + 1, True

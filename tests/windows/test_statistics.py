@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.statistics import WindowStatistics, labelled_text, token_statistics, window_statistics
 from albertqa.windows.store import WindowStore
@@ -108,7 +108,7 @@ def test_counts_of_golds_are_those_of_the_window_statistics(tokenizer: QATokeniz
 def test_the_uniform_loss_is_that_of_a_model_to_which_all_tokens_are_alike(tokenizer: QATokenizer) -> None:
     import torch
 
-    from albertqa.model.packed import span_losses
+    from albertqa.model.span_loss import span_losses
     from albertqa.windows.batches import pack
 
     examples = load_examples("starter:train", limit=20)
@@ -155,3 +155,45 @@ def test_of_answers_that_no_window_holds_none_is_said_to_be_inexact(tokenizer: Q
     store = windows_in_memory(examples, tokenizer, max_seq_length=64, doc_stride=16)
     found = token_statistics(store, examples, unknown_id=1, max_answer_length=30)
     assert (found["golds"], found["golds_in_no_window"], found["golds_exact_percent"]) == (1, 1, None)
+
+
+def test_unknown_text_is_counted_in_every_context_once(tokenizer: QATokenizer) -> None:
+    known, unknown = "The ship came.", "☃☃☃☃ ☃☃☃☃ came"
+    examples = [Example("1", "Who?", known), Example("2", "Who?", unknown), Example("3", "What?", unknown)]
+    store = windows_in_memory(examples, tokenizer)
+    figures = window_statistics(store, examples, unknown_id=1)
+    tokens = [one.tokens for one in tokenizer.encode_batch([known, unknown])]
+    assert figures.contexts == 2
+    assert figures.contexts_mostly_unknown == 1
+    snow = sum("☃" in token for token in tokens[1])
+    assert figures.unknown_tokens_percent == pytest.approx(100 * snow / sum(map(len, tokens)), abs=1e-3)
+    # 12 and 12 characters without white space.
+    assert figures.unknown_text_percent == pytest.approx(100 * 8 / 24, abs=1e-3)
+    assert window_statistics(store, examples).unknown_text_percent == 0
+
+
+@pytest.mark.parametrize(
+    ("inside", "kind"), [(0, None), (1, None), (2, "answers-changed"), (101, "most-answers-changed")]
+)
+def test_golds_that_do_not_survive_are_a_warning_or_an_error(
+    tokenizer: QATokenizer, inside: int, kind: str | None
+) -> None:
+    whole, cut = Gold("Nobody", 0), Gold("obod", 1)
+    some = [Example(f"q{at}", "Who?", "Nobody swam.", (cut if at < inside else whole,)) for at in range(199)]
+    figures = window_statistics(windows_in_memory(some, tokenizer), some)
+    assert figures.golds_changed_percent == pytest.approx(100 * inside / 199, abs=1e-3)
+    problems = figures.problems("some.json")
+    assert [problem.kind for problem in problems] == [kind] * (kind is not None)
+    for problem in problems:
+        assert problem.severity == ("error" if kind == "most-answers-changed" else "warning")
+        otherwise = "inside a token and are trained and predicted otherwise: 'obod' of question 'q0' as "
+        assert f"of 199 answers begin or end {otherwise}" in str(problem)
+
+
+def test_invisible_characters_at_a_golds_ends_do_not_count(tokenizer: QATokenizer) -> None:
+    context = "In \ufeffParis\u200b people swam."
+    for text, start in (("Paris", 4), ("\ufeffParis", 3), ("Paris\u200b", 4)):
+        example = Example("q", "Where?", context, (Gold(text, start),))
+        store = windows_in_memory([example], tokenizer)
+        assert labelled_text(store[0], example) == "\ufeffParis\u200b"
+        assert window_statistics(store, [example]).golds_exact_percent == 100

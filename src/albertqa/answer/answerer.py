@@ -1,10 +1,12 @@
 """Answers from a trained model, through the same windows and decoding as evaluation."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import DeviceConfig, Precision
 from albertqa.data.example import Example
 from albertqa.decode.predict import run_windows
@@ -12,6 +14,10 @@ from albertqa.decode.reader import ReaderSettings, load_reader
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
 from albertqa.windows.build import windows_in_memory
+from albertqa.windows.store import WindowStore
+
+_REMEMBERED_TOKENS = 2_000_000
+"""Tokens of contexts that are remembered: some 40 MB at most, or 3,000 pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Answer:
     n_best: tuple[Candidate, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the answer as a plain dictionary."""
+        """Return the answer as a plain dictionary."""
         return asdict(self)
 
 
@@ -48,8 +54,10 @@ class Answerer:
         model: Run directory (its ``best/``), Transformers folder, or Hub name.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         mixed_precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `null_score_diff_threshold`,
-            `version_2_with_negative` (whether "no answer" is an answer) instead of the model's own.
+        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
+        reader_settings: Any of `ReaderSettings` instead of the model's own: `max_seq_length`, `doc_stride`,
+            `max_answer_length`, `null_score_diff_threshold`, `version_2_with_negative` (whether "no answer" is an
+            answer).
 
     Raises:
         AlbertQAError: The model cannot be used.
@@ -61,35 +69,50 @@ class Answerer:
         *,
         device: str = "auto",
         mixed_precision: Precision = "auto",
+        num_threads: int | None = None,
         **reader_settings: float | bool | None,
     ) -> None:
-        self._reader = load_reader(
-            model, DeviceConfig(device=device, mixed_precision=mixed_precision), **reader_settings
-        )
+        computing = DeviceConfig(device=device, mixed_precision=mixed_precision, num_threads=num_threads)
+        self._reader = load_reader(model, computing, **reader_settings)
+        self._contexts = TokenizedContexts(_REMEMBERED_TOKENS)
 
     @property
     def settings(self) -> ReaderSettings:
         """How the model reads."""
         return self._reader.settings
 
-    def answer(self, question: str, context: str, *, n_best: int = 1) -> Answer:
+    def answer(self, question: str, context: str, *, n_best: int = 1, **reader_settings: float | bool | None) -> Answer:
         """Answer one question from its context, however long.
 
         Args:
             question: The question.
             context: The text that should hold the answer.
             n_best: Candidates to return.
+            reader_settings: As in `Answerer`, for this call.
 
         Returns:
             The answer.
 
         Raises:
             DataError: Question or context is empty.
+            SettingsError: A number is out of range.
         """
-        return self.answer_batch([(question, context)], n_best=n_best)[0]
+        return self.answer_batch([(question, context)], n_best=n_best, **reader_settings)[0]
+
+    async def answer_async(
+        self, question: str, context: str, *, n_best: int = 1, **reader_settings: float | bool | None
+    ) -> Answer:
+        """Answer one question in a thread of its own, so that an event loop goes on meanwhile; see `answer`."""
+        return await asyncio.to_thread(self.answer, question, context, n_best=n_best, **reader_settings)
 
     def answer_batch(
-        self, pairs: Sequence[tuple[str, str]], *, n_best: int = 1, batch_size: int = DeviceConfig.eval_batch_size
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        n_best: int = 1,
+        batch_size: int = DeviceConfig.eval_batch_size,
+        progress: Callable[[int], None] | None = None,
+        **reader_settings: float | bool | None,
     ) -> list[Answer]:
         """Answer many questions; see `answer`.
 
@@ -97,6 +120,8 @@ class Answerer:
             pairs: Question and context of each.
             n_best: Candidates to return.
             batch_size: Maximum-length windows of one forward pass.
+            progress: Called after each forward pass with the number of windows done in it; what it raises ends the work.
+            reader_settings: As in `Answerer`, for this call.
 
         Returns:
             The answers, in order; they do not depend on what else is in the batch.
@@ -105,27 +130,68 @@ class Answerer:
             DataError: A question or context is empty.
             SettingsError: A number is out of range.
         """
-        DeviceConfig(eval_batch_size=batch_size).check()
-        settings = self._reader.settings
+        settings = self._changed(reader_settings)
         # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
         decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
-        examples = [Example(str(index), question, context) for index, (question, context) in enumerate(pairs)]
-        for index, example in enumerate(examples):
-            for name, text in (("question", example.question), ("context", example.context)):
-                if not text.strip():
-                    raise DataError(f"pair {index}: the {name} is empty, expected text")
+        predictions = self._predict(pairs, decoding, batch_size=batch_size, progress=progress)
+        return [_answer(prediction, n_best) for prediction in predictions]
+
+    def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: float | bool | None) -> int:
+        """Return how many tokens the model will read to answer questions: the measure of the work.
+
+        Args:
+            pairs: Question and context of each.
+            reader_settings: As in `Answerer`, for this call.
+
+        Raises:
+            DataError: A question or context is empty.
+            SettingsError: A number is out of range.
+        """
+        store = self._windows(_examples(pairs), self._changed(reader_settings)) if pairs else None
+        return 0 if store is None else int(store.lengths.sum())
+
+    def _changed(self, reader_settings: dict[str, float | bool | None]) -> ReaderSettings:
+        settings = self._reader.settings.changed(**reader_settings)
+        self._reader.model.require_positions(settings.max_seq_length, self._reader.source)
+        return settings
+
+    def _windows(self, examples: Sequence[Example], settings: ReaderSettings) -> WindowStore:
+        return windows_in_memory(
+            examples,
+            self._reader.tokenizer,
+            max_seq_length=settings.max_seq_length,
+            doc_stride=settings.doc_stride,
+            tokenize=self._contexts.tokenize,
+        )
+
+    def _predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        settings: ReaderSettings,
+        *,
+        batch_size: int,
+        progress: Callable[[int], None] | None,
+    ) -> list[Prediction]:
+        DeviceConfig(eval_batch_size=batch_size).check()
+        examples = _examples(pairs)
         if not examples:
             return []
-        store = windows_in_memory(
-            examples, self._reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
-        )
-        passed = run_windows(self._reader.model, store, batch_size=batch_size)
-        predictions = decode(passed.logits, store, examples, decoding, version_2=bool(settings.version_2_with_negative))
-        return [_answer(prediction, n_best) for prediction in predictions]
+        store = self._windows(examples, settings)
+        passed = run_windows(self._reader.model, store, batch_size=batch_size, progress=progress)
+        return decode(passed.logits, store, examples, settings, version_2=bool(settings.version_2_with_negative))
+
+
+def _examples(pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    examples = [Example(str(index), question, context) for index, (question, context) in enumerate(pairs)]
+    for index, example in enumerate(examples):
+        for name, text in (("question", example.question), ("context", example.context)):
+            if not text.strip():
+                raise DataError(f"pair {index}: the {name} is empty, expected text")
+    return examples
 
 
 def _answer(prediction: Prediction, n_best: int) -> Answer:
-    """Give a prediction in the form of an answer; a span that two windows share is listed once."""
+    """Turn a prediction into an answer; a span that two windows share is listed once."""
     spans = {(one.start_char, one.end_char): one for one in reversed(prediction.n_best)}
     distinct = sorted(spans.values(), key=prediction.n_best.index)
     chosen = next((one for one in distinct if one.text == prediction.text), None)

@@ -14,7 +14,7 @@ from albertqa.decode.spans import WindowLogits
 from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
-from albertqa.model.packed import span_losses
+from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import WindowSource, by_length, pack
 
 
@@ -38,7 +38,7 @@ class EvaluatedWindows(WindowSource, Protocol):
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass over the windows gave.
+    """The result of one pass over the windows.
 
     Attributes:
         logits: Logits of every window, in the store's order.
@@ -66,17 +66,23 @@ def run_windows(
     store: EvaluatedWindows,
     *,
     batch_size: int = 32,
+    one_by_one: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Pass:
-    """Give logits and loss of every window.
+    """Return logits and loss of every window.
 
     Windows run sorted by length under a token budget; the results come back in the store's order.
+
+    In bf16 and fp16 some processors sum a row of a matrix product in another order when there are more or fewer rows
+    beside it, so a window's logits depend on the windows that it shares a forward pass with, in the last digits of
+    these types. With `one_by_one` they do not, to the bit.
 
     Args:
         model: The model; left in the mode it is in.
         store: The windows, at least one.
-        batch_size: Windows of the longest kind that one forward may hold; of shorter ones it holds more. Where the
-            memory holds fewer, fewer are taken.
+        batch_size: Maximum-length windows of one forward pass; of shorter ones it takes more. Where the memory holds
+            fewer, fewer are taken.
+        one_by_one: Whether every window gets a forward pass of its own, whatever the batch size.
         progress: Called after each forward with the number of windows done in it.
 
     Returns:
@@ -94,7 +100,7 @@ def run_windows(
     model.model.eval()
     try:
         with torch.inference_mode():
-            left = deque(by_length(lengths, max_tokens=batch_size * store.max_seq_length))
+            left = deque(by_length(lengths, max_tokens=1 if one_by_one else batch_size * store.max_seq_length))
             while left:
                 indices = left.popleft()
                 passed = _pass_in_memory(model, store, indices)
@@ -116,7 +122,7 @@ def run_windows(
 def _pass_in_memory(
     model: SpanModel, store: EvaluatedWindows, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]] | None:
-    """Give start logits, end logits and losses of a batch, or None where the memory does not hold it."""
+    """Return start logits, end logits and losses of a batch, or None where the memory does not hold it."""
     try:
         batch = pack(store, indices).to(model.device)
         start_logits, end_logits = model.logits(batch)

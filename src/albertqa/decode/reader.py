@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 
 from albertqa.config import DecodeConfig, DeviceConfig, WindowConfig
 from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, model_folder, write_json
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.schema import convert, read_object
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
@@ -73,11 +73,13 @@ class Reader:
         model: Encoder and span head, in evaluation mode.
         tokenizer: Its tokenizer.
         settings: How it reads.
+        source: What the user called it.
     """
 
     model: SpanModel
     tokenizer: QATokenizer
     settings: ReaderSettings
+    source: str
 
 
 def load_reader(source: str | Path, device: DeviceConfig | None = None, **changes: float | bool | None) -> Reader:
@@ -85,7 +87,7 @@ def load_reader(source: str | Path, device: DeviceConfig | None = None, **change
 
     Args:
         source: Run directory (its ``best/``), Transformers folder, or Hub name.
-        device: Where it computes.
+        device: Where it computes; its number of CPU threads, where set, is set for the whole process.
         changes: Reader settings instead of the model's own (see `ReaderSettings`); None: its own.
 
     Returns:
@@ -99,10 +101,10 @@ def load_reader(source: str | Path, device: DeviceConfig | None = None, **change
     folder = resolve_model(model_folder(source))
     settings = ReaderSettings.load(Path(folder)).changed(**changes)
     chosen = choose_device(device.device)
-    if chosen.type == "cpu":
-        keep_freed_memory()
+    if device.num_threads is not None:
+        torch.set_num_threads(device.num_threads)
     tokenizer = load_tokenizer(folder)
     precision = choose_precision(device.mixed_precision, chosen)
     model = load_model(folder, device=chosen, precision=precision, needs_head=True)
     model.require_positions(settings.max_seq_length, str(source))
-    return Reader(model, tokenizer, settings)
+    return Reader(model, tokenizer, settings, str(source))

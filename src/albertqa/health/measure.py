@@ -11,9 +11,8 @@ from typing import Any
 import msgspec
 
 from albertqa.data.answer_fit import answer_fit
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example, Gold
-from albertqa.data.soundness import shared_content, text_soundness
+from albertqa.data.example import Example, Gold, content_sha256
+from albertqa.data.label_checks import answer_statistics, shared_content
 from albertqa.rundir.run_json import DataFacts, TextFacts
 from albertqa.windows.statistics import token_statistics
 from albertqa.windows.store import WindowStore
@@ -85,7 +84,7 @@ def text_facts(sources: Sequence[str], examples: Sequence[Example]) -> dict[str,
         "context_letters_mean": _letters_mean(dict.fromkeys(one.context for one in examples)),
         "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
         "golds_whole_words_percent": _percent([is_whole_words(context, gold) for context, gold in golds]),
-        **text_soundness(examples),
+        **answer_statistics(examples),
         "answer_fit": answer_fit(examples),
     }
 

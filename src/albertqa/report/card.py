@@ -7,7 +7,7 @@ from typing import Any
 
 from albertqa import files
 from albertqa.config import field_docs
-from albertqa.data.hub import parse_hub_name
+from albertqa.data.formats.hub_datasets import parse_hub_name
 from albertqa.errors import RunError
 from albertqa.report import evidence
 from albertqa.report.analysis import Analysis, analyse

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from albertqa import files
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
-from albertqa.data.read import load_several
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.reading import load_several
 from albertqa.decode.spans import Candidate
 from albertqa.errors import AlbertQAError
 from albertqa.report.run import Run

@@ -24,7 +24,6 @@ from torch.utils._pytree import tree_leaves
 
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import available_bytes, is_out_of_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.run.objective import Objective
 from albertqa.windows.batches import pack
 from albertqa.windows.store import Window, WindowStore
@@ -134,8 +133,9 @@ def fit_to_memory(
             return available + 1
 
         need, most = _most_windows(measure, micro_batch, room)
-        if most == 0 and may_recompute and not recompute and recompute_activations(model.model):
+        if most == 0 and may_recompute and not recompute:
             recompute = True
+            model.recompute_activations()
             need, most = _most_windows(measure, micro_batch, room)
         if model.device.type == "cuda" and need.of(most) > _SURE_SHARE * room:
             while most > 1 and measure(most) > room:

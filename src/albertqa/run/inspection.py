@@ -39,22 +39,22 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
     config = model.model.config
     pieces = [piece for piece in tokenizer.backend.get_vocab() if any(map(str.isalpha, piece)) and piece[0] not in "<["]
     cased = sum(piece != piece.lower() for piece in pieces)
-    embeddings = model.model.get_input_embeddings().get_parameter("weight")
+    embeddings = model.model.embeddings.word.weight
     pairs, alike = related_pieces(embeddings, tokenizer.backend.get_vocab())
     parameters = list(model.model.parameters())
     return ModelFacts(
         source=source,
-        type=config.model_type,
+        type=model.family.model_type,
         parameters=sum(one.numel() for one in parameters),
         trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         tokenizer_sha256=tokenizer.fingerprint,
-        hidden_size=int(config.hidden_size),
-        layers=int(config.num_hidden_layers),
+        hidden_size=config.hidden_size,
+        layers=config.layers,
         max_positions=model.max_positions,
-        vocabulary=int(config.vocab_size),
-        segment_types=int(getattr(config, "type_vocab_size", 0)),
-        hidden_dropout=float(getattr(config, "hidden_dropout_prob", 0.0)),
-        attention_dropout=float(getattr(config, "attention_probs_dropout_prob", 0.0)),
+        vocabulary=config.vocab_size,
+        segment_types=config.segments,
+        hidden_dropout=float(config.hidden_dropout),
+        attention_dropout=float(config.attention_dropout),
         untrained=is_untrained(model.model),
         random_layers=random_layers(model.model),
         non_finite_weights=sum(int((~one.detach().isfinite()).sum()) for one in parameters),

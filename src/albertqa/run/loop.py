@@ -23,7 +23,7 @@ from albertqa.run.optimizer import scheduled_rate
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import EvaluationRow, StepRow
 from albertqa.rundir.run_json import Plan
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.batches import WindowSource, epoch_order
 from albertqa.windows.store import WindowStore
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 
 from albertqa.model.load import SpanModel
-from albertqa.model.packed import log_probabilities, span_losses, tokens_of
+from albertqa.model.span_loss import log_probabilities, span_losses, tokens_of
 from albertqa.windows.batches import PackedBatch
 
 # Shapes: returns (W,) float32, with its gradient.
@@ -19,7 +19,7 @@ Objective: TypeAlias = Callable[[SpanModel, PackedBatch], torch.Tensor]
 
 
 def span_objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-    """Return the recipe's loss: cross entropy of the gold's start and end (see `albertqa.model.packed.span_losses`)."""
+    """Return the recipe's loss: cross entropy of the gold's start and end (see `span_losses`)."""
     return span_losses(*model.logits(batch), batch)
 
 

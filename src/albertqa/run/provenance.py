@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
 from albertqa.config import Settings
 from albertqa.files import RUN_JSON
@@ -28,8 +27,7 @@ class Provenance:
     """Writes a run's ``run.json``.
 
     Attributes:
-        run: The run directory.
-        settings: Its settings.
+        settings: The run's settings.
         data: Facts of the training and validation data.
         plan: The steps.
         version_2: Whether questions may have no answer.
@@ -39,7 +37,6 @@ class Provenance:
         fit: What was measured of the memory before the steps; None: nothing.
     """
 
-    run: Path
     settings: Settings
     data: Data
     plan: Plan
@@ -63,8 +60,9 @@ class Provenance:
 
     def write(self, status: str, progress: Progress, failure: str = "") -> None:
         """Write the file with the run's status, and why it failed if it did."""
+        run = self.settings.output_dir
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        started = read_run_json(self.run).started if (self.run / RUN_JSON).is_file() else []
+        started = read_run_json(run).started if (run / RUN_JSON).is_file() else []
         facts = RunJson(
             status=status,
             failure=failure,
@@ -88,7 +86,7 @@ class Provenance:
             versions=_versions(),
             world_size=self.world_size,
         )
-        write_run_json(self.run, facts)
+        write_run_json(run, facts)
 
 
 def _versions() -> dict[str, str]:

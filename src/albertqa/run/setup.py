@@ -12,16 +12,15 @@ import torch
 
 from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.data.trained_on import TrainedOn
 from albertqa.decode.reader import ReaderSettings
 from albertqa.errors import ModelError, SettingsError
-from albertqa.files import write_folder
+from albertqa.files import plural, write_folder
 from albertqa.health.measure import measure, measure_windows
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.fit import Fit, fit_to_memory
 from albertqa.run.inspection import WeightSample
@@ -29,7 +28,7 @@ from albertqa.run.loop import TrainingWindows
 from albertqa.run.objective import Objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.rundir.run_json import Data
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -124,8 +123,9 @@ def load_data(settings: Settings, folder: str, tokenizer: QATokenizer, say: Call
     build = partial(build_windows, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride)
     train, validation = build(train_examples, tokenizer), build(examples, tokenizer)
     say(
-        f"train: {len(train_examples):,} questions, {len(train):,} windows of {train.lengths.mean():.0f} tokens on "
-        f"average; validation: {len(examples):,} questions, {len(validation):,} windows"
+        f"train: {plural(len(train_examples), 'question')}, {plural(len(train), 'window')} of "
+        f"{train.lengths.mean():.0f} tokens on average; "
+        f"validation: {plural(len(examples), 'question')}, {plural(len(validation), 'window')}"
     )
     before = TrainedOn() if settings.from_scratch else TrainedOn.load(Path(folder))
     train_facts = measure(settings.train_file, train_examples)
@@ -181,11 +181,8 @@ def load_learner(
         head_dropout=settings.head_dropout,
     )
     _check_learner(model, tokenizer, settings)
-    if settings.gradient_checkpointing and not recompute_activations(model.model):
-        raise SettingsError(
-            f"gradient_checkpointing is set, but {settings.model} ({model.model.config.model_type}) has no layers that "
-            "can recompute their activations. Leave it out"
-        )
+    if settings.gradient_checkpointing:
+        model.recompute_activations()
     names = (*WindowConfig.__dataclass_fields__, *DecodeConfig.__dataclass_fields__)
     reader = ReaderSettings(
         **{name: getattr(settings, name) for name in names}, version_2_with_negative=data is not None and data.version_2
@@ -224,9 +221,9 @@ def fit_steps(
     model, may_recompute = learner.model, settings.gradient_checkpointing is not False
     adaptation.recompute = may_recompute and (adaptation.recompute or bool(settings.gradient_checkpointing))
     if adaptation.recompute:
-        recompute_activations(model.model)
+        model.recompute_activations()
     elif settings.torch_compile and (reason := compile_layer(model)):
-        say(f"the layer is not compiled, which may be slower: {reason}")
+        say(f"the layers are not compiled, which may be slower: {reason}")
     if not settings.fit:
         return None
     fit = fit_to_memory(
@@ -247,14 +244,13 @@ def fit_steps(
 def _check_learner(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
     """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
     model.require_positions(settings.max_seq_length, settings.model)
-    rows = int(model.model.config.vocab_size)
+    rows = model.model.config.vocab_size
     if tokenizer.vocab_size > rows:
         raise ModelError(
             f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
             "they do not belong together"
         )
-    rates = [module.p for module in model.model.modules() if isinstance(module, torch.nn.Dropout)]
-    if settings.r_drop_alpha and not settings.head_dropout and not any(rates):
+    if settings.r_drop_alpha and not model.has_dropout:
         raise SettingsError(
             f"r_drop_alpha is {settings.r_drop_alpha:g}, but {settings.model} has no dropout, so both passes of R-Drop "
             "would be the same. Give it some: --hidden-dropout 0.1"

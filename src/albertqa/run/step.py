@@ -26,7 +26,6 @@ from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.model.world import ALONE, World
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.objective import Objective
@@ -89,7 +88,7 @@ class Stepper:
         self._model, self._optimizer, self._objective, self._config = model, optimizer, objective, config
         self._may_recompute, self._say = may_recompute, say
         if adaptation.recompute:
-            recompute_activations(model.model)
+            model.recompute_activations()
         if adaptation.fp32_since_step is not None:
             model.autocast_dtype = None
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
@@ -219,8 +218,9 @@ class Stepper:
                 f"{self.adaptation.micro_batch}, as all later steps are"
             )
             return
-        if self._may_recompute and not self.adaptation.recompute and recompute_activations(self._model.model):
+        if self._may_recompute and not self.adaptation.recompute:
             self.adaptation.recompute = True
+            self._model.recompute_activations()
             self._say(
                 f"step {number}: out of memory with one window at a time; done again with its activations recomputed "
                 "in the backward pass, which is slower, as all later steps are"

@@ -12,7 +12,8 @@ import numpy as np
 
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
+from albertqa.data.rows import ReadOptions
 from albertqa.decode.agreement import label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import load_reader
@@ -22,6 +23,8 @@ from albertqa.model.load import SpanModel
 from albertqa.scoring.official import score
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
+
+_DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,11 @@ def evaluate(
     *,
     version_2: bool | None = None,
     limit: int | None = None,
+    options: ReadOptions = _DEFAULTS,
     batch_size: int = DeviceConfig.eval_batch_size,
     device: str = "auto",
     mixed_precision: Precision = "auto",
+    num_threads: int | None = None,
     **reader_settings: float | None,
 ) -> Evaluation:
     """Evaluate a trained model.
@@ -108,9 +113,11 @@ def evaluate(
         data: Data file or Hub name with golds, or several, as one.
         version_2: Whether questions may have no answer; None: as the model was trained, or the data says.
         limit: Evaluate only the first so many questions in all.
+        options: How to read the data.
         batch_size: Maximum-length windows of one forward pass.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
+        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
         reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `n_best_size` or
             `null_score_diff_threshold` instead of what the model was trained with.
 
@@ -121,9 +128,9 @@ def evaluate(
         AlbertQAError: Something the user can act on.
     """
     DataConfig(max_eval_examples=limit).check()
-    computing = DeviceConfig(eval_batch_size=batch_size, device=device, mixed_precision=mixed_precision)
+    computing = DeviceConfig(batch_size, device, mixed_precision, num_threads)
     reader = load_reader(model, computing, **reader_settings)
-    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit)
+    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit, options=options)
     settings = reader.settings
     if version_2 is None:
         version_2 = bool(settings.version_2_with_negative) or has_unanswerable(examples)

@@ -6,16 +6,16 @@ stripped on the left and never cut; only the context is split; a window without 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
+from albertqa.data.example import Example, content_sha256
 from albertqa.errors import DataError
 from albertqa.files import build_once, cache_folder
 from albertqa.windows.offsets import token_characters
@@ -58,6 +58,25 @@ class LongQuestionsError(DataError):
         super().__init__(f"{shown}{more}. {self.remedy}")
 
 
+@dataclass(frozen=True)
+class ContextTokens:
+    """The tokens of a context.
+
+    Attributes:
+        input_ids: Token ids.
+        start_char: First character of each token.
+        end_char: Character after the last one of each token.
+    """
+
+    input_ids: Int32Array
+    start_char: Int32Array
+    end_char: Int32Array
+
+
+Tokenize: TypeAlias = Callable[[list[str], QATokenizer], dict[str, ContextTokens]]
+"""From contexts, each once, to the tokens of each."""
+
+
 def build_windows(
     examples: Sequence[Example],
     tokenizer: QATokenizer,
@@ -95,29 +114,21 @@ def build_windows(
     return WindowStore.open(build_once(folder, is_complete=is_complete, write=write))
 
 
-def windows_in_memory(
-    examples: Sequence[Example], tokenizer: QATokenizer, *, max_seq_length: int = 384, doc_stride: int = 128
-) -> WindowStore:
-    """Build the windows of a few examples without touching the disk (see `build_windows`)."""
-    sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
-    _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride), sinks)
-    files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
-    return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
+def tokenize_contexts(texts: list[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
+    """Tokenize contexts in parallel.
 
+    Args:
+        texts: The contexts, each once.
+        tokenizer: A checked tokenizer.
 
-@dataclass(frozen=True)
-class _Context:
-    """The tokens of a context.
-
-    Attributes:
-        input_ids: Token ids.
-        start_char: First character of each token.
-        end_char: Character after the last one of each token.
+    Returns:
+        The tokens of each context.
     """
-
-    input_ids: Int32Array
-    start_char: Int32Array
-    end_char: Int32Array
+    tokens = {}
+    for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
+        offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        tokens[text] = ContextTokens(np.asarray(encoding.ids, dtype=np.int32), *token_characters(text, offsets))
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -128,11 +139,13 @@ class _Slicer:
         tokenizer: The tokenizer.
         max_seq_length: Most tokens of a window.
         doc_stride: Overlap of neighbouring windows, tokens.
+        tokenize: Tokenizes contexts.
     """
 
     tokenizer: QATokenizer
     max_seq_length: int
     doc_stride: int
+    tokenize: Tokenize = tokenize_contexts
 
     def too_long(self, num_question_tokens: int, room: int) -> str:
         return (
@@ -140,16 +153,8 @@ class _Slicer:
             f"more than doc_stride ({self.doc_stride})"
         )
 
-    def contexts(self, texts: list[str]) -> dict[str, _Context]:
-        """Tokenize contexts in parallel."""
-        tokens = {}
-        for text, encoding in zip(texts, self.tokenizer.encode_batch(texts), strict=True):
-            offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-            tokens[text] = _Context(np.asarray(encoding.ids, dtype=np.int32), *token_characters(text, offsets))
-        return tokens
-
     def windows(
-        self, example: Example, num_question_tokens: int, context: _Context, room: int
+        self, example: Example, num_question_tokens: int, context: ContextTokens, room: int
     ) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (first_token, end_token, start_position, end_position, length) of every window of one example."""
         layout = self.tokenizer.layout
@@ -169,6 +174,29 @@ class _Slicer:
                 yield first, end, context_start + start, context_start + last, num_other + end - first
 
 
+def windows_in_memory(
+    examples: Sequence[Example],
+    tokenizer: QATokenizer,
+    *,
+    max_seq_length: int = 384,
+    doc_stride: int = 128,
+    tokenize: Tokenize = tokenize_contexts,
+) -> WindowStore:
+    """Build the windows of a few examples without touching the disk (see `build_windows`).
+
+    Args:
+        examples: The data.
+        tokenizer: A checked tokenizer.
+        max_seq_length: Maximum tokens of a window, special tokens included.
+        doc_stride: Overlap of neighbouring windows of one context, tokens.
+        tokenize: Instead of `tokenize_contexts`, for example one that remembers contexts.
+    """
+    sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
+    _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride, tokenize), sinks)
+    files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
+    return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
+
+
 def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
     context_index: dict[str, int] = {}
     too_long: list[tuple[str, str]] = []
@@ -179,7 +207,7 @@ def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, 
     ):
         for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
             chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-            contexts = slicer.contexts(list(dict.fromkeys(example.context for example in chunk)))
+            contexts = slicer.tokenize(list(dict.fromkeys(example.context for example in chunk)), slicer.tokenizer)
             new = [tokens for text, tokens in contexts.items() if text not in context_index]
             for text in contexts:
                 context_index.setdefault(text, len(context_index))

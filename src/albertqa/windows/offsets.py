@@ -22,7 +22,7 @@ def token_characters(text: str, offsets: Int32Array) -> tuple[Int32Array, Int32A
     White space at a token's beginning, which some tokenizers count to it, is taken away; a token of nothing else (a
     lone ``▁``) takes the next character, as it does where the pre-tokenizer splits at white space first. Then every
     character that no token covers, white space aside, goes to a token: to the one before it, or at the beginning of a
-    word to the one after it.
+    word, and of a pair of quotes that became one character, to the one after it.
 
     Args:
         text: The text.
@@ -37,15 +37,10 @@ def token_characters(text: str, offsets: Int32Array) -> tuple[Int32Array, Int32A
     """
     if not len(offsets):
         return offsets[:, 0], offsets[:, 1]
-    space = _white_space(text)
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    space = _space_table()[np.minimum(codes, _END_OF_SPACES)]
     start_char, end_char = _without_leading_space(space, offsets[:, 0].copy(), offsets[:, 1].copy())
-    return _without_gaps(space, start_char, end_char)
-
-
-def _white_space(text: str) -> NDArray[np.bool_]:
-    """Return for each character whether it is white space."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return _space_table()[np.minimum(codes, _END_OF_SPACES)]
+    return _without_gaps(codes, space, start_char, end_char)
 
 
 @functools.cache
@@ -64,7 +59,7 @@ def _without_leading_space(
 
 
 def _without_gaps(
-    space: NDArray[np.bool_], start_char: Int32Array, end_char: Int32Array
+    codes: NDArray[np.uint32], space: NDArray[np.bool_], start_char: Int32Array, end_char: Int32Array
 ) -> tuple[Int32Array, Int32Array]:
     """Move the tokens' borders so that the characters between tokens belong to one of them."""
     num_chars, num_tokens = len(space), len(start_char)
@@ -82,7 +77,8 @@ def _without_gaps(
     first, end = covered[gaps], begins[gaps]
     # Where the part of a gap begins that goes to the next token: at that token's word, if it begins inside the gap.
     split = np.where((after_space[end] > first) & (gaps < num_tokens), after_space[end], end)
-    split = np.where(gaps == 0, np.argmin(space), split)
+    is_pair = (split == end) & (gaps < num_tokens) & (codes[end - 1] == codes[np.minimum(end, num_chars - 1)])
+    split = np.where(gaps == 0, np.argmin(space), split - is_pair)
     ends, starts = np.arange(num_chars + 1, dtype=np.int32), np.arange(num_chars + 1, dtype=np.int32)
     ends[first] = np.maximum(first, after_text[split])
     starts[end] = split

@@ -1,7 +1,7 @@
-"""Where the sentences of a text begin, by a small rule; augmentation cuts contexts there.
+"""Find where the sentences of a text begin, by a small rule.
 
-A border in the wrong place makes a cut context read less well and does nothing else: whoever cuts keeps the answer
-whole by its tokens. So the rule errs on the side of too few borders.
+Augmentation cuts contexts there and keeps the answer whole by its tokens, so a wrong border only makes a cut context
+read less well. The rule errs on the side of too few borders.
 """
 
 import bisect
@@ -97,7 +97,7 @@ def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) ->
 
 
 def _ends_sentence(text: str, found: re.Match[str]) -> bool:
-    """Tell whether a sentence ends with a stop or a line's end."""
+    """Return whether a sentence ends with a stop or a line's end."""
     matched = found[0]
     if matched[0] in _IDEOGRAPHIC or matched.count("\n") > 1:
         return True
@@ -112,7 +112,7 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
 
 
 def _abbreviates(text: str, stop: int) -> bool:
-    """Tell whether a full stop belongs to the word before it."""
+    """Return whether a full stop belongs to the word before it."""
     before = text[max(0, stop - _WORD_CHARS) : stop].split()
     word = before[-1].lstrip(_OPENERS) if before else ""
     has_stop_inside = "." in word and not word[0].isdigit()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albertqa.data.example import Example
-from albertqa.data.problem import Problem, quoted
+from albertqa.data.problems import Problem, quoted
 from albertqa.windows.build import LongQuestionsError, build_windows
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -269,7 +269,9 @@ def _unknown_text(store: WindowStore, unknown_id: int | None) -> dict[str, Any]:
     num_tokens = num_unknown = num_chars = num_unknown_chars = num_mostly = 0
     for index in range(store.num_contexts):
         input_ids, start_char, end_char = store.context(index)
-        lengths = end_char - start_char
+        # Characters that no later token has, too: a lone "▁" shares those of the token after it.
+        later = np.append(np.minimum.accumulate(start_char[::-1])[::-1][1:], np.iinfo(np.int32).max)
+        lengths = np.maximum(np.minimum(end_char, later[: len(end_char)]) - start_char, 0)
         unknown = input_ids == (-1 if unknown_id is None else unknown_id)
         num_tokens, num_unknown = num_tokens + len(input_ids), num_unknown + int(unknown.sum())
         of_context, of_unknown = int(lengths.sum()), int(lengths[unknown].sum())

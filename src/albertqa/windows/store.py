@@ -98,7 +98,7 @@ class TokenLists:
         return self._num_rows
 
     def get(self, row: int, column: str) -> Int32Array:
-        """Give one list as a view of the mapped file.
+        """Return one list as a view of the mapped file.
 
         Args:
             row: Position of the list.
@@ -207,7 +207,7 @@ class WindowStore:
         return input_ids, starts, ends
 
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
-        """Give where the context begins in a window, and first and end characters of its tokens (see `Window`).
+        """Return where the context begins in a window, and first and end characters of its tokens (see `Window`).
 
         Args:
             index: The window.
@@ -252,7 +252,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether a store is whole: its manifest is there and every file is what the manifest says."""
+    """Return whether a store is complete: its manifest is there and every file is what the manifest says."""
     try:
         files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
         return all(

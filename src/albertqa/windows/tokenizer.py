@@ -171,7 +171,8 @@ class QATokenizer:
             for token in parts["added_tokens"]
             if token["content"] not in special & pieces
         ]
-        return Tokenizer.from_str(json.dumps(parts))
+        with refuse_failures(f"{self.source}: the tokenizer cannot be saved and opened again"):
+            return Tokenizer.from_str(json.dumps(parts))
 
     def _encode(self, backend: "Tokenizer", texts: list[str]) -> list["Encoding"]:
         try:
@@ -256,13 +257,19 @@ def _from_folder(folder: Path, source: str) -> QATokenizer:
 
 def _checked(built: BuiltTokenizer, settings: TokenizerSettings, parts: TokenizerParts | None = None) -> QATokenizer:
     """Take truncation and padding off, read the pair layout, and refuse what would silently change the input."""
+    from tokenizers import Tokenizer
+
     backend, source = built.backend, settings.source
+    if parts is None:
+        # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so
+        # that a trained model's folder has the fingerprint, and opens the windows, of the vocabulary it came from.
+        text = backend.to_str()
+        with refuse_failures(f"{source}: the tokenizer cannot be saved and opened again"):
+            backend, parts = Tokenizer.from_str(text), parts_of(json.loads(text))
     backend.no_truncation()
     backend.no_padding()
     layout = _pair_layout(backend, source)
-    if parts is None:
-        parts = parts_of(json.loads(backend.to_str()))
-    special = _special_tokens(built, layout, parts)
+    special = _special_tokens(backend, layout, parts, built.special_tokens)
     segments = (layout.question_segment, layout.context_segment)
     with refuse_failures(f"{source}: the tokenizer fails on a plain text"):
         if parts.model == "Unigram" and special["cls"] == "[CLS]":
@@ -307,14 +314,19 @@ def _pair_layout(backend: "Tokenizer", source: str) -> PairLayout:
     return layout
 
 
-def _special_tokens(built: BuiltTokenizer, layout: PairLayout, parts: TokenizerParts) -> dict[str, str]:
+def _special_tokens(
+    backend: "Tokenizer", layout: PairLayout, parts: TokenizerParts, named: dict[str, str]
+) -> dict[str, str]:
     """Return the special tokens by role: as the tokenizer itself uses them, as a file names them, or by usual names."""
-    backend = built.backend
     special = {"pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
     found = {role: name for role, names in special.items() for name in names if backend.token_to_id(name) is not None}
-    found |= {role: name for role, name in built.special_tokens.items() if backend.token_to_id(name) is not None}
+    found |= {role: name for role, name in named.items() if backend.token_to_id(name) is not None}
     found |= {"cls": str(backend.id_to_token(layout.prefix[0])), "sep": str(backend.id_to_token(layout.middle[0]))}
-    return {**found, "unk": parts.unknown} if parts.unknown is not None else found
+    if parts.unknown is not None:
+        found["unk"] = parts.unknown
+    elif parts.model != "BPE":
+        found.pop("unk", None)
+    return found
 
 
 def _saved_config(

@@ -147,7 +147,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        loaded = json.loads(read_bytes(path))
+        content = read_bytes(path)
+        loaded = json.loads(content)
+        if b"\\ud" in content.lower():
+            # Half a character (a lone surrogate) is no text, and fails wherever it goes.
+            json.dumps(loaded, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(loaded, dict):
@@ -229,7 +233,8 @@ def _silenced(descriptor: int) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return line if line.isprintable() else repr(line)
 
 
 def _value(path: Path, content: dict[str, Any], name: str, expected: type) -> Any:

@@ -118,7 +118,7 @@ def build_from_spiece(path: Path, settings: TokenizerSettings) -> BuiltTokenizer
     Raises:
         TokenizerError: It is not a unigram model, or lacks special tokens.
     """
-    from tokenizers import Regex, Tokenizer, normalizers
+    from tokenizers import Regex, normalizers
 
     proto = _read_sentencepiece(path, "ALBERT's spiece.model")
     special = {**_ALBERT_TOKENS, **settings.special_tokens}
@@ -138,9 +138,6 @@ def build_from_spiece(path: Path, settings: TokenizerSettings) -> BuiltTokenizer
     _require(path, special, {piece for piece, _ in pieces})
     backend = _unigram(pieces, proto.trainer_spec.unk_id, normalizers.Sequence(steps))
     backend.post_processor = _bert_template(backend, special)
-    # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so that
-    # a trained model's folder has the fingerprint, and opens the windows, of the spiece.model it came from.
-    backend = Tokenizer.from_str(backend.to_str())
     return BuiltTokenizer(backend, special, {"do_lower_case": lower, "keep_accents": keep_accents})
 
 

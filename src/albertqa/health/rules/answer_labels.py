@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from albertqa.data.shift import spell_shift
+from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import more_questions, repair_data, show_rows
 from albertqa.health.record import DataView
 from albertqa.rundir.findings import Finding, evidence

@@ -1,0 +1,117 @@
+"""Text of files: plain text, Markdown, HTML and PDF (extra ``index``)."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from albertqa.errors import DataError
+from albertqa.files import first_line
+
+if TYPE_CHECKING:
+    from bs4 import Tag
+
+SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
+
+_INSTALL = "Install the extra: pip install 'albertqa[index]'"
+_HIDDEN = ["script", "style", "template", "noscript", "head", "nav", "svg"]
+_INLINE = frozenset(
+    re.split(
+        r"\s",
+        "a abbr b bdi bdo cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strong "
+        "sub sup time tt u var wbr",
+    )
+)
+_BROKEN_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=\S)")
+
+
+def read_text(path: Path) -> str:
+    """Read a file's text; paragraphs are separated by blank lines.
+
+    Args:
+        path: A file with one of `SUFFIXES`.
+
+    Returns:
+        The text; what a page does not show (scripts, styles, navigation) is left out.
+
+    Raises:
+        DataError: The file cannot be read, is damaged or encrypted, or its library is not installed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    suffix = path.suffix.lower()
+    if suffix == ".pdf":
+        return _pdf_text(path)
+    if suffix in {".html", ".htm"}:
+        return _html_text(content, path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
+    if suffix in {".md", ".markdown"}:
+        return _markdown_text(text, path)
+    return text.replace("\r\n", "\n")
+
+
+def _pdf_text(path: Path) -> str:
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import PyPdfError
+    except ImportError as error:
+        raise DataError(f"{path}: reading PDF needs pypdf. {_INSTALL}") from error
+    try:
+        reader = PdfReader(path)
+        pages = [page.extract_text() for page in reader.pages]
+    except (PyPdfError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # pypdf lets a damaged file's own mistakes through.
+        raise DataError(f"{path}: cannot be read as PDF ({first_line(error)})") from error
+    if not any(page.strip() for page in pages):
+        raise DataError(f"{path}: has no text; scanned pages need character recognition first")
+    # A line ends where the page does and says nothing about paragraphs.
+    return "\n\n".join(_BROKEN_LINE.sub(" ", page) for page in pages)
+
+
+def _markdown_text(text: str, path: Path) -> str:
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError as error:
+        raise DataError(f"{path}: reading Markdown needs markdown-it-py. {_INSTALL}") from error
+    return _html_text(MarkdownIt("commonmark").enable("table").render(text).encode(), path)
+
+
+def _html_text(content: bytes, path: Path) -> str:
+    try:
+        from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+    except ImportError as error:
+        raise DataError(f"{path}: reading HTML needs beautifulsoup4. {_INSTALL}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
+        soup = BeautifulSoup(content, "html.parser")
+    for hidden in soup.find_all(_HIDDEN):
+        hidden.decompose()
+    blocks = "".join(_pieces(soup)).split("\n\n")
+    return "\n\n".join(filter(None, (" ".join(block.split()) for block in blocks)))
+
+
+def _pieces(tag: "Tag") -> Iterator[str]:
+    """Yield the text below a tag, blank lines around every block; line breaks of the source are spaces."""
+    from bs4.element import NavigableString, PreformattedString, Tag
+
+    for child in tag.children:
+        if isinstance(child, Tag):
+            if child.name == "br":
+                yield " "
+            elif child.name in _INLINE:
+                yield from _pieces(child)
+            elif child.name in {"td", "th"}:
+                yield from _pieces(child)
+                yield " "
+            else:
+                yield "\n\n"
+                yield from _pieces(child)
+                yield "\n\n"
+        elif isinstance(child, NavigableString) and not isinstance(child, PreformattedString):
+            yield re.sub(r"\s+", " ", child)
