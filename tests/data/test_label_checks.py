@@ -1,4 +1,4 @@
-"""What texts say about their soundness: sound data and spoilt data give different facts."""
+"""Correct and damaged data give different facts."""
 
 import dataclasses
 import random
@@ -13,7 +13,7 @@ from albertqa.data.reading import load_examples
 
 
 def shuffled(examples: list[Example]) -> list[Example]:
-    """Give every question the golds of some question on the same context."""
+    """Exchange golds: every question gets those of some question on the same context."""
     rng = random.Random(0)
     of_context: dict[str, list[tuple[Gold, ...]]] = {}
     for one in examples:
@@ -24,18 +24,18 @@ def shuffled(examples: list[Example]) -> list[Example]:
 
 
 @pytest.mark.parametrize("source", ["starter:train", "starter:validation"])
-def test_questions_stand_near_their_own_answers_and_not_near_shuffled_ones(source: str) -> None:
+def test_questions_are_near_their_own_answers_and_not_near_shuffled_ones(source: str) -> None:
     examples = load_examples(source, limit=400)
-    sound, spoilt = nearness(examples), nearness(shuffled(examples))
+    sound, damaged = nearness(examples), nearness(shuffled(examples))
     assert sound is not None
-    assert spoilt is not None
+    assert damaged is not None
     assert sound["ratio"] - 2 * sound["ratio_error"] > 2.5
-    assert spoilt["ratio"] + 2 * spoilt["ratio_error"] < 1.5
+    assert damaged["ratio"] + 2 * damaged["ratio_error"] < 1.5
     # Shuffled within their contexts, questions are still where they belong.
-    assert spoilt["at_home"] == sound["at_home"] > 0.8 > 5 * sound["elsewhere"]
+    assert damaged["at_home"] == sound["at_home"] > 0.8 > 5 * sound["elsewhere"]
 
 
-def test_a_spoilt_half_shows_in_its_quarters_and_nowhere_else() -> None:
+def test_a_damaged_half_shows_in_its_quarters_and_nowhere_else() -> None:
     examples = load_examples("starter:train", limit=400)
     found = nearness([*examples[:200], *shuffled(examples[200:])])
     assert found is not None
@@ -50,14 +50,14 @@ def test_a_spoilt_half_shows_in_its_quarters_and_nowhere_else() -> None:
 @pytest.mark.parametrize("file", ["squad/dev-v1.1.json", "shifts/reddit_v1.0.json"])
 def test_real_data_tells_shuffled_answers_and_shifted_questions(real_data: pytest.TempPathFactory, file: str) -> None:
     examples = load_examples(f"{real_data}/{file}", limit=3000)
-    sound, spoilt = nearness(examples), nearness(shuffled(examples))
+    sound, damaged = nearness(examples), nearness(shuffled(examples))
     moved = [one.question for one in [*examples[1000:], *examples[:1000]]]
     shifted = nearness([dataclasses.replace(one, question=q) for one, q in zip(examples, moved, strict=True)])
     assert sound is not None
-    assert spoilt is not None
+    assert damaged is not None
     assert shifted is not None
     assert sound["ratio"] - 2 * sound["ratio_error"] > 2
-    assert spoilt["ratio"] + 2 * spoilt["ratio_error"] < 1.3
+    assert damaged["ratio"] + 2 * damaged["ratio_error"] < 1.3
     assert sound["at_home"] > 5 * sound["elsewhere"]
     assert shifted["at_home"] < 1.5 * shifted["elsewhere"]
 
@@ -78,12 +78,12 @@ def test_nearness_needs_no_spaces_between_words() -> None:
             Example(f"{number}-{at}", f"{subjects[at]}は何年か", context, (Gold(year, context.index(year)),))
             for at, year in enumerate(years)
         ]
-    sound, spoilt = nearness(examples), nearness(shuffled(examples))
+    sound, damaged = nearness(examples), nearness(shuffled(examples))
     assert sound is not None
-    assert spoilt is not None
+    assert damaged is not None
     assert sound["questions"] == len(examples)
     assert sound["ratio"] > 5
-    assert spoilt["ratio"] + 2 * spoilt["ratio_error"] < 2
+    assert damaged["ratio"] + 2 * damaged["ratio_error"] < 2
 
 
 def test_questions_that_share_no_words_with_their_texts_cannot_be_compared() -> None:
