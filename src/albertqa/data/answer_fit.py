@@ -14,7 +14,7 @@ from albertqa.data.example import Example, Gold
 _SAMPLE = 1_000
 # Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
 # they are all of a short context.
-_NEAR_WORDS, _NEAR_SHARE = 12, 8
+_NEARWORDS, _NEAR_SHARE = 12, 8
 # A word in more than this share of the contexts ("the") does not say where in a context one is, and one in more than
 # this share of the questions ("number", where all ask for one) not what is asked.
 _COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
@@ -23,8 +23,8 @@ _PLACES = 16
 _STEM_LETTERS = 6
 
 # Vowel signs of the scripts of India belong to the word; Thai, Lao, Khmer, Japanese and Chinese have no spaces.
-_WORD = re.compile(r"[\w\u0900-\u0dff]+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+WORD = re.compile(r"[\w\u0900-\u0dff]+")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 Words: TypeAlias = tuple[list[int], list[str]]
 """First character and stem of each word of a text."""
@@ -38,9 +38,9 @@ class FitMeasure:
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        self.sample = _spread([one for one in examples if one.golds], _SAMPLE)
-        self._words = {context: _words(context) for context in dict.fromkeys(one.context for one in self.sample)}
-        self._asked = [set(_words(one.question)[1]) for one in self.sample]
+        self.sample = spread([one for one in examples if one.golds], _SAMPLE)
+        self._words = {context: words_of(context) for context in dict.fromkeys(one.context for one in self.sample)}
+        self._asked = [set(words_of(one.question)[1]) for one in self.sample]
         self._golds: defaultdict[str, set[Gold]] = defaultdict(set)
         for one in examples:
             if one.golds and one.context in self._words:
@@ -133,13 +133,13 @@ def _mean(shares: Sequence[float | None]) -> dict[str, float] | None:
     return {"questions": len(known), "others_fit_better": round(mean, 4), "error": round(error, 4)}
 
 
-def _words(text: str) -> Words:
+def words_of(text: str) -> Words:
     """Return where the words of a text begin, and their stems; pairs of letters where there are no spaces."""
     starts: list[int] = []
     stems: list[str] = []
-    for match in _WORD.finditer(text):
+    for match in WORD.finditer(text):
         word = match[0].casefold()
-        if _UNSPACED.search(word):
+        if UNSPACED.search(word):
             pairs = range(max(1, len(word) - 1))
             starts += (match.start() + at for at in pairs)
             stems += (word[at : at + 2] for at in pairs)
@@ -152,18 +152,18 @@ def _words(text: str) -> Words:
 def _near(words: Words, gold: Gold, wanted: set[str]) -> int:
     """Count the wanted words in and around an answer."""
     starts, stems = words
-    reach = max(1, min(_NEAR_WORDS, len(stems) // _NEAR_SHARE))
+    reach = max(1, min(_NEARWORDS, len(stems) // _NEAR_SHARE))
     before, after = bisect_left(starts, gold.answer_start), bisect_left(starts, gold.answer_end)
     return len(wanted.intersection(stems[max(0, before - reach) : after + reach]))
 
 
 def _places(starts: Sequence[int], own: Gold) -> list[Gold]:
     """Return places of the own answer's length all over the context."""
-    places = [Gold(own.text, start) for start in _spread(starts, _PLACES)]
+    places = [Gold(own.text, start) for start in spread(starts, _PLACES)]
     return [gold for gold in places if not overlap(gold, own)]
 
 
-def _spread(items: Sequence[Any], most: int) -> list[Any]:
+def spread(items: Sequence[Any], most: int) -> list[Any]:
     """Return at most so many items from all over a sequence."""
     at = np.unique(np.linspace(0, max(0, len(items) - 1), min(len(items), most)).astype(np.int64))
     return [items[index] for index in at.tolist()]

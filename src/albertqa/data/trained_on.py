@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from albertqa.data.example import Example
+from albertqa.data.example import Example, letters_and_digits
 from albertqa.files import TRAINED_ON_JSON, write_json
 from albertqa.schema import convert, read_object
 
@@ -67,5 +67,5 @@ class TrainedOn(msgspec.Struct, frozen=True):
 
 def _hash(example: Example) -> str:
     """Hash a question and its context, whatever their case, punctuation and spaces."""
-    plain = "\n".join("".join(filter(str.isalnum, text.casefold())) for text in (example.question, example.context))
+    plain = f"{letters_and_digits(example.question)}\n{letters_and_digits(example.context)}"
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

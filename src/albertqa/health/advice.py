@@ -61,7 +61,7 @@ def train_again(subject: Subject, suffix: str, **changes: Value) -> str:
 
 
 def train_for(record: RunRecord, suffix: str, epochs: float, **changes: Value) -> str:
-    """Return the command that repeats a run for so many epochs (see `train_again`), or as many steps if it had those."""
+    """Return the command that repeats a run for so many epochs, or for as many steps where it was given those."""
     settings = dataclasses.replace(record.settings, **changes)
     if settings.max_steps is None:
         return train_again(record, suffix, epochs=epochs, **changes)

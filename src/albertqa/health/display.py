@@ -1,8 +1,10 @@
 """Findings on the terminal."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from albertqa.health.offending_rows import OffendingRow
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding, is_healthy
 
@@ -51,6 +53,26 @@ def render_findings(findings: Sequence[Finding], console: "Console") -> None:
     for finding in findings:
         # Not in the table, so that a command can be copied whole.
         _print_line(console, f"  {finding.name}:\n    {finding.remedy}")
+
+
+def render_rows(rows: Sequence[OffendingRow], most: int, console: "Console", *, written_to: Path | None = None) -> None:
+    """Print rows that a finding is about.
+
+    Args:
+        rows: The rows, in order.
+        most: How many to print.
+        console: Where to print.
+        written_to: The file that has them all, where one was written.
+    """
+    for row in rows[:most]:
+        answer = (
+            f"'{row.example.golds[0].text}' at {row.example.golds[0].answer_start}" if row.example.golds else "none"
+        )
+        _print_line(console, f"{row.part} question {row.example.id}: {row.why}")
+        _print_line(console, f"  question: {row.example.question}\n  answer: {answer}")
+    further = f", {most:,} of them shown" if len(rows) > most else ""
+    where = f"; all written to {written_to}" if written_to is not None else ""
+    _print_line(console, f"{len(rows):,} row{'' if len(rows) == 1 else 's'}{further}{where}")
 
 
 def count_findings(findings: Sequence[Finding]) -> str:

@@ -11,11 +11,11 @@ from typing import TypeAlias
 import msgspec
 
 from albertqa.data.answer_fit import FitMeasure, overlap
-from albertqa.data.example import Example
+from albertqa.data.example import Example, letters_and_digits
+from albertqa.data.label_checks import is_whole_words, rare_question_words
 from albertqa.data.trained_on import TrainedOn
 from albertqa.errors import SettingsError
 from albertqa.files import SUSPECTS_JSON, write_text
-from albertqa.health.measure import is_whole_words, rare_question_words, words_of
 from albertqa.rundir.run_json import Part
 from albertqa.schema import convert, read_object
 
@@ -195,11 +195,11 @@ def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
-    questions = {(_plain(one.question), _plain(one.context)): one for one in rows.train}
-    contexts = {_plain(one.context): one for one in rows.train}
+    questions = {(letters_and_digits(one.question), letters_and_digits(one.context)): one for one in rows.train}
+    contexts = {letters_and_digits(one.context): one for one in rows.train}
     for one in rows.validation:
-        context = _plain(one.context)
-        same = questions.get((_plain(one.question), context))
+        context = letters_and_digits(one.context)
+        same = questions.get((letters_and_digits(one.question), context))
         if same is not None:
             yield OffendingRow("validation", one, f"training question {same.id} is the same")
         elif context in contexts:
@@ -216,7 +216,7 @@ def _missing_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _language_mismatch(rows: Rows) -> Iterator[OffendingRow]:
-    counts = Counter(word for context in {one.context for one in rows.train} for word in words_of(context))
+    counts = Counter(word for context in {one.context for one in rows.train} for word in _words(context))
     frequent = {word for word, _ in counts.most_common(100)}
     shares = [(_share(one.context, frequent), at) for at, one in enumerate(rows.validation)]
     for share, at in sorted(shares):
@@ -238,7 +238,7 @@ def _answer_length_mismatch(rows: Rows) -> Iterator[OffendingRow]:
 def _question_mismatch(rows: Rows) -> Iterator[OffendingRow]:
     rare = rare_question_words(rows.train, rows.validation) or set()
     for one in rows.validation:
-        if found := sorted(rare.intersection(words_of(one.question))):
+        if found := sorted(rare.intersection(_words(one.question))):
             yield OffendingRow("validation", one, f"asks with '{found[0]}', as hardly any training question does")
 
 
@@ -280,13 +280,12 @@ def _repeated(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
 
 
 def _share(text: str, frequent: set[str]) -> float:
-    words = words_of(text)
+    words = _words(text)
     return sum(word in frequent for word in words) / max(1, len(words))
 
 
-def _plain(text: str) -> str:
-    """Return the letters and digits of a text."""
-    return "".join(filter(str.isalnum, text.casefold()))
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _quoted(text: str) -> str:

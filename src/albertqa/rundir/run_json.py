@@ -11,6 +11,7 @@ from albertqa.files import RUN_JSON, write_json
 from albertqa.schema import PUT_BACK, convert, read_object
 
 Part = Literal["train", "validation"]
+PART_NAMES: dict[Part, str] = {"train": "training", "validation": "validation"}
 STATUSES = ("running", "finished", "stopped early", "interrupted", "failed")
 
 _Count = Annotated[int, Meta(ge=1)]

@@ -6,7 +6,7 @@ from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import more_questions, repair_data, show_rows
 from albertqa.health.record import DataView
 from albertqa.rundir.findings import Finding, evidence
-from albertqa.rundir.run_json import AnswerFit, Part
+from albertqa.rundir.run_json import PART_NAMES, AnswerFit, Part
 
 FEWEST_QUESTIONS = 30
 """Of fewer questions, shares and means say little."""
@@ -33,8 +33,8 @@ def swapped_fields(view: DataView) -> Iterator[Finding]:
             "swapped-fields",
             "error",
             0,
-            f"The {part} questions have {seen}. The fields question and context seem to be filled from the wrong "
-            "columns. Map each field to its column and write the file again.",
+            f"The {PART_NAMES[part]} questions have {seen}. The fields question and context seem to be filled from "
+            "the wrong columns. Map each field to its column and write the file again.",
             show_rows(view, "swapped-fields"),
             {"part": part, "question_letters_mean": question, "context_letters_mean": context},
         )
@@ -51,9 +51,9 @@ def missing_whitespace(view: DataView) -> Iterator[Finding]:
             "missing-whitespace",
             "error",
             0,
-            f"The words of the {part} contexts have {letters:.0f} letters on average; in languages with spaces between "
-            "words it is four to eight. The whitespace was lost when the text was extracted from a PDF, a scan or a "
-            "web page, or this is no text. Extract it again.",
+            f"The words of the {PART_NAMES[part]} contexts have {letters:.0f} letters on average; in languages with "
+            "spaces between words it is four to eight. The whitespace was lost when the text was extracted from a "
+            "PDF, a scan or a web page, or this is no text. Extract it again.",
             show_rows(view, "missing-whitespace"),
             {"part": part, "word_letters_mean": letters},
         )
@@ -71,9 +71,10 @@ def contradicting_answers(view: DataView) -> Iterator[Finding]:
             "contradicting-answers",
             "error" if percent >= 30 else "warning",
             0,
-            f"{contradicting:,} of {facts.questions:,} {part} questions ({percent:.0f} %) are asked before on the same "
-            "context with a different answer, so a model can only guess. Either the question column is wrong (the same "
-            "text in every row), or several answers of one question became several questions.",
+            f"{contradicting:,} of {facts.questions:,} {PART_NAMES[part]} questions ({percent:.0f} %) are asked "
+            "before on the same context with a different answer, so a model can only guess. Either the question "
+            "column is wrong (the same text in every row), or several answers of one question became several "
+            "questions.",
             show_rows(view, "contradicting-answers"),
             {"part": part, "contradicting_questions": contradicting, "questions": facts.questions},
         )
@@ -124,8 +125,8 @@ def misaligned_answers(view: DataView) -> Iterator[Finding]:
             "misaligned-answers",
             "error" if whole < 75 else "warning",
             0,
-            f"Only {whole:.3g} % of the {part} answers begin and end where words do; in correct data it is over 98 %. "
-            f"{why}",
+            f"Only {whole:.3g} % of the {PART_NAMES[part]} answers begin and end where words do; in correct data it "
+            f"is over 98 %. {why}",
             repair_data(view, part) if shift else show_rows(view, "misaligned-answers"),
             evidence(part=part, golds_whole_words_percent=whole, answers=facts.answered, answers_shift=shift),
         )
@@ -153,9 +154,9 @@ def unrelated_answers(view: DataView) -> Iterator[Finding]:
 def _unrelated_answers(view: DataView, part: Part, fit: AnswerFit, quarters: list[int]) -> Finding:
     which = " and ".join(map(str, quarters))
     if which:
-        who = f"The answers in quarter {which} of the {part} data"
+        who = f"The answers in quarter {which} of the {PART_NAMES[part]} data"
     else:
-        who = f"{'The' if fit.low > _ALL_UNRELATED else 'Many'} {part} answers"
+        who = f"{'The' if fit.low > _ALL_UNRELATED else 'Many'} {PART_NAMES[part]} answers"
     return Finding(
         "unrelated-answers",
         "error" if which or fit.low > 0.3 else "warning",
@@ -175,10 +176,11 @@ def _unrelated_contexts(view: DataView, part: Part, fit: AnswerFit) -> Finding:
         "unrelated-answers",
         "error",
         0,
-        f"Only {100 * fit.at_home:.0f} % of the {part} questions share a rare word with their context, hardly more "
-        f"than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is five times as "
-        "many. The questions seem to belong to other contexts: rows were shuffled or shifted against each other when "
-        "the file was written. Write it again, and read some of its questions with their answers before training.",
+        f"Only {100 * fit.at_home:.0f} % of the {PART_NAMES[part]} questions share a rare word with their context, "
+        f"hardly more than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is five "
+        "times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against each "
+        "other when the file was written. Write it again, and read some of its questions with their answers before "
+        "training.",
         show_rows(view, "unrelated-answers"),
         {"part": part, "questions": fit.questions, "share_own_context": fit.at_home,
          "share_other_context": fit.elsewhere},

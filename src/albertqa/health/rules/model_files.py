@@ -134,9 +134,10 @@ def vocabulary_mismatch(record: RunRecord) -> Iterator[Finding]:
             "error",
             0,
             f"Of {pairs:,} pairs of tokens that are two forms of a word, like 'river' and 'rivers', only "
-            f"{percent:.0f} % have embeddings that are more alike than those of any two tokens; in a pretrained encoder it is over "
-            "90 %, by chance 50 %. To the model every token means another word: the vocabulary is another model's or "
-            "in another order, or the embeddings were damaged. Use tokenizer and weights of one download.",
+            f"{percent:.0f} % have embeddings that are more alike than those of any two tokens; in a pretrained "
+            "encoder it is over 90 %, by chance 50 %. To the model every token means another word: the vocabulary "
+            "is another model's or in another order, or the embeddings were damaged. Use tokenizer and weights of "
+            "one download.",
             use_base_model(record),
             {"related_pieces": pairs, "related_pieces_percent": percent},
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from albertqa.health.advice import show_rows, train_again, use_base_model
 from albertqa.health.record import DataView
 from albertqa.rundir.findings import Finding
+from albertqa.rundir.run_json import PART_NAMES
 
 
 def unknown_tokens(view: DataView) -> Iterator[Finding]:
@@ -17,9 +18,9 @@ def unknown_tokens(view: DataView) -> Iterator[Finding]:
             "unknown-tokens",
             "error" if percent >= 10 else "warning",
             0,
-            f"{percent:.3g} % of the {part} tokens are unknown to the model's vocabulary; in the model's own language "
-            "it is less than 0.2 %. The model cannot read an unknown token. Is the text in a language, script or "
-            "encoding that this model was not pretrained on, or is the tokenizer another model's?",
+            f"{percent:.3g} % of the {PART_NAMES[part]} tokens are unknown to the model's vocabulary; in the model's "
+            "own language it is less than 0.2 %. The model cannot read an unknown token. Is the text in a language, "
+            "script or encoding that this model was not pretrained on, or is the tokenizer another model's?",
             use_base_model(view),
             {"part": part, "unknown_tokens_percent": percent},
         )
