@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,8 +16,25 @@ from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
 from albertqa.model.span_loss import span_losses
 from albertqa.model.world import ALONE, World
-from albertqa.windows.batches import by_length, pack
-from albertqa.windows.store import WindowStore
+from albertqa.windows.batches import WindowSource, by_length, pack
+
+
+class EvaluatedWindows(WindowSource, Protocol):
+    """Windows that a model can run over: a `WindowStore`, or some of its windows."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Maximum tokens of a window."""
+        ...
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each window."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,10 +56,15 @@ class Pass:
         """Mean loss over the windows."""
         return float(self.losses.mean())
 
+    @property
+    def loss_error(self) -> float:
+        """Standard error of the mean loss."""
+        return float(self.losses.std() / len(self.losses) ** 0.5)
+
 
 def run_windows(
     model: SpanModel,
-    store: WindowStore,
+    store: EvaluatedWindows,
     *,
     batch_size: int = 32,
     one_by_one: bool = False,
@@ -105,7 +128,7 @@ def run_windows(
 
 
 def _pass_in_memory(
-    model: SpanModel, store: WindowStore, indices: NDArray[np.int64]
+    model: SpanModel, store: EvaluatedWindows, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]] | None:
     """Return start logits, end logits and losses of a batch, or None where the memory does not hold it."""
     try:
