@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from albertqa.data import Example, Gold, check_files, content_sha256, load_examples, read, squad_document
 from albertqa.data.alignment import align, occurrences, similar_places
-from albertqa.data.rows import FIELDS
+from albertqa.data.raw_rows import FIELDS
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, bare_row, clean_examples, rows, write_json, write_lines, write_squad

@@ -397,14 +397,25 @@ def test_weights_that_overflow_are_told_by_the_evaluation_too(tiny_folder: Path,
     assert newest_checkpoint(run) == (None, [])
 
 
-def test_a_model_that_is_broken_from_the_start_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    model = save_albert(tiny_folder, tmp_path / "model")
+def broken_model(tiny_folder: Path, folder: Path, value: float) -> Path:
+    model = save_albert(tiny_folder, folder)
     tensors = load_file(model / "model.safetensors")
-    tensors["qa_outputs.weight"].fill_(torch.finfo(torch.float32).max)
+    tensors["qa_outputs.weight"].fill_(value)
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="qa_outputs.weight"):
+    return model
+
+
+def test_a_model_with_infinite_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    model = broken_model(tiny_folder, tmp_path / "model", torch.inf)
+    with pytest.raises(ModelError, match=r"qa_outputs\.weight"):
         train(small(model, tmp_path / "run", from_scratch=False))
     assert not (tmp_path / "run" / files.CONFIG_TOML).exists()
+
+
+def test_a_model_whose_loss_overflows_from_the_start_ends_after_five_steps(tiny_folder: Path, tmp_path: Path) -> None:
+    model = broken_model(tiny_folder, tmp_path / "model", torch.finfo(torch.float32).max)
+    with pytest.raises(RunError, match=r"^step 5: loss is (nan|inf), .*, the 5th such step in a row"):
+        train(small(model, tmp_path / "run", from_scratch=False, eval_steps=100.0, epochs=8.0))
 
 
 def test_tensorboard_gets_the_numbers_of_the_record(tiny_folder: Path, tmp_path: Path) -> None:

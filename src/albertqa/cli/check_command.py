@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import DecodeConfig, Settings, Switch, WindowConfig, flag
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Check:
         from albertqa.cli.terminal import Terminal
         from albertqa.data.check_display import render_check
         from albertqa.data.checking import check_files
-        from albertqa.health.display import count_findings, render_findings
+        from albertqa.health.console import count_findings, render_findings
         from albertqa.rundir.findings import is_healthy
 
         if not self.files:
@@ -99,7 +99,7 @@ class Check:
 
     def _print_rows(self, finding: str) -> int:
         from albertqa.cli.terminal import Terminal
-        from albertqa.health.display import render_rows
+        from albertqa.health.console import render_rows
         from albertqa.health.offending_rows import Rows, offending_rows, write_rows
 
         rows = offending_rows(finding, Rows(*self._examples()))
@@ -125,7 +125,7 @@ class Check:
 
     def _tokenizer(self) -> "QATokenizer | None":
         from albertqa.model.load import resolve_model
-        from albertqa.model.starter import STARTER
+        from albertqa.model.starter_model import STARTER
         from albertqa.windows.tokenizer import load_tokenizer
 
         if self.tokenizer is None:

@@ -60,9 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] in (["-V"], ["--version"]):
             print(f"albertqa {metadata.version('albertqa')}")
             return 0
-        code = int(parse(words).run())
-        sys.stdout.flush()
-        return code
+        return _run(words)
     except SystemExit as stop:
         if is_short_help(words) and not stop.code:
             print(f"albertqa {words[0]} --help explains every flag.")
@@ -82,6 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             explanation = with_typed_flags(explanation, Command, words)
         _report(explanation, as_json="--json" in words)
         return 2
+
+
+def _run(words: Sequence[str]) -> int:
+    code = int(parse(words).run())
+    sys.stdout.flush()
+    return code
 
 
 def _report(explanation: str, *, as_json: bool) -> None:

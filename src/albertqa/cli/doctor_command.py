@@ -30,8 +30,8 @@ class Doctor:
     def run(self) -> int:
         """Diagnose the run, and print what was found."""
         from albertqa.cli.terminal import Terminal
+        from albertqa.health.console import render_diagnosis
         from albertqa.health.diagnosis import diagnose
-        from albertqa.health.display import render_diagnosis
         from albertqa.health.record import load_record
         from albertqa.rundir.findings import health_json, is_healthy, write_findings
 
@@ -50,7 +50,7 @@ class Doctor:
     def _print_rows(self, settings: Settings) -> int:
         from albertqa.cli.terminal import Terminal
         from albertqa.data.reading import load_several
-        from albertqa.health.display import render_rows
+        from albertqa.health.console import render_rows
         from albertqa.health.offending_rows import suspect_rows, write_rows
 
         train = load_several(settings.train_file, limit=settings.max_train_examples)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from albertqa.data.example import Gold
 from albertqa.data.problems import quoted
-from albertqa.data.rows import AmbiguousAnswers
+from albertqa.data.raw_rows import AmbiguousAnswers
 
 Finding = tuple[str, str, str]
 """Kind, message, and what a repair does (empty where none is safe)."""

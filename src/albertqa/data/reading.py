@@ -34,7 +34,7 @@ from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, fi
 from albertqa.data.example import Example
 from albertqa.data.problems import Problem, SourceError, listed, quoted
 from albertqa.data.questions import ParsedRow, Question, parse_row, place_answers
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
 from albertqa.data.sources import Source, open_source, source_name
 from albertqa.data.unpacking import too_large
 from albertqa.errors import DataError

@@ -11,7 +11,7 @@ from albertqa.config import Settings
 from albertqa.data.example import Example
 from albertqa.health.measure import measure, measure_windows
 from albertqa.health.record import DataView
-from albertqa.health.rules import answer_labels, data_splits, predictions, window_lengths
+from albertqa.health.rules import answer_labels, answering, data_splits, window_lengths
 from albertqa.rundir.findings import SEVERITIES, Finding
 from albertqa.rundir.run_json import TextFacts
 from albertqa.windows.build import build_windows
@@ -45,7 +45,7 @@ WINDOW_RULES: tuple[DataRule, ...] = (
 REMARKS: tuple[DataRule, ...] = (
     data_splits.swapped_files,
     window_lengths.large_doc_stride,
-    predictions.small_validation,
+    answering.small_validation,
 )
 
 

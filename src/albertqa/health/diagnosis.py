@@ -15,13 +15,13 @@ from albertqa.errors import RunError
 from albertqa.health import data_rules
 from albertqa.health.record import RunRecord
 from albertqa.health.rules import (
+    answering,
     hyperparameters,
     labels_learned,
     learning,
     learning_rates,
     model_files,
     overfitting,
-    predictions,
     resources,
 )
 from albertqa.rundir.findings import SEVERITIES, Finding
@@ -68,8 +68,8 @@ FIT_RULES: tuple[Rule, ...] = (
 )
 # What may be said of any run, whether it learns or not.
 OTHERS: tuple[Rule, ...] = (
-    predictions.threshold_off,
-    predictions.long_predictions,
+    answering.threshold_off,
+    answering.long_predictions,
     resources.fp16_overflow,
     resources.out_of_memory,
     resources.terminated,
@@ -81,7 +81,7 @@ OTHERS: tuple[Rule, ...] = (
     resources.costly_evaluations,
 )
 # Warnings that rest on evaluations are reported in mid-run only where two evaluations in a row show them.
-NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, predictions.long_predictions}
+NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, answering.long_predictions}
 
 _T = TypeVar("_T")
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]

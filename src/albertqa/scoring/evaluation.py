@@ -12,8 +12,8 @@ import numpy as np
 
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import load_several
-from albertqa.data.rows import ReadOptions
 from albertqa.decode.agreement import label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import ReaderChanges, load_reader

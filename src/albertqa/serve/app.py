@@ -29,10 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from albertqa.decode.reader import ReaderChanges
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
+from albertqa.serve.ask_page import docs_html, page_html
 from albertqa.serve.batcher import Batcher, Job
 from albertqa.serve.limits import LOOPBACK, ServeConfig
 from albertqa.serve.metrics import Metrics
-from albertqa.serve.page import docs_html, page_html
 from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
 from albertqa.serve.ranking import Ranked, rank
 from albertqa.serve.refusal import RequestRefusedError

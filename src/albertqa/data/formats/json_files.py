@@ -11,7 +11,7 @@ from albertqa.data.formats.mrqa import is_header, is_mrqa_question
 from albertqa.data.formats.squad_json import article_rows, paragraph_rows
 from albertqa.data.parsing import ParseError, TooLargeError, parse_json
 from albertqa.data.problems import SourceError, quoted
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
 from albertqa.errors import printable
 
