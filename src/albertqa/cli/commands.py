@@ -62,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         code = int(parse(words).run())
         sys.stdout.flush()
-        return code
     except SystemExit as stop:
         if is_short_help(words) and not stop.code:
             print(f"albertqa {words[0]} --help explains every flag.")
@@ -82,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             explanation = with_typed_flags(explanation, Command, words)
         _report(explanation, as_json="--json" in words)
         return 2
+    return code
 
 
 def _report(explanation: str, *, as_json: bool) -> None:
