@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] in (["-V"], ["--version"]):
             print(f"albertqa {metadata.version('albertqa')}")
             return 0
-        return _run(words)
+        code = int(parse(words).run())
+        sys.stdout.flush()
     except SystemExit as stop:
         if is_short_help(words) and not stop.code:
             print(f"albertqa {words[0]} --help explains every flag.")
@@ -80,11 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             explanation = with_typed_flags(explanation, Command, words)
         _report(explanation, as_json="--json" in words)
         return 2
-
-
-def _run(words: Sequence[str]) -> int:
-    code = int(parse(words).run())
-    sys.stdout.flush()
     return code
 
 
