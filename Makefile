@@ -36,7 +36,7 @@ types: setup
 
 # Nothing else may run meanwhile: these are timings.
 bench: setup
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.bench
 
 clean:
 	rm -rf $(VENV) build dist

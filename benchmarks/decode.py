@@ -1,10 +1,10 @@
 """How long do 10,808 windows of logits take to become n-best answers, on one core?
 
-    python benchmarks/decode.py [--rounds 5]
+    python -m benchmarks.decode [--rounds 5]
 
-The windows of SQuAD's dev v1.1 where ALBERTQA_DATA has it, else of the starter set, with drawn logits: low noise, and
-in every window a few places that stand out, one of them the gold. Answers of a sample are compared, one by one and to
-the last digit, with those of the plain loops that the tests use (``tests/decode/reference.py``).
+The windows of SQuAD's dev v1.1 if ALBERTQA_DATA has it, else of the starter set, with random logits: noise, and in
+every window a few peaks, one of them the gold. The answers of a sample are compared, to the last digit, with those of
+plain loops (`benchmarks.plain_decode`).
 """
 
 import time
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from albertqa.config import DecodeConfig
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
-from birth import command_line, spread, write_result
-from material import Material, drawn_logits, on_cores, real_questions, reference
+from benchmarks.data import Questions, drawn_logits, on_cores, real_questions
+from benchmarks.plain_decode import slow_decode
+from benchmarks.provenance import command_line, spread, write_result
 
-_N_BEST, _MAX_ANSWER_LENGTH = 20, 30
+_CONFIG = DecodeConfig()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,29 +31,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
     options = parser.parse_args(arguments)
-    material = real_questions(options.questions)
-    store = material.windows()
+    questions = real_questions(options.questions)
+    store = questions.windows()
     logits = drawn_logits(store)
     seconds: dict[str, list[float]] = {"v1.1": [], "v2.0": []}
-    sample = np.linspace(0, len(material.examples) - 1, min(options.sample, len(material.examples))).astype(int)
+    sample = np.linspace(0, len(questions.examples) - 1, min(options.sample, len(questions.examples))).astype(int)
     with on_cores(1) as cores:
         for number in range(options.rounds + 1):
             for version in seconds:
                 begun = time.perf_counter()
-                predictions = _decode(logits, store, material, version)
-                if number:  # the first round warms up
+                predictions = _decode(logits, store, questions, version)
+                if number:  # the first round is the warm-up
                     seconds[version].append(time.perf_counter() - begun)
                 else:
-                    _require_equal(predictions, logits, store, material, version, sample.tolist())
+                    _require_equal(predictions, logits, store, questions, version, sample.tolist())
             if number:
                 print("  ".join(f"{version} {times[-1]:.2f} s" for version, times in seconds.items()), flush=True)
     write_result(
         "decode",
         {
             "n": options.rounds,
-            "windows": material.source,
+            "windows": questions.source,
             "num_windows": len(store),
-            "questions": len(material.examples),
+            "questions": len(questions.examples),
             "cores_used": cores,
             "equal_to_plain_loops": {"questions": len(sample), "versions": list(seconds)},
             "seconds": {version: spread(times) for version, times in seconds.items()},
@@ -60,31 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _decode(logits: WindowLogits, store: WindowStore, material: Material, version: str) -> list[Prediction]:
-    return decode(
-        logits,
-        store,
-        material.examples,
-        n_best_size=_N_BEST,
-        max_answer_length=_MAX_ANSWER_LENGTH,
-        version_2=version == "v2.0",
-    )
+def _decode(logits: WindowLogits, store: WindowStore, questions: Questions, version: str) -> list[Prediction]:
+    return decode(logits, store, questions.examples, _CONFIG, version_2=version == "v2.0")
 
 
 def _require_equal(
     predictions: list[Prediction],
     logits: WindowLogits,
     store: WindowStore,
-    material: Material,
+    questions: Questions,
     version: str,
     sample: list[int],
 ) -> None:
-    """Stop where an answer is not what plain loops give."""
-    slow_decode = reference("decode/reference.py").slow_decode
+    """Stop if plain loops give another answer."""
     for index in sample:
-        example = material.examples[index]
+        example = questions.examples[index]
         first, last = logits.first_token[store.first_window[[index, index + 1]]]
-        alone = windows_in_memory([example], material.tokenizer)
+        alone = windows_in_memory([example], questions.tokenizer)
         part = WindowLogits(
             logits.start[first:last], logits.end[first:last], np.concatenate([[0], np.cumsum(alone.lengths)])
         )
@@ -92,10 +86,10 @@ def _require_equal(
             part,
             alone,
             [example],
-            n_best_size=_N_BEST,
-            max_answer_length=_MAX_ANSWER_LENGTH,
+            n_best_size=_CONFIG.n_best_size,
+            max_answer_length=_CONFIG.max_answer_length,
             version_2=version == "v2.0",
-            null_score_diff_threshold=0.0,
+            null_score_diff_threshold=_CONFIG.null_score_diff_threshold,
         )
         found = predictions[index]
         ours = [(one.text, one.start_char, one.end_char, one.start_logit, one.end_logit) for one in found.n_best]

@@ -1,4 +1,4 @@
-"""Draws the documents' figures from results, each for a light and for a dark page."""
+"""Draw the documents' figures from results, each for light and dark pages."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,15 +18,15 @@ Draw: TypeAlias = Callable[["Theme"], Figure]
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one kind of page; the page itself shows through.
+    """Colours for light or dark pages; the background is transparent.
 
     Attributes:
         ink: Text.
-        muted: Where the numbers come from.
+        muted: Provenance.
         faint: Axes and grid.
-        ours: What this project does.
-        theirs: What is compared with it.
-        series: For lines that are all ours.
+        ours: This project.
+        theirs: Its baseline.
+        series: Lines that are all of this project.
     """
 
     ink: str
@@ -37,7 +37,7 @@ class Theme:
     series: tuple[str, ...]
 
 
-# Blue and orange, and the series in order, stay apart for every kind of colour vision; lines differ in marker, too.
+# Distinct for every kind of colour vision; lines also differ in their markers.
 THEMES = {
     "light": Theme("#1f2328", "#59636e", "#818b98", "#0969da", "#bc4c00", ("#0969da", "#bc4c00", "#1a7f37", "#8250df")),
     "dark": Theme("#f0f6fc", "#9198a1", "#656c76", "#4493f8", "#f0883e", ("#4493f8", "#f0883e", "#3fb950", "#ab7df8")),
@@ -46,9 +46,9 @@ _MARKERS = "os^D"
 _NAMES = {
     "A": "A  run_qa's defaults",
     "B": "B  run_qa's best flags",
-    "B_kept": "B, its freed memory kept",
+    "B_kept": "B, freed memory kept",
     "Transformers": "Transformers, padded to 384",
-    "Transformers_kept": "the same, its freed memory kept",
+    "Transformers_kept": "the same, freed memory kept",
     "ours_fp32": "albertqa, fp32",
     "ours": "albertqa, bf16",
     "ours_on_B": "albertqa, on B's windows",
@@ -57,11 +57,11 @@ _WAYS = {"padded": "Transformers, padded", "ours": "albertqa", "ours_recomputed"
 
 
 def draw_figures(newest: dict[str, Result], folder: Path) -> list[Path]:
-    """Draw every figure that there are results for.
+    """Draw every figure for which there are results.
 
     Args:
         newest: The newest result of every name.
-        folder: Where to; made where it is not there.
+        folder: Where to; created if missing.
 
     Returns:
         The files.
@@ -119,7 +119,7 @@ def _style(theme: Theme) -> Iterator[None]:
 
 
 def _throughput(rates: dict[str, Result], theme: Theme) -> Figure:
-    """Draw bars of median rates, whiskers from least to most, with how many times the first bar ours are."""
+    """Draw bars of median rates with error bars from minimum to maximum, and the ratio to the first bar."""
     keys = {"train-throughput": "real_tokens_per_second", "evaluate": "windows_per_second"}
     titles = {"train-throughput": "Training, real tokens a second", "evaluate": "Evaluation, windows a second"}
     bars = [len(result[keys[name]]) for name, result in rates.items()]
@@ -133,7 +133,7 @@ def _throughput(rates: dict[str, Result], theme: Theme) -> Figure:
             color = theme.ours if way.startswith("ours") else theme.theirs
             axis.barh(at, rate["median"], 0.62, color=color, alpha=0.85)
             axis.errorbar(rate["median"], at, xerr=whiskers, color=theme.ink, capsize=3, lw=1)
-            # Formed round by round, so not quite the ratio of these medians.
+            # Computed round by round, so not exactly the ratio of these medians.
             ratio = result["ratios"].get(f"{way} / {first}")
             times = f"   {ratio['median']:.2f} times" if ratio else ""
             axis.annotate(
@@ -148,12 +148,12 @@ def _throughput(rates: dict[str, Result], theme: Theme) -> Figure:
         axis.set_xlim(0, 1.3 * max(rate["max"] for rate in found.values()))
         axis.tick_params(axis="y", length=0)
         axis.set_title(titles[name])
-        axis.set_xlabel(_certificate(result), color=theme.muted, fontsize=8, loc="left")
+        axis.set_xlabel(_provenance(result), color=theme.muted, fontsize=8, loc="left")
     return figure
 
 
 def _memory(result: Result, theme: Theme) -> Figure:
-    """Draw peak memory against the step's windows, a panel for each shape."""
+    """Draw peak memory against the windows of a step, a panel for each shape."""
     shapes = list(dict.fromkeys(cell["shape"] for cell in result["cells"]))
     figure = Figure(figsize=(3.9 * len(shapes), 3.4))
     colors = {"padded": theme.theirs, "ours": theme.ours, "ours_recomputed": theme.ours}
@@ -174,12 +174,12 @@ def _memory(result: Result, theme: Theme) -> Figure:
         axis.set_xlim(0)
         axis.grid(axis="y")
     axes[0].legend(loc="upper left", fontsize=9)
-    figure.supxlabel(_certificate(result), color=theme.muted, fontsize=8, x=0.01, ha="left")
+    figure.supxlabel(_provenance(result), color=theme.muted, fontsize=8, x=0.01, ha="left")
     return figure
 
 
 def _scaling(result: Result, theme: Theme) -> Figure:
-    """Draw time and memory against the size, both logarithmic, with a straight line through the origin to go by."""
+    """Draw time and memory against the size, both logarithmic, with a line in proportion to the size."""
     figure = Figure(figsize=(7.8, 6.2))
     axes = figure.subplots(2, 2)
     panels = (("against_windows", "windows"), ("against_context_tokens", "context_tokens"))
@@ -187,9 +187,7 @@ def _scaling(result: Result, theme: Theme) -> Figure:
         for row, (cost, title) in enumerate((("seconds", "Seconds"), ("mib", "Memory, MiB"))):
             _growth(axes[row, column], result[against], size, cost, theme)
             axes[row, column].set_title(f"{title} against {size.replace('_', ' ')}")
-    figure.supxlabel(
-        f"{_certificate(result)} · dotted: in proportion", color=theme.muted, fontsize=8, x=0.01, ha="left"
-    )
+    figure.supxlabel(f"{_provenance(result)} · dotted: in proportion", color=theme.muted, fontsize=8, x=0.01, ha="left")
     return figure
 
 
@@ -198,7 +196,7 @@ def _growth(axis: Axes, stages: dict[str, Any], size: str, cost: str, theme: The
     axis.set_yscale("log")
     sizes: list[float] = []
     for (stage, found), color, marker in zip(stages.items(), theme.series, _MARKERS, strict=False):
-        # A logarithm has no place for nothing.
+        # Zero has no logarithm.
         points = [(point[size], point[cost]) for point in found["points"] if point[cost]["min"] > 0]
         if not points:
             continue
@@ -218,8 +216,8 @@ def _growth(axis: Axes, stages: dict[str, Any], size: str, cost: str, theme: The
         axis.legend(fontsize=9)
 
 
-def _certificate(result: Result) -> str:
-    """Say in a line where a figure's numbers come from."""
+def _provenance(result: Result) -> str:
+    """Return the provenance of a figure's numbers in one line."""
     where = result.get("device_name") or result["machine"]["processor"]["name"]
     cores = f", {result['machine']['cores']} cores" if result.get("device", "cpu") == "cpu" else ""
     return f"{where}{cores} · {result['windows']} · n {result['n']} · {result['date'][:10]} · {result['commit']}"

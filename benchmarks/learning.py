@@ -1,16 +1,15 @@
 """Does training without padding learn the same as a plain loop, and bf16 the same as fp32?
 
-    python benchmarks/learning.py [--steps 300] [--device cuda] [--rounded-bf16]
+    python -m benchmarks.learning [--steps 300] [--device cuda] [--rounded-bf16]
 
-fp32: the starter encoder trains on the starter set for 300 steps of 4 windows, by the project's loop and, from the same
-weights on the same windows in the same order, by the plain Transformers + PyTorch loop that the tests use
-(``tests/training/reference.py``: padded, with an attention mask, PyTorch's own AdamW), with the recipe's learning rate.
-The figure is the largest relative difference of a step's losses. It grows with steps and learning rate, as training
-amplifies the rounding in which the two differ: the result has both curves. Both run on the CPU.
+fp32: the starter encoder trains on the starter set for 300 steps of 4 windows with the recipe's learning rate, by the
+project's loop and, from the same weights on the same windows in the same order, by a plain Transformers + PyTorch loop
+(`benchmarks.plain_loop`). The figure is the largest relative difference of a step's losses. It grows with steps and
+learning rate, as training amplifies rounding: the result has both curves. Both run on the CPU.
 
-bf16: where the device has it in hardware, the final f1 of the quickstart's training on the starter set, three seeds in
-either precision. Elsewhere `--rounded-bf16` has its matrix products computed in fp32 and rounded
-(`bf16.RoundedProducts`), and the result says so: f1 is then that of bf16, time is not. Half an hour on 2 cores.
+bf16: if the device has it in hardware, the final F1 of the quickstart's training in both precisions, three seeds each.
+Elsewhere `--rounded-bf16` computes its matrix products in fp32 and rounds them (`benchmarks.rounded_bf16`); the result
+says so, and has the F1 of bf16, but not its time. Half an hour on 2 cores.
 """
 
 import tempfile
@@ -24,52 +23,61 @@ from typing import Any
 import numpy as np
 import torch
 
-from albertqa.config import Precision
-from albertqa.data.read import load_examples
+from albertqa.cli.quickstart import quickstart_settings
+from albertqa.config import MonitoringConfig, Precision
+from albertqa.data.reading import load_examples
 from albertqa.model.load import choose_device, has_fast_bf16, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.model.starter import starter_encoder
-from albertqa.cli.quickstart import quickstart_settings
+from albertqa.run.callbacks import Callback
+from albertqa.run.checkpoint import TrainState
+from albertqa.run.loop import TrainingWindows, plan_steps, train_steps
 from albertqa.run.recipe import train
-from albertqa.run.optimizer import build_optimizer
-from albertqa.run.provenance import device_name
+from albertqa.rundir.rows import StepRow
 from albertqa.windows.build import build_windows
 from albertqa.windows.tokenizer import load_tokenizer
-from bf16 import RoundedProducts
-from birth import command_line, write_result
-from material import reference
-from models import LEARNING_RATE, SEED, on_device, run_steps
+from benchmarks.models import LEARNING_RATE, SEED, step_config, stepper_of
+from benchmarks.plain_loop import Course, train_plainly
+from benchmarks.provenance import command_line, write_result
+from benchmarks.rounded_bf16 import RoundedProducts
 
 _BATCH = 4
-# Short windows, so that 300 steps take minutes; the loop does not know the difference.
+# Short windows, so that 300 steps take minutes.
 _MAX_LENGTH, _OVERLAP = 96, 24
+
+
+class Losses(Callback):
+    """Keeps the losses of the steps."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_step(self, row: StepRow) -> None:
+        """Keep a step's loss."""
+        self.found.append(row.loss)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = command_line(__doc__)
-    parser.add_argument("--device", default="auto", help="where bf16 is compared: auto, cpu or cuda (auto)")
+    parser = command_line(__doc__, device=True)
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps compared in fp32 (300)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2], metavar="SEED", help="of bf16 (42 1 2)")
     parser.add_argument("--rounded-bf16", action="store_true", help="compare bf16 without the hardware, too")
-    parser.add_argument(
-        "--questions", type=int, metavar="N", help="only the first so many, to train on and to evaluate"
-    )
+    parser.add_argument("--questions", type=int, metavar="N", help="only the first so many, of both parts")
     options = parser.parse_args(arguments)
     device = choose_device(options.device)
     keep_freed_memory()
-    result: dict[str, Any] = {"n": options.steps, "device": device.type, "device_name": device_name(device)}
-    result["fp32"] = compare_loops(options.steps)
+    result: dict[str, Any] = {"n": options.steps, "fp32": compare_loops(options.steps)}
     print(f"fp32: losses differ by {result['fp32']['largest_relative_difference']:.2e} at most", flush=True)
     if has_fast_bf16(device) or options.rounded_bf16:
         result["bf16"] = compare_precisions(options.seeds, device, questions=options.questions)
     else:
         result["bf16"] = "not measured: no bf16 in hardware here"
-    write_result(on_device("learning", device), result, options.output)
+    write_result("learning", result, options.output, device)
 
 
 def compare_loops(num_steps: int) -> dict[str, Any]:
-    """Train by both loops.
+    """Train with both loops.
 
     Args:
         num_steps: Steps.
@@ -77,23 +85,29 @@ def compare_loops(num_steps: int) -> dict[str, Any]:
     Returns:
         Largest relative difference of a step's losses, and both curves.
     """
-    plain = reference("training/reference.py")
     cpu = torch.device("cpu")
     encoder = starter_encoder()
     store = build_windows(
         load_examples("starter:train"), load_tokenizer(encoder), max_seq_length=_MAX_LENGTH, doc_stride=_OVERLAP
     )
+    config = replace(step_config(_BATCH), max_steps=num_steps)
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(SEED)
         load_model(encoder, device=cpu).save(Path(folder))
-        model = load_model(folder, device=cpu)
-        optimizer = build_optimizer(model.model, learning_rate=LEARNING_RATE)
-        rows = run_steps(model, store, optimizer, first=0, last=num_steps, batch=_BATCH, learning_rate=LEARNING_RATE)
-        course = plain.Course(
+        losses = Losses()
+        train_steps(
+            stepper_of(load_model(folder, device=cpu), _BATCH),
+            TrainingWindows(store),
+            config,
+            plan_steps(len(store), config, MonitoringConfig()),
+            TrainState(),
+            callbacks=[losses],
+        )
+        course = Course(
             learning_rate=LEARNING_RATE, total_steps=num_steps, micro_batch=_BATCH, max_grad_norm=1.0, seed=SEED
         )
-        expected = np.array(plain.train_plainly(Path(folder), store, course, attention="sdpa").losses)
-    found = np.array([row["train_loss"] for row in rows])
+        expected = np.array(train_plainly(Path(folder), store, course, attention="sdpa").losses)
+    found = np.array(losses.found)
     tenth = max(1, num_steps // 10)
     return {
         "steps": num_steps,
@@ -109,7 +123,7 @@ def compare_loops(num_steps: int) -> dict[str, Any]:
 
 
 def compare_precisions(seeds: Sequence[int], device: torch.device, *, questions: int | None = None) -> dict[str, Any]:
-    """Train in fp32 and in bf16, a run for each seed.
+    """Train in fp32 and in bf16, one run for each seed.
 
     Args:
         seeds: The seeds.
@@ -117,7 +131,7 @@ def compare_precisions(seeds: Sequence[int], device: torch.device, *, questions:
         questions: Questions to train on, and to evaluate; None: all.
 
     Returns:
-        f1 of each run, what bf16 makes of the mean, and how far apart seeds are.
+        F1 of each run, the difference of the means, and the standard deviation over seeds.
     """
     f1: dict[str, list[float]] = {"fp32": [], "bf16": []}
     precisions: dict[str, Precision] = {"fp32": "no", "bf16": "bf16"}
@@ -132,13 +146,13 @@ def compare_precisions(seeds: Sequence[int], device: torch.device, *, questions:
                     quickstart_settings(Path(folder) / "run", seed=seed),
                     max_train_examples=questions,
                     max_eval_examples=questions,
-                    # Once, at the end: the final f1, not the best.
+                    # Once, at the end: the final F1, not the best.
                     eval_steps=1e9,
                     save_steps=1e9,
                     mixed_precision=precision,
                     device=str(device),
                 )
-                f1[name].append(float(train(settings).scores["f1"]))
+                f1[name].append(train(settings).scores["f1"])
         print(f"seed {seed}: f1 " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in f1.items()), flush=True)
     difference = mean(f1["bf16"]) - mean(f1["fp32"])
     noise = stdev(f1["fp32"]) if len(seeds) > 1 else None

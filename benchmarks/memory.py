@@ -1,15 +1,15 @@
 """How much memory does a training step take, against the number of its windows?
 
-    python benchmarks/memory.py [--shapes base large] [--batches 1 4 16]
+    python -m benchmarks.memory [--shapes base large] [--batches 1 4 16]
 
-Forward, backward and optimizer step of albert-base's and albert-large's shapes with random weights, on real windows of
-which every batch has the same mix of short and long: ours, ours with activations computed again in the backward pass
-(`--gradient-checkpointing`), and Transformers' with every window padded to 384. Each cell is a fresh process: it builds
-the model, does a step of one window to warm up, then one step. Its peak less what it had when the model was built is
-the figure: resident memory on the CPU, PyTorch's own count on a GPU. Each way runs in its usual precision: ours in bf16
-where the device has it in hardware, Transformers' in fp32. On a GPU nothing is compiled or recorded here.
+Forward, backward and optimizer step of albert-base's and albert-large's shapes with random weights, on real windows,
+every batch with the same mix of short and long ones: ours, ours with activations recomputed in the backward pass
+(`--gradient-checkpointing`), and Transformers' with every window padded to 384. Each cell is a new process: it builds
+the model, does a step of one window as a warm-up, then one step. The figure is its peak minus its memory after the
+model was built: resident memory on the CPU, PyTorch's own count on a GPU. Each runs in its usual precision: ours in
+bf16 if the device has it in hardware, Transformers' in fp32.
 
-A cell that would take more than four fifths of the free memory ends there, and larger batches of it are left out.
+A cell that would take more than four fifths of the free memory is stopped, and larger batches of it are left out.
 """
 
 import sys
@@ -22,28 +22,35 @@ import torch
 
 from albertqa.model.load import choose_device, choose_precision, load_model
 from albertqa.model.memory import available_bytes, is_out_of_memory, keep_freed_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.run.objective import span_objective
 from albertqa.run.optimizer import build_optimizer
-from albertqa.run.provenance import device_name
 from albertqa.windows.batches import pack
 from albertqa.windows.store import Window
-from birth import command_line, write_result
-from fresh import in_fresh_process, limit_bytes, peak_bytes, reset_peak, resident_bytes
-from material import real_questions, same_mix
-from models import LEARNING_RATE, MAX_LENGTH, SHAPES, load_plain, on_device, padded, save_random, seconds_of, update
+from benchmarks.data import real_questions, same_mix
+from benchmarks.models import (
+    LEARNING_RATE,
+    MAX_LENGTH,
+    SHAPES,
+    load_plain,
+    padded,
+    save_random,
+    seconds_of,
+    step_config,
+    update,
+)
+from benchmarks.processes import in_fresh_process, limit_bytes, peak_bytes, reset_peak, resident_bytes
+from benchmarks.provenance import command_line, write_result
 
 WAYS = ("ours", "ours_recomputed", "padded")
 _MIB = 2**20
-# On a CPU, what takes minutes is left to who asks for it: --batches 1 2 4 8 16 32.
+# Fewer on a CPU, where large batches take minutes; all of them: --batches 1 2 4 8 16 32.
 _CPU_BATCHES = {"base": [1, 4, 16], "large": [1, 2, 4], "tiny": [1, 2]}
 _GPU_BATCHES = [1, 2, 4, 8, 16, 32]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = command_line(__doc__)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser = command_line(__doc__, device=True)
     parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=["base", "large"], help="models (base large)")
     parser.add_argument("--batches", type=int, nargs="+", metavar="N", help="windows of a step, rising")
     parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
@@ -51,14 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(options.device)
     if not sys.platform.startswith("linux"):
         raise SystemExit("memory.py: reads memory from /proc, which only Linux has")
-    material = real_questions(options.questions)
-    store = material.windows()
+    questions = real_questions(options.questions)
+    store = questions.windows()
     limit = available_bytes(torch.device("cpu")) * 4 // 5
     rows: list[dict[str, Any]] = []
     for shape in options.shapes:
         batches = options.batches or (_CPU_BATCHES[shape] if device.type == "cpu" else _GPU_BATCHES)
         with tempfile.TemporaryDirectory() as folder:
-            save_random(shape, folder, vocab_size=material.tokenizer.vocab_size)
+            save_random(shape, folder, vocab_size=questions.tokenizer.vocab_size)
             for way in WAYS:
                 for batch in batches:
                     windows = [store[at] for at in same_mix(store.lengths, batch)]
@@ -70,12 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         break
     precision = choose_precision("auto", device)
     write_result(
-        on_device("memory", device),
+        "memory",
         {
             "n": 1,
-            "device": device.type,
-            "device_name": device_name(device),
-            "windows": material.source,
+            "windows": questions.source,
             "precision_of_ours": str(precision or torch.float32),
             "precision_of_padded": str(torch.float32),
             "limit_mib": limit // _MIB if device.type == "cpu" else None,
@@ -88,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "cells": rows,
         },
         options.output,
+        device,
     )
 
 
@@ -97,12 +103,12 @@ def measure(way: str, folder: str, windows: list[Window], device_string: str, li
     Args:
         way: One of `WAYS`.
         folder: The model.
-        windows: What the step trains on.
+        windows: The windows of the step.
         device_string: Where.
-        limit: On a CPU, most bytes that it may take.
+        limit: Most bytes that it may take on a CPU.
 
     Returns:
-        ``peak_mib`` and ``seconds`` of the step; None where the memory did not suffice.
+        ``peak_mib`` and ``seconds`` of the step; None if the memory was too small.
     """
     device = torch.device(device_string)
     if device.type == "cpu":
@@ -114,11 +120,11 @@ def measure(way: str, folder: str, windows: list[Window], device_string: str, li
     else:
         model = load_model(folder, device=device, precision=choose_precision("auto", device))
         module = model.model.train()
-        optimizer = build_optimizer(model.model, learning_rate=LEARNING_RATE)
-        if way == "ours_recomputed" and not recompute_activations(model.model):
-            raise SystemExit("memory.py: this model has no layers that recompute their activations")
+        optimizer = build_optimizer(model.model, step_config(len(windows)))
+        if way == "ours_recomputed":
+            model.recompute_activations()
         if device.type == "cpu":
-            # As training does; after the model was built, so that what building frees is not there to be used.
+            # As training does; after the model was built, so that the step cannot use what building has freed.
             keep_freed_memory()
 
     def step(some: list[Window]) -> None:
@@ -129,35 +135,35 @@ def measure(way: str, folder: str, windows: list[Window], device_string: str, li
             loss = span_objective(model, pack(some, range(len(some))).to(device)).mean()
         update(loss, module, optimizer)
 
-    before = _now(device)
+    before = _memory_of(device)
     try:
         step(windows[:1])
-        _count_peak_from_here(device)
+        _reset_peak_of(device)
         seconds = seconds_of(lambda: step(windows), device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return {"peak_mib": None, "seconds": None}
-    return {"peak_mib": round((_peak(device) - before) / _MIB, 1), "seconds": round(seconds, 3)}
+    return {"peak_mib": round((_peak_of(device) - before) / _MIB, 1), "seconds": round(seconds, 3)}
 
 
-def _now(device: torch.device) -> int:
+def _memory_of(device: torch.device) -> int:
     return resident_bytes() if device.type == "cpu" else torch.cuda.memory_allocated(device)
 
 
-def _count_peak_from_here(device: torch.device) -> None:
+def _reset_peak_of(device: torch.device) -> None:
     if device.type == "cpu":
         reset_peak()
     else:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _peak(device: torch.device) -> int:
+def _peak_of(device: torch.device) -> int:
     return peak_bytes() if device.type == "cpu" else torch.cuda.max_memory_allocated(device)
 
 
 def _slope(rows: list[dict[str, Any]]) -> float | None:
-    """Give what a further window costs, by the straight line nearest to the cells; None for fewer than two."""
+    """Return the memory of one more window, by a straight line through the cells; None for fewer than two."""
     fits = [row for row in rows if row["peak_mib"] is not None]
     if len(fits) < 2:
         return None

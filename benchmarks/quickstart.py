@@ -1,30 +1,33 @@
-"""How good and how quick is the quickstart, over seeds? Each seed runs as a user would run it, one after another.
+"""How good and how fast is the quickstart, over seeds? Each seed runs as a user runs it, one after another.
 
-python benchmarks/quickstart.py [--seeds 42 1 2]
+python -m benchmarks.quickstart [--seeds 42 1 2]
 """
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from birth import write_result
+from benchmarks.provenance import command_line, write_result
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the seeds and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
-    seeds = parser.parse_args().seeds
+    parser = command_line(__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2], metavar="SEED", help="(42 1 2)")
+    parser.add_argument("--epochs", type=float, metavar="N", help="passes over the questions (the quickstart's)")
+    options = parser.parse_args(arguments)
     runs = []
-    for seed in seeds:
+    for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "albertqa.cli", "quickstart", "--seed", str(seed), "--json"]
+            command = [sys.executable, "-m", "albertqa", "quickstart", "--seed", str(seed), "--json"]
             command += ["--output-dir", str(Path(folder) / "run")]
+            if options.epochs is not None:
+                command += ["--epochs", str(options.epochs)]
             begun = time.perf_counter()
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             wall = time.perf_counter() - begun
@@ -41,7 +44,7 @@ def main() -> None:
         }
         for key in ("exact", "f1", "wall_seconds")
     }
-    write_result("quickstart", {"n": len(runs), **summary, "runs": runs})
+    write_result("quickstart", {"n": len(runs), **summary, "runs": runs}, options.output)
 
 
 if __name__ == "__main__":

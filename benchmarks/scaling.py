@@ -1,15 +1,15 @@
 """Do time and memory grow in proportion to the data and to the contexts' length?
 
-    python benchmarks/scaling.py [--sizes 1000 10000 100000] [--contexts 1 2 4 8] [--rounds 2]
+    python -m benchmarks.scaling [--sizes 1000 10000 100000] [--contexts 1 2 4 8] [--rounds 2]
 
-Questions: SQuAD's dev v1.1 where ALBERTQA_DATA has it, else the starter set; beyond its size, copies with other ids and
-contexts. At every size: build the windows (cold), open them again, pack an epoch into batches of 16, and decode drawn
-logits of all windows. Contexts: 64 questions on contexts of 512 tokens and multiples of it, made of real paragraphs;
-build their windows of 384 tokens, and read one question's with albert-base's shape and random weights.
+Questions: SQuAD's dev v1.1 if ALBERTQA_DATA has it, else the starter set; beyond its size, copies with other ids and
+contexts. At every size: build the windows (without a cache), open them again, pack an epoch into batches of 16, and
+decode random logits of all windows. Contexts: 64 questions on contexts of 512 tokens and multiples of it, made of real
+paragraphs; build their windows of 384 tokens, and run one question's through albert-base's shape with random weights.
 
-Every measurement is a fresh process; memory is its peak in the stage less what it had before. The exponent is the
-slope of log(cost) over log(size): 1 is a straight line through the origin, less is a fixed cost that more data
-spread. It is fitted round by round.
+Every measurement is a new process; memory is its peak in the stage minus its memory before. The exponent is the slope
+of log(cost) over log(size): 1 is in proportion, less than 1 a fixed cost that is spread over more data. It is fitted
+round by round.
 """
 
 import itertools
@@ -25,15 +25,15 @@ from albertqa.data.example import Example
 from albertqa.decode.spans import decode
 from albertqa.windows.batches import epoch_order, pack
 from albertqa.windows.build import build_windows, windows_in_memory
-from birth import command_line, spread, write_result
-from fresh import in_fresh_process, peak_bytes, reset_peak, resident_bytes
-from material import Material, copies, drawn_logits, real_questions
+from benchmarks.data import Questions, copies, drawn_logits, real_questions
+from benchmarks.processes import in_fresh_process, peak_bytes, reset_peak, resident_bytes
+from benchmarks.provenance import command_line, spread, write_result
 
 _BATCH = 16
 _UNIT_TOKENS = 512
 _LONG_QUESTIONS = 64
 _MIB = 2**20
-# Below a millisecond or a MiB, a cost is the clock's or the allocator's own.
+# Costs below a millisecond or a MiB are those of the clock or the allocator.
 _LEAST = {"seconds": 1e-3, "mib": 1.0}
 
 Stages = dict[str, dict[str, float]]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line(__doc__, rounds=2)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], metavar="N", help="questions")
     parser.add_argument("--contexts", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N", help="times 512 tokens")
-    parser.add_argument("--shape", default="base", help="shape of the model that reads long contexts (base)")
+    parser.add_argument("--shape", default="base", help="the model's shape (base)")
     options = parser.parse_args(arguments)
     source = real_questions(1).source
     by_windows, by_context = [], []
@@ -67,24 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_size(num_questions: int) -> tuple[int, Stages]:
-    """Measure everything that touches every window, at one size.
+    """Measure all stages that handle every window, at one size.
 
     Args:
         num_questions: The size.
 
     Returns:
-        How many windows that makes, and seconds and MiB of each stage.
+        The number of windows, and seconds and MiB of each stage.
     """
-    material = real_questions()
-    examples = copies(material.examples, num_questions)
-    # PyTorch is imported by the first batch; here it shall not count.
-    store = windows_in_memory(examples[:1], material.tokenizer)
+    questions = real_questions()
+    examples = copies(questions.examples, num_questions)
+    # The first batch imports PyTorch, which must not count.
+    store = windows_in_memory(examples[:1], questions.tokenizer)
     pack(store, [0])
     stages: Stages = {}
     with tempfile.TemporaryDirectory() as cache:
 
         def build() -> Any:
-            return build_windows(examples, material.tokenizer, cache=Path(cache))
+            return build_windows(examples, questions.tokenizer, cache=Path(cache))
 
         _, stages["build"] = _measured(build)
         store, stages["open"] = _measured(build)
@@ -101,11 +101,11 @@ def measure_size(num_questions: int) -> tuple[int, Stages]:
 
 
 def measure_context(times: int, folder: str) -> tuple[int, Stages]:
-    """Measure building and reading at one length of the contexts.
+    """Measure building and running windows at one length of the contexts.
 
     Args:
         times: Length in units of 512 tokens.
-        folder: The model that reads.
+        folder: The model.
 
     Returns:
         Tokens of a context, and seconds and MiB of each stage.
@@ -115,49 +115,49 @@ def measure_context(times: int, folder: str) -> tuple[int, Stages]:
     from albertqa.decode.predict import run_windows
     from albertqa.model.load import load_model
 
-    material = real_questions()
-    examples = long_examples(material, times * _UNIT_TOKENS, _LONG_QUESTIONS)
+    questions = real_questions()
+    examples = long_examples(questions, times * _UNIT_TOKENS, _LONG_QUESTIONS)
     model = load_model(folder, device=torch.device("cpu"))
-    warm = windows_in_memory(material.examples[:1], material.tokenizer)
+    warm = windows_in_memory(questions.examples[:1], questions.tokenizer)
     run_windows(model, warm)
     stages: Stages = {}
-    _, stages["build"] = _measured(lambda: windows_in_memory(examples, material.tokenizer))
-    one = windows_in_memory(examples[:1], material.tokenizer)
+    _, stages["build"] = _measured(lambda: windows_in_memory(examples, questions.tokenizer))
+    one = windows_in_memory(examples[:1], questions.tokenizer)
     _, stages["read"] = _measured(lambda: run_windows(model, one))
     return times * _UNIT_TOKENS, stages
 
 
-def long_examples(material: Material, num_tokens: int, count: int) -> list[Example]:
-    """Make questions on contexts of so many tokens, each of other real paragraphs.
+def long_examples(questions: Questions, num_tokens: int, count: int) -> list[Example]:
+    """Make questions on contexts of so many tokens, each from different real paragraphs.
 
     Args:
-        material: Where questions and paragraphs come from.
+        questions: The source of questions and paragraphs.
         num_tokens: Tokens of a context.
-        count: How many questions.
+        count: Number of questions.
 
     Returns:
         Questions without a gold.
     """
-    contexts = list(dict.fromkeys(example.context for example in material.examples))
-    tokens = [len(encoding.ids) for encoding in material.tokenizer.encode_batch(contexts)]
+    contexts = list(dict.fromkeys(example.context for example in questions.examples))
+    tokens = [len(encoding.ids) for encoding in questions.tokenizer.encode_batch(contexts)]
     found = []
     for number in range(count):
         paragraphs, total = [], 0
-        # A little more than enough: where paragraphs meet, tokens might.
+        # A little more than enough: tokens may merge where paragraphs meet.
         for at in itertools.count(number):
             paragraphs.append(contexts[at % len(contexts)])
             total += tokens[at % len(contexts)]
             if total >= num_tokens + len(paragraphs):
                 break
         text = " ".join(paragraphs)
-        offsets = material.tokenizer.encode_batch([text])[0].offsets
-        question = material.examples[number % len(material.examples)].question
+        offsets = questions.tokenizer.encode_batch([text])[0].offsets
+        question = questions.examples[number % len(questions.examples)].question
         found.append(Example(f"long-{number}", question, text[: offsets[num_tokens - 1][1]]))
     return found
 
 
 def _save_model(shape: str, folder: str) -> None:
-    from models import save_random
+    from benchmarks.models import save_random
 
     save_random(shape, folder, vocab_size=real_questions(1).tokenizer.vocab_size)
 
@@ -172,7 +172,7 @@ def _measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 
 def _summary(axis: str, rounds: list[list[tuple[int, Stages]]]) -> dict[str, Any]:
-    """Lay the rounds out by stage: what was measured at each size, and the exponents."""
+    """Summarise the rounds by stage: the measurements at each size, and the exponents."""
     sizes = [size for size, _ in rounds[0]]
     summary = {}
     for stage in rounds[0][0][1]:
@@ -188,7 +188,7 @@ def _summary(axis: str, rounds: list[list[tuple[int, Stages]]]) -> dict[str, Any
 
 
 def _exponents(sizes: list[int], rounds: list[list[float]], least: float) -> dict[str, float] | None:
-    """Fit log(cost) over log(size) round by round; None where some cost is too small to tell."""
+    """Fit log(cost) over log(size) round by round; None if a cost is too small."""
     if len(sizes) < 2 or min(min(one) for one in rounds) < least:
         return None
     return spread([float(np.polyfit(np.log(sizes), np.log(one), 1)[0]) for one in rounds])

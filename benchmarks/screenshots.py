@@ -1,9 +1,9 @@
-"""Train two small runs on the bundled starter set, and take the pictures of their report for the documents.
+"""Take the screenshots of the report for the documents.
 
-    python benchmarks/screenshots.py                      # trains into runs/screenshots/ first, some minutes on 2 cores
-    python benchmarks/screenshots.py --runs RUN OTHER_RUN # from runs that are there
+    python -m benchmarks.screenshots                       # trains two small runs first, some minutes on 2 cores
+    python -m benchmarks.screenshots --runs RUN OTHER_RUN  # from existing runs
 
-The pictures go to docs/screenshots/. Offline; needs Chromium and the `dev` extra (playwright).
+They are written to docs/screenshots/. Offline; needs Chromium and the `dev` extra (playwright).
 """
 
 import argparse
@@ -31,11 +31,11 @@ _FLAGS = (
 
 
 def train_runs(folder: Path) -> list[Path]:
-    """Train the runs of the pictures, or take them where they are there: two learning rates, all else the same."""
+    """Train two runs that differ in the learning rate; return them if they exist."""
     from rich.console import Console
 
-    from albertqa.run.recipe import train
     from albertqa.run.display import TerminalDisplay
+    from albertqa.run.recipe import train
 
     runs = []
     for rate in (2e-4, 5e-5):
@@ -55,12 +55,12 @@ def train_runs(folder: Path) -> list[Path]:
             eval_steps=0.2,
             save_steps=1000.0,
         )
-        train(settings, resume=(run / "config.toml").is_file(), display=TerminalDisplay(Console(), 50))
+        train(settings, resume=(run / "config.toml").is_file(), callbacks=[TerminalDisplay(Console(), 50)])
     return runs
 
 
 def take_pictures(pages: dict[str, Path], folder: Path) -> list[Path]:
-    """Take every picture of the pages ``one`` and ``many``."""
+    """Take every screenshot of the pages ``one`` and ``many``."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -82,16 +82,16 @@ def take_pictures(pages: dict[str, Path], folder: Path) -> list[Path]:
         take("report-dark.png", "one", 1280, 960, "dark", _at("curves"))
         take("report-errors.png", "one", 1280, 960, "light", _at("errors"))
         take("report-questions.png", "one", 1280, 960, "light", _open_question)
-        take("report-trust.png", "one", 1280, 960, "dark", _at("trust"))
+        take("report-calibration.png", "one", 1280, 960, "dark", _at("calibration"))
         take("report-compare.png", "many", 1280, 960, "light", _at("comparison"))
-        take("report-phone.png", "one", 360, 780, "light", lambda _: None)
-        take("report-phone-questions.png", "one", 360, 780, "dark", _open_question)
+        take("report-phone.png", "one", 390, 844, "light", lambda _: None)
+        take("report-phone-questions.png", "one", 390, 844, "dark", _open_question)
         browser.close()
     return taken
 
 
 def _at(part: str) -> Callable[[Any], None]:
-    """Scroll to a part of the page, at once."""
+    """Scroll to a section of the page."""
 
     def scroll(opened: Any) -> None:
         opened.evaluate("part => document.getElementById(part).scrollIntoView({behavior: 'instant'})", part)
@@ -112,17 +112,19 @@ def _wrong_place(opened: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train where needed, write the pages, take the pictures."""
-    parser = argparse.ArgumentParser(description="Pictures of the report for the documents.")
-    parser.add_argument("--runs", nargs="+", type=Path, metavar="RUN", help="runs to show, the first by itself too")
-    runs = parser.parse_args(arguments).runs or train_runs(RUNS)
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    """Write the pages and take the screenshots."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", nargs="+", type=Path, metavar="RUN", help="runs to show; the first also alone")
+    parser.add_argument("--output", type=Path, default=PICTURES, metavar="FOLDER", help="(docs/screenshots)")
+    options = parser.parse_args(arguments)
+    runs = options.runs or train_runs(RUNS)
+    options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         pages = {
             "one": write_report(runs[:1], Path(folder) / "one.html"),
             "many": write_report(runs, Path(folder) / "many.html"),
         }
-        for path in take_pictures(pages, PICTURES):
+        for path in take_pictures(pages, options.output):
             print(path)
 
 

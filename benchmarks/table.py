@@ -1,9 +1,9 @@
-"""What was asked, what was measured: the newest results as one table, in benchmarks/README.md and on the terminal.
+"""Targets and newest results as one table, in benchmarks/README.md and on the terminal.
 
-    python benchmarks/table.py
+    python -m benchmarks.table
 
-Every figure is read from a file in ``benchmarks/results``, and the table names the file. Where there is none, it says
-so. The figures of the documents (``docs/figures``) are drawn from the same files.
+Every figure comes from a file in ``benchmarks/results``, which the table names; it says where there is none. The
+figures of the documents (``docs/figures``) are drawn from the same files.
 """
 
 import argparse
@@ -14,31 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from birth import RESULTS
+from benchmarks.figures import draw_figures
+from benchmarks.provenance import RESULTS
 
 README = Path(__file__).resolve().parent / "README.md"
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 BEGIN, END = "<!-- written by table.py -->", "<!-- end of what table.py writes -->"
 
-NO_BF16, NO_GPU = "no bf16 in hardware", "no GPU"
+NO_BF16 = "no bf16 in hardware"
 
 Result: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question with what is asked of its answer.
+    """One measurement with its targets.
 
     Attributes:
-        what: The question.
-        names: Results that may answer it, the preferred one first.
-        figure: Takes the answer out of a result: a number or a spread, with an n of its own if it has one; None where
-            the result does not have it.
-        at_least: What it must reach, or None.
-        aim: What it should reach, or None.
-        unit: Written behind numbers.
-        lower_is_better: Whether it must stay below.
-        needs: What a machine must have to answer it.
+        what: What is measured.
+        names: Names of the results that may have it, the preferred one first.
+        figure: Returns it from a result: a number or a spread, with an n of its own if it has one; None if the result
+            does not have it.
+        at_least: The required value, or None.
+        aim: The value aimed for, or None.
+        unit: Written after numbers.
+        lower_is_better: Whether the value must not exceed the targets.
+        needs: Why a machine may be unable to measure it; None: every machine can.
     """
 
     what: str
@@ -52,7 +53,7 @@ class Row:
 
 
 def _at(*path: str) -> Callable[[Result], Any]:
-    """Give what lies at a path of keys, or None."""
+    """Return a function that returns the value at a path of keys, or None."""
 
     def figure(result: Result) -> Any:
         found: Any = result
@@ -72,7 +73,7 @@ def _is_bf16(result: Result) -> bool:
 
 
 def _distance_over_seeds(compared: Any) -> dict[str, float] | None:
-    """Give how far two means over seeds are apart, in standard deviations, and the number of seeds."""
+    """Return the distance of two means over seeds in standard deviations, and the number of seeds."""
     if not isinstance(compared, dict) or not compared["sd_over_seeds_fp32"]:
         return None
     return {
@@ -87,7 +88,7 @@ _LEARNING = ("learning", "learning-cuda")
 
 ROWS = (
     Row(
-        "Training in bf16, times `run_qa`'s defaults (A)",
+        "Training in bf16, against `run_qa`'s defaults (A)",
         _TRAINING,
         _at("ratios", "ours / A"),
         at_least=6.5,
@@ -96,7 +97,7 @@ ROWS = (
         needs=NO_BF16,
     ),
     Row(
-        "Training in fp32, times A: what leaving out the padding gives",
+        "Training in fp32, against A: the effect of no padding",
         _TRAINING,
         _at("ratios", "ours_fp32 / A"),
         at_least=2.0,
@@ -104,7 +105,7 @@ ROWS = (
         unit=" times",
     ),
     Row(
-        "Training in the machine's best precision, times `run_qa`'s best flags (B)",
+        "Training in the machine's best precision, against `run_qa`'s best flags (B)",
         _TRAINING,
         _at("ratios", "ours_on_B / B"),
         at_least=1.1,
@@ -112,13 +113,13 @@ ROWS = (
         unit=" times",
     ),
     Row(
-        "The same, B given the allocator setting that ours runs with",
+        "The same, B with our allocator setting",
         _TRAINING,
         _at("ratios", "ours_on_B / B_kept"),
         unit=" times",
     ),
     Row(
-        "Training in bf16, share of the matrix products' peak",
+        "Training in bf16, share of the peak of matrix products",
         _TRAINING,
         _where(_is_bf16, _at("share_of_gemm_peak")),
         at_least=0.65,
@@ -126,12 +127,12 @@ ROWS = (
         needs=NO_BF16,
     ),
     Row(
-        "Training in fp32, share of the matrix products' peak",
+        "Training in fp32, share of the peak of matrix products",
         _TRAINING,
         _where(lambda result: not _is_bf16(result), _at("share_of_gemm_peak")),
     ),
     Row(
-        "Evaluation in bf16, times a padded fp32 forward",
+        "Evaluation in bf16, against a padded fp32 forward",
         _EVALUATION,
         _at("ratios", "ours / Transformers"),
         at_least=5,
@@ -140,29 +141,19 @@ ROWS = (
         needs=NO_BF16,
     ),
     Row(
-        "Evaluation in fp32, times a padded fp32 forward",
+        "Evaluation in fp32, against a padded fp32 forward",
         _EVALUATION,
         _at("ratios", "ours_fp32 / Transformers"),
         unit=" times",
     ),
     Row(
-        "The same, Transformers given the allocator setting that ours runs with",
+        "The same, Transformers with our allocator setting",
         _EVALUATION,
         _at("ratios", "ours_fp32 / Transformers_kept"),
         unit=" times",
     ),
     Row(
-        "Three epochs of 88,641 windows on an H100",
-        ("epochs-cuda",),
-        _where(lambda result: "H100" in result["device_name"], _at("seconds")),
-        at_least=125,
-        aim=80,
-        unit=" s",
-        lower_is_better=True,
-        needs=NO_GPU,
-    ),
-    Row(
-        "Windows built a second on 2 cores",
+        "Windows built per second on 2 cores",
         ("windows",),
         _where(lambda result: bool(result["cores_used"] == 2), _at("windows_per_second")),
         at_least=2500,
@@ -183,8 +174,8 @@ ROWS = (
         lower_is_better=True,
     ),
     Row(
-        "f1 after training in bf16 (without the hardware: its arithmetic in fp32, rounded) against f1 after training "
-        "in fp32: distance of their means, in standard deviations over seeds",
+        "F1 after training in bf16 and in fp32: difference of the means in standard deviations over seeds (without the "
+        "hardware: bf16 computed in fp32 and rounded)",
         _LEARNING,
         lambda result: _distance_over_seeds(result["bf16"]),
         at_least=1,
@@ -198,10 +189,10 @@ def read_results(folder: Path) -> dict[str, list[tuple[Path, Result]]]:
     """Read every result.
 
     Args:
-        folder: Where they are.
+        folder: Their folder.
 
     Returns:
-        File and content by the result's name, newest first.
+        Files and contents by the result's name, newest first.
     """
     found: dict[str, list[tuple[Path, Result]]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -210,7 +201,7 @@ def read_results(folder: Path) -> dict[str, list[tuple[Path, Result]]]:
     return {name: sorted(results, key=lambda one: one[1]["date"], reverse=True) for name, results in found.items()}
 
 
-# What figures.py draws, from which results, and what somebody hears who does not see it.
+# The figures that figures.py draws, the results they need, and their text for screen readers.
 _PICTURES = (
     ("throughput", ("train-throughput", "evaluate"), "Training and evaluation rates against Transformers"),
     ("memory", ("memory",), "Peak memory of a training step against its windows"),
@@ -219,12 +210,12 @@ _PICTURES = (
 
 
 def report(results: dict[str, list[tuple[Path, Result]]], readme: Path, figures: Path) -> str:
-    """Write all tables, and show the figures that are drawn from the same results.
+    """Return all tables, and the figures that are drawn from the same results.
 
     Args:
         results: See `read_results`.
-        readme: The file they are for; links are relative to it.
-        figures: Where the figures are.
+        readme: The file they are written to; links are relative to it.
+        figures: The folder of the figures.
 
     Returns:
         Markdown.
@@ -233,12 +224,12 @@ def report(results: dict[str, list[tuple[Path, Result]]], readme: Path, figures:
     def link(path: Path) -> str:
         return f"[{path.stem}]({os.path.relpath(path, readme.parent)})"
 
-    cells = [["what", "asked", "aim", "measured (least to most)", "n", "", "machine", "file"]]
+    cells = [["what", "required", "aim", "measured (minimum to maximum)", "n", "", "machine", "file"]]
     cells += [_cells(row, results, link) for row in ROWS]
     parts = [_markdown(cells)]
     for name, title, table in (
         ("memory", "Peak memory of a training step, MiB", _memory),
-        ("scaling", "Growth: 1 is in proportion, below 1 a fixed cost that more data spread", _scaling),
+        ("scaling", "Growth: an exponent of 1 is in proportion to the size", _scaling),
     ):
         for one in (name, f"{name}-cuda"):
             for path, result in results.get(one, [])[:1]:
@@ -256,9 +247,9 @@ def report(results: dict[str, list[tuple[Path, Result]]], readme: Path, figures:
 
 
 def _cells(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callable[[Path], str]) -> list[str]:
-    asked = [_number(value, row.unit) for value in (row.at_least, row.aim)]
+    targets = [_number(value, row.unit) for value in (row.at_least, row.aim)]
     if row.lower_is_better:
-        asked = [f"≤ {value}" if value else "" for value in asked]
+        targets = [f"≤ {value}" if value else "" for value in targets]
     for name in row.names:
         for path, result in results.get(name, []):
             figure = row.figure(result)
@@ -270,7 +261,7 @@ def _cells(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callab
                 text += f" ({_number(spread['min'], '')} to {_number(spread['max'], '')})"
             return [
                 row.what,
-                *asked,
+                *targets,
                 text,
                 f"{spread.get('n', result['n'])}",
                 _verdict(row, spread["median"]),
@@ -278,7 +269,7 @@ def _cells(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callab
                 link(path),
             ]
     missing = f"not measured here: {row.needs}" if row.needs else "not measured yet"
-    return [row.what, *asked, missing, "", "", "", ""]
+    return [row.what, *targets, missing, "", "", "", ""]
 
 
 def _verdict(row: Row, value: float) -> str:
@@ -329,11 +320,7 @@ def _scaling(result: Result) -> list[list[str]]:
 
 
 def _exponent(spread: dict[str, float] | None) -> str:
-    return (
-        "too small to tell"
-        if spread is None
-        else f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"
-    )
+    return "too small" if spread is None else f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"
 
 
 def _number(value: float | None, unit: str) -> str:
@@ -349,14 +336,11 @@ def _markdown(cells: list[list[str]]) -> str:
 
 
 def replace_between_markers(text: str, tables: str) -> str:
-    """Put tables where a document has its markers.
+    """Return a document with tables between its markers.
 
     Args:
         text: The document.
-        tables: What shall stand between them.
-
-    Returns:
-        The document.
+        tables: The tables.
 
     Raises:
         ValueError: The document has no markers.
@@ -374,15 +358,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="benchmarks/results")
     options = parser.parse_args(arguments)
     results = read_results(options.results)
-    # Results elsewhere are somebody's trial: their tables and figures go beside them, not into the documents.
+    # Results elsewhere are a trial: their tables and figures are written beside them, not into the documents.
     trial = options.results.resolve() != RESULTS
     readme, figures = (options.results / "README.md", options.results / "figures") if trial else (README, FIGURES)
     tables = report(results, readme, figures)
     print(tables)
     text = f"{BEGIN}\n{END}\n" if trial else readme.read_text(encoding="utf-8")
     readme.write_text(replace_between_markers(text, tables), encoding="utf-8")
-    from figures import draw_figures
-
     newest = {name: found[0][1] for name, found in results.items()}
     for path in draw_figures(newest, figures):
         print(f"drew {path}")

@@ -1,17 +1,16 @@
-"""How much faster is a training step than Transformers' own, on the same windows, in the same process?
+"""How much faster is a training step than Transformers' own, on the same windows?
 
-    python benchmarks/train_throughput.py [--rounds 5] [--device cuda]
+    python -m benchmarks.train_throughput [--rounds 5] [--device cuda]
 
-albert-base's shape with random weights, batch 16, real window lengths (SQuAD dev v1.1 where ALBERTQA_DATA has it, else
-the starter set). Rounds alternate: A, ours on A's windows, B, ours on B's windows; ratios are formed round by round,
-each on the same windows. Ours is the project's own step, with the packing of its batches, as `albertqa train` runs it
-(on a GPU compiled, and replayed from recordings); A and B get their batches ready-made, without what a data loader
-costs, in a process of their own, as `run_qa` is one (see `theirs`). B_kept is B in our process, where freed memory is
-kept: what is left of the ratio without that.
+albert-base's shape with random weights, batch 16, real windows (SQuAD dev v1.1 if ALBERTQA_DATA has it, else the
+starter set). Rounds alternate: A, ours on A's windows, B, ours on B's windows; ratios are computed round by round, each
+on the same windows. Ours is the project's own step, packing included, as `albertqa train` runs it. A and B get their
+batches ready-made, without the cost of a data loader, in a process of their own (see `baseline`). B_kept is B in our
+process, where freed memory is kept.
 
 A: run_qa's defaults: fp32, every window padded to 384, `gelu_new` as Transformers computes it.
-B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 where the device has it in
-   hardware (else fp32, and the result says so). Its windows are those of 50 steps sorted by length: some of its steps
+B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 if the device has it in
+   hardware (else fp32; the result says which). Its windows are those of 50 steps sorted by length: some of its steps
    have short windows, others long ones.
 """
 
@@ -22,48 +21,43 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AlbertConfig
 
 from albertqa.model.compiled import compile_layer
-from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
+from albertqa.model.load import choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
-from albertqa.run.checkpoint import TrainState
-from albertqa.run.objective import span_objective
-from albertqa.run.optimizer import build_optimizer
-from albertqa.run.provenance import device_name
 from albertqa.run.step import Stepper
 from albertqa.windows.store import WindowStore
-from birth import command_line, spread, write_result
-from fresh import OwnProcess
-from material import real_questions
-from models import (
+from benchmarks.baseline import Baseline
+from benchmarks.data import real_questions
+from benchmarks.models import (
+    EMBEDDING_SIZE,
     LEARNING_RATE,
     MAX_LENGTH,
     SHAPES,
-    on_device,
     padded,
     refuse,
     save_random,
     seconds_of,
+    stepper_of,
     windows_of_step,
 )
-from theirs import Theirs
+from benchmarks.processes import OwnProcess
+from benchmarks.provenance import command_line, spread, write_result
 
 # Transformers sorts the windows of so many steps by length where it groups them.
 _GROUPED_STEPS = 50
-# Large enough for the device to be as fast as it gets.
+# Large enough for the device to reach its peak.
 _GEMM_SIZES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = command_line(__doc__, rounds=5)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of each way in a round (cpu: 1, cuda: 20)")
-    parser.add_argument("--warm-up", type=int, metavar="N", help="steps of each way before (cpu: 1, cuda: 100)")
+    parser = command_line(__doc__, rounds=5, device=True)
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of each kind in a round (cpu: 1, cuda: 20)")
+    parser.add_argument("--warm-up", type=int, metavar="N", help="steps of each kind before (cpu: 1, cuda: 20)")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="windows of a step (16)")
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape (base)")
-    parser.add_argument("--compile", action="store_true", help="compile our layer on a CPU, too")
+    parser.add_argument("--compile", action="store_true", help="compile our layer")
     parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
     options = parser.parse_args(arguments)
     device = choose_device(options.device)
@@ -71,24 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if is_cpu:
         keep_freed_memory()
     steps: int = options.steps or (1 if is_cpu else 20)
-    # A GPU's steps are recorded shape by shape as they come; a round shall find the recordings made.
-    warm_up: int = options.warm_up or (1 if is_cpu else 100)
+    warm_up: int = options.warm_up or (1 if is_cpu else 20)
     batch: int = options.batch
-    material = real_questions(options.questions)
-    store = material.windows()
+    questions = real_questions(options.questions)
+    store = questions.windows()
     bf16 = choose_precision("auto", device)
-    with tempfile.TemporaryDirectory() as folder, OwnProcess(Theirs, folder, device) as own:
-        save_random(options.shape, folder, vocab_size=material.tokenizer.vocab_size)
-        kept = Theirs(folder, device)
+    with tempfile.TemporaryDirectory() as folder, OwnProcess(Baseline, folder, device) as own:
+        save_random(options.shape, folder, vocab_size=questions.tokenizer.vocab_size)
+        kept = Baseline(folder, device)
         models = {"ours_fp32": load_model(folder, device=device, precision=None)}
         if bf16 is not None:
             models["ours"] = load_model(folder, device=device, precision=bf16)
-        is_compiled: bool = options.compile or not is_cpu
-        for model in models.values() if is_compiled else ():
+        for model in models.values() if options.compile else ():
             if (reason := compile_layer(model)) is not None:
                 refuse(f"the layer is not compiled: {reason}")
         best = "ours" if bf16 is not None else "ours_fp32"
-        steppers = {name: _stepper(model, batch) for name, model in models.items()}
+        steppers = {name: stepper_of(model, batch) for name, model in models.items()}
         rng = np.random.default_rng(0)
         rows = []
         first = 0
@@ -101,56 +93,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
             b = [padded(store, indices, None) for indices in grouped]
             seconds = {"A": own.call("train", a, None)}
             for name, stepper in steppers.items():
-                seconds[name] = seconds_of(partial(_step, stepper, store, random), device)
+                seconds[name] = seconds_of(partial(_train, stepper, store, random), device)
             seconds["B"] = own.call("train", b, bf16)
-            seconds["ours_on_B"] = seconds_of(partial(_step, steppers[best], store, grouped), device)
+            seconds["ours_on_B"] = seconds_of(partial(_train, steppers[best], store, grouped), device)
             seconds["B_kept"] = kept.train(b, bf16)
             row = {name: _tokens(store, grouped if "B" in name else random) / value for name, value in seconds.items()}
-            if number:  # the first round warms up
+            if number:  # the first round is the warm-up
                 rows.append(row)
                 print("  ".join(f"{name} {value:,.0f} tokens/s" for name, value in row.items()), flush=True)
     peak = _gemm_peak(bf16 or torch.float32, device)
-    operations = _operations_per_token(models[best].model.config, store.lengths)
+    operations = _operations_per_token(SHAPES[options.shape], store.lengths)
+    pairs = dict.fromkeys([(best, "A"), ("ours_on_B", "B"), ("ours_on_B", "B_kept"), ("ours_fp32", "A")])
     write_result(
-        on_device("train-throughput", device),
+        "train-throughput",
         {
             "n": options.rounds,
-            "device": device.type,
-            "device_name": device_name(device),
             "shape": options.shape,
             "batch": batch,
             "steps_of_a_round": steps,
-            "is_compiled": is_compiled,
-            "windows": material.source,
+            "is_compiled": options.compile,
+            "windows": questions.source,
             "mean_real_tokens": round(float(store.lengths.mean()), 1),
             "precision_of_B_and_ours": str(bf16 or torch.float32),
             "threads": torch.get_num_threads(),
             "real_tokens_per_second": {name: spread([row[name] for row in rows]) for name in rows[0]},
-            "ratios": {
-                f"{name} / {other}": spread([row[name] / row[other] for row in rows])
-                for name, other in dict.fromkeys(
-                    [(best, "A"), ("ours_on_B", "B"), ("ours_on_B", "B_kept"), ("ours_fp32", "A")]
-                )
-            },
+            "ratios": {f"{name} / {other}": spread([row[name] / row[other] for row in rows]) for name, other in pairs},
             "gemm_peak_gflops": round(peak / 1e9, 1),
             "share_of_gemm_peak": spread([row[best] * operations / peak for row in rows]),
         },
         options.output,
-    )
-
-
-def _stepper(model: SpanModel, batch: int) -> Stepper:
-    """Do steps as a run of the recipe does them."""
-    return Stepper(
-        model,
-        build_optimizer(model.model, learning_rate=LEARNING_RATE),
-        span_objective,
-        state=TrainState(),
-        micro_batch=batch,
-        max_grad_norm=1.0,
-        may_recompute=False,
-        may_replay=True,
-        say=refuse,
+        device,
     )
 
 
@@ -159,21 +131,15 @@ def _tokens(store: WindowStore, steps: list[NDArray[np.int64]]) -> int:
     return sum(int(store.lengths[one].sum()) for one in steps)
 
 
-def _step(stepper: Stepper, store: WindowStore, steps: list[NDArray[np.int64]]) -> None:
-    before = None
+def _train(stepper: Stepper, store: WindowStore, steps: list[NDArray[np.int64]]) -> None:
     for indices in steps:
-        begun, _ = stepper.begin([store[int(index)] for index in indices], TrainState())
-        if before is not None:
-            stepper.finish(before, TrainState())
-        before = begun
-    if before is not None:
-        stepper.finish(before, TrainState())
+        stepper.step([store[int(index)] for index in indices], 1, LEARNING_RATE)
 
 
 def _grouped(
     store: WindowStore, first: int, steps: int, batch: int, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Give the windows of some steps as Transformers groups them by length."""
+    """Return the windows of some steps as Transformers groups them by length."""
     near = [windows_of_step(len(store), first + step, batch) for step in range(max(_GROUPED_STEPS, steps))]
     pool = np.unique(np.concatenate(near))
     pool = pool[np.argsort(-store.lengths[pool], kind="stable")]
@@ -181,17 +147,17 @@ def _grouped(
     return [groups[int(at)] for at in rng.permutation(len(groups))[:steps]]
 
 
-def _operations_per_token(config: AlbertConfig, lengths: NDArray[np.int32]) -> float:
-    """Count the operations of matrix products a token costs in a step: two forward, four backward for each weight."""
-    hidden = config.hidden_size
-    layer = 4 * hidden**2 + 2 * hidden * config.intermediate_size
-    # Every token attends to all tokens of its window: a long window's tokens are many and attend to many.
+def _operations_per_token(shape: dict[str, int], lengths: NDArray[np.int32]) -> float:
+    """Count the operations of matrix products per token in a step: two forward, four backward for each weight."""
+    hidden = shape["hidden_size"]
+    layer = 4 * hidden**2 + 2 * hidden * shape["intermediate_size"]
+    # Every token attends to all tokens of its window; long windows have more tokens, and each attends to more.
     attended = float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())
-    return 6 * (config.embedding_size * hidden + config.num_hidden_layers * (layer + 2 * hidden * attended))
+    return 6 * (EMBEDDING_SIZE * hidden + shape["num_hidden_layers"] * (layer + 2 * hidden * attended))
 
 
 def _gemm_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Measure the fastest matrix product of the feed-forward block's kind, operations a second."""
+    """Measure the fastest matrix product of a large size, in operations a second."""
     rates = []
     for size in _GEMM_SIZES[device.type]:
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

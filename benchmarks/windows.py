@@ -1,10 +1,10 @@
 """How many windows a second are built, and how long does it take to open them again?
 
-    python benchmarks/windows.py [--rounds 5] [--cores 2]
+    python -m benchmarks.windows [--rounds 5] [--cores 2]
 
-The questions of SQuAD's dev v1.1 where ALBERTQA_DATA has them (10,808 windows), else of the starter set. Every round
-builds in a new cache folder, then opens what it built, as the next run with the same data does: it computes the key
-from the questions and checks the files against their SHA-256.
+The questions of SQuAD's dev v1.1 if ALBERTQA_DATA has them (10,808 windows), else of the starter set. Every round
+builds the windows in a new cache folder, then opens them, as the next run with the same data does: it computes the key
+from the questions and checks the SHA-256 of the files.
 """
 
 import tempfile
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from albertqa.windows.build import build_windows
-from birth import command_line, spread, write_result
-from material import on_cores, real_questions
+from benchmarks.data import on_cores, real_questions
+from benchmarks.provenance import command_line, spread, write_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,17 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
     options = parser.parse_args(arguments)
     built, opened = [], []
-    # Before anything is tokenized: the tokenizer's threads are started then, one for each core allowed.
+    # Before anything is tokenized: the tokenizer starts a thread for each core then.
     with on_cores(options.cores) as cores:
-        material = real_questions(options.questions)
+        questions = real_questions(options.questions)
         for number in range(options.rounds + 1):
             with tempfile.TemporaryDirectory() as cache:
                 begun = time.perf_counter()
-                store = build_windows(material.examples, material.tokenizer, cache=Path(cache))
+                store = build_windows(questions.examples, questions.tokenizer, cache=Path(cache))
                 between = time.perf_counter()
-                build_windows(material.examples, material.tokenizer, cache=Path(cache))
+                build_windows(questions.examples, questions.tokenizer, cache=Path(cache))
                 ended = time.perf_counter()
-            if number:  # the first round warms up
+            if number:  # the first round is the warm-up
                 built.append(len(store) / (between - begun))
                 opened.append(ended - between)
                 print(f"built {built[-1]:,.0f} windows/s, opened in {opened[-1]:.3f} s", flush=True)
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "windows",
         {
             "n": options.rounds,
-            "questions": len(material.examples),
-            "windows": material.source,
+            "questions": len(questions.examples),
+            "windows": questions.source,
             "num_windows": len(store),
             "cores_used": cores,
             "windows_per_second": spread(built),

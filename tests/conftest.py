@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows.tokenizer import SPIECE_MODEL
 from vocabulary import train_spiece

@@ -3,7 +3,7 @@ from .answer.answerer import Answerer as Answerer
 from .config import Settings as Settings
 from .data.example import Example as Example
 from .data.example import Gold as Gold
-from .data.read import load_examples as load_examples
+from .data.reading import load_examples as load_examples
 from .decode.spans import Candidate as Candidate
 from .decode.spans import Prediction as Prediction
 from .errors import AlbertQAError as AlbertQAError

@@ -2,7 +2,7 @@
 
 import sys
 
-from albertqa.cli import main
+from albertqa.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

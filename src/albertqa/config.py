@@ -32,9 +32,25 @@ _REMOVED = {"cuda_graphs", "ema_decay"}
 """Settings of earlier versions that a run directory may still have; they changed nothing that is there to see."""
 
 
-def _also(*names: str) -> Any:
-    """Accept the field's other common names as flags."""
-    return tyro.conf.arg(aliases=[f"--{name}" for name in names])
+def flag(*aliases: str, metavar: str | None = None) -> Any:
+    """Describe a field as a flag of the command line.
+
+    Args:
+        aliases: Its other common names.
+        metavar: What its help calls the value.
+
+    Returns:
+        An annotation. Help names the default where there is one; of a field that is unset, its docstring says more.
+    """
+    return tyro.conf.arg(
+        aliases=[f"--{name}" for name in aliases] or None,
+        metavar=metavar,
+        help_behavior_hint=lambda default: "" if default in {"", "None", "False"} else f"(default: {default})",
+    )
+
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff, flag()]
+"""A flag without a value that is off by default."""
 
 
 class Config:
@@ -108,13 +124,13 @@ class DecodeConfig(Config):
 class DeviceConfig(Config):
     """Where and in which arithmetic a model computes."""
 
-    eval_batch_size: Annotated[int, _also("per-device-eval-batch-size")] = 32
+    eval_batch_size: Annotated[int, flag("per-device-eval-batch-size")] = 32
     """Maximum-length windows of one forward pass in evaluation; changes speed and memory, not results."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
     mixed_precision: Precision = "auto"
     """Type of the matrix products; auto: bf16 where processor or GPU has it in hardware, else fp32 (`no`)."""
-    num_threads: int | None = None
+    num_threads: Annotated[int | None, flag()] = None
     """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
 
     def problems(self) -> Iterator[str]:
@@ -127,21 +143,24 @@ class DeviceConfig(Config):
 class DataConfig(Config):
     """What is trained on what."""
 
-    model: Annotated[str, _also("model-name-or-path")] = "albert/albert-base-v2"
+    model: Annotated[str, flag("model-name-or-path", metavar="MODEL")] = "albert/albert-base-v2"
     """Encoder to fine-tune: a Hub name, a local folder, or `starter` (the bundled encoder, offline)."""
-    train_file: Annotated[tuple[str, ...], _also("train-data")] = ("rajpurkar/squad:train",)
+    train_file: Annotated[tuple[str, ...], flag("train-data", metavar="FILE ...")] = ("rajpurkar/squad:train",)
     """Training questions: SQuAD JSON, JSONL, CSV or Parquet files, Hub names with `:split`, or `starter:train`."""
-    validation_file: Annotated[tuple[str, ...], _also("validation-data", "dev-file")] = ("rajpurkar/squad:validation",)
-    """Questions for validation loss, exact and f1: same forms as the training questions."""
-    output_dir: Path = Path("runs/albert-base-v2-squad")
+    validation_file: Annotated[tuple[str, ...], flag("validation-data", "dev-file", metavar="FILE ...")] = (
+        "rajpurkar/squad:validation",
+    )
+    """Questions for validation loss, exact and f1: same forms as the training questions. Not given on the command line:
+    SQuAD's for SQuAD, else a tenth of the training questions, split off by context."""
+    output_dir: Annotated[Path, flag(metavar="DIR")] = Path("runs/albert-base-v2-squad")
     """Run directory; must not hold another run."""
-    version_2_with_negative: bool | None = None
+    version_2_with_negative: Annotated[bool | None, flag()] = None
     """Whether questions may have no answer (SQuAD v2.0); unset: as the data says."""
-    max_train_examples: Annotated[int | None, _also("max-train-samples")] = None
+    max_train_examples: Annotated[int | None, flag("max-train-samples")] = None
     """Use only the first so many training questions."""
-    max_eval_examples: Annotated[int | None, _also("max-eval-samples")] = None
+    max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
     """Use only the first so many validation questions."""
-    from_scratch: bool = False
+    from_scratch: Annotated[bool, flag()] = False
     """Train from random weights; otherwise a model whose encoder weights are missing is refused."""
 
     def problems(self) -> Iterator[str]:
@@ -157,15 +176,15 @@ class DataConfig(Config):
 class OptimizerConfig(Config):
     """The optimizer steps: AdamW, its learning-rate schedule, and the windows of a step."""
 
-    learning_rate: Annotated[float, _also("lr")] = 3e-5
+    learning_rate: Annotated[float, flag("lr")] = 3e-5
     """Peak learning rate of AdamW."""
-    train_batch_size: Annotated[int, _also("batch-size", "per-device-train-batch-size")] = 16
+    train_batch_size: Annotated[int, flag("batch-size", "per-device-train-batch-size")] = 16
     """Windows of one forward and backward pass; times the accumulation steps, windows of one optimizer step."""
     gradient_accumulation_steps: int = 1
     """Forward and backward passes of one optimizer step."""
-    epochs: Annotated[float, _also("num-train-epochs")] = 3.0
+    epochs: Annotated[float, flag("num-train-epochs")] = 3.0
     """Passes over the training windows."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, flag()] = None
     """Optimizer steps in all; overrides the epochs."""
     lr_scheduler_type: Schedule = "linear"
     """Learning-rate schedule after the warm-up: to zero linearly or as a half cosine, or constant."""
@@ -207,17 +226,17 @@ class OptimizerConfig(Config):
 class RegularizationConfig(Config):
     """What holds against overfitting; none of it is part of the published recipe."""
 
-    hidden_dropout: float | None = None
+    hidden_dropout: Annotated[float | None, flag()] = None
     """Dropout of hidden states; unset: as the model has it (0 in ALBERT v2)."""
-    attention_dropout: float | None = None
+    attention_dropout: Annotated[float | None, flag()] = None
     """Dropout of attention probabilities; unset: as the model has it (0 in ALBERT v2)."""
-    head_dropout: float | None = None
+    head_dropout: Annotated[float | None, flag()] = None
     """Dropout before the span head; unset: none, as in Transformers."""
-    label_smoothing_factor: Annotated[float, _also("label-smoothing")] = 0.0
+    label_smoothing_factor: Annotated[float, flag("label-smoothing")] = 0.0
     """Share of the target taken from the gold start and end and spread evenly over the window's tokens."""
-    r_drop_alpha: Annotated[float, _also("r-drop")] = 0.0
+    r_drop_alpha: Annotated[float, flag("r-drop")] = 0.0
     """Weight of R-Drop: two forward passes with different dropout, drawn to each other; needs dropout above 0."""
-    augment: tuple[Augmentation, ...] = ()
+    augment: Annotated[tuple[Augmentation, ...], flag(metavar="{crop}")] = ()
     """How training windows are changed at random, differently in every epoch; the answer stays exact."""
     augment_rate: float = 0.5
     """Share of the training windows that are changed."""
@@ -235,9 +254,9 @@ class RegularizationConfig(Config):
 class MonitoringConfig(Config):
     """When a run evaluates, saves and reports."""
 
-    eval_steps: float | None = None
+    eval_steps: Annotated[float | None, flag()] = None
     """Steps between evaluations, or below 1 a fraction of an epoch; unset: after every epoch."""
-    save_steps: float | None = None
+    save_steps: Annotated[float | None, flag()] = None
     """Steps between checkpoints, or below 1 a fraction of an epoch; unset: after every epoch."""
     save_total_limit: int = 2
     """Checkpoints kept, newest first."""
@@ -247,7 +266,7 @@ class MonitoringConfig(Config):
     """Stop after so many evaluations without a better one; 0: never."""
     logging_steps: int = 50
     """Steps between printed lines; `metrics.jsonl` has every step."""
-    report_to: tuple[Tracker, ...] = ()
+    report_to: Annotated[tuple[Tracker, ...], flag(metavar="{tensorboard,wandb,mlflow} ...")] = ()
     """Experiment trackers to log to."""
 
     def problems(self) -> Iterator[str]:
@@ -267,9 +286,9 @@ class MemoryConfig(Config):
 
     fit: bool = True
     """Measure before training how many windows fit into one forward pass, and accumulate up to the same step."""
-    gradient_checkpointing: bool | None = None
+    gradient_checkpointing: Annotated[bool | None, flag()] = None
     """Recompute activations in the backward pass: less memory, more time; unset: only where nothing else fits."""
-    torch_compile: Annotated[bool, _also("compile")] = False
+    torch_compile: Annotated[bool, flag("compile")] = False
     """Compile the encoder's layer before training."""
 
 
@@ -305,7 +324,7 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such settings file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise SettingsError(f"{path}: not a TOML file ({error})") from error
     if is_run:
         values = {key: value for key, value in values.items() if key not in _REMOVED}
@@ -373,11 +392,11 @@ def to_flags(settings: Settings) -> list[str]:
     """Return settings as the command line's words; those at their defaults are left out."""
     words = []
     for field in dataclasses.fields(settings):
-        value, default = getattr(settings, field.name), field.default
-        if value == default:
+        value = getattr(settings, field.name)
+        if value == field.default:
             continue
         name = field.name.replace("_", "-")
-        if isinstance(default, bool):
+        if isinstance(value, bool):
             words += [f"--{name}" if value else f"--no-{name}"]
         elif isinstance(value, tuple):
             words += [f"--{name}", *value]
@@ -394,7 +413,7 @@ def field_docs() -> dict[str, str]:
         statements = body.body if isinstance(body, ast.ClassDef) else []
         for field, text in pairwise(statements):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+                docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return docs
 
 

@@ -5,8 +5,25 @@ what to do. The command line prints it on stderr and exits with code 2; nothing 
 """
 
 
+def printable(text: str) -> str:
+    r"""Return a text that is safe to print: what a terminal could act on, or could not encode, is escaped.
+
+    Args:
+        text: Anything that came from a file: a name, an id, an answer.
+
+    >>> printable("caf\u00e9 \x1b[31m \ud800")
+    'caf\u00e9 \\x1b[31m \\ud800'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class AlbertQAError(Exception):
     """A problem the user can act on; the message is one complete line."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(AlbertQAError):
@@ -17,12 +34,12 @@ class SettingsError(AlbertQAError):
     """A setting is unknown, out of range, or contradicts another."""
 
 
-class TokenizerError(AlbertQAError):
-    """A tokenizer cannot be found, or does not tokenize as its model was trained."""
-
-
 class ModelError(AlbertQAError):
     """A model folder cannot be used: missing, incomplete, or not a question-answering encoder."""
+
+
+class TokenizerError(ModelError):
+    """A tokenizer cannot be found, or does not tokenize as its model was trained."""
 
 
 class RunError(AlbertQAError):

@@ -21,8 +21,10 @@ NBEST_JSON = "nbest_predictions.json"
 NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
 HEALTH_JSON = "health.json"
+SUSPECTS_JSON = "suspect_answers.json"
 CALIBRATION_JSON = "calibration.json"
 READER_JSON = "reader.json"
+TRAINED_ON_JSON = "trained_on.json"
 LOCK = ".lock"
 
 
@@ -202,3 +204,8 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 step``, ``2,000 steps``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ import pytest
 import albertqa
 from albertqa.answer.answerer import Answerer
 from albertqa.config import Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.decode.reader import ReaderSettings
 from albertqa.run.recipe import train

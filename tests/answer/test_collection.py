@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from albertqa.answer import collection
 from albertqa.answer.collection import Collection, Passage, index_folder, split_passages
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.errors import DataError, SettingsError
 

@@ -4,10 +4,11 @@ import doctest
 
 import pytest
 
-from albertqa.data import gold, hub, problem
+from albertqa.data import alignment, problems
+from albertqa.data.formats import hub_datasets
 
 
-@pytest.mark.parametrize("module", [gold, hub, problem], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [alignment, hub_datasets, problems], ids=lambda module: module.__name__)
 def test_the_examples_in_the_docstrings_hold(module: object) -> None:
     results = doctest.testmod(module)  # type: ignore[arg-type]
     assert results.failed == 0

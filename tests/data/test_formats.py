@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from albertqa.data import Example, Gold, load_examples, read, squad_document
+from albertqa.data import Example, Gold, ReadOptions, load_examples, read, squad_document
+from albertqa.errors import DataError
 
 from .cases import EXAMPLES, UNANSWERABLE, V2_EXAMPLES, bare_row, row, rows, write_json, write_lines, write_squad
 
@@ -180,7 +181,8 @@ def test_missing_values_of_a_data_frame_are_absent_values() -> None:
             "title": [pandas.NA, None, float("nan")],
         }
     )
-    assert [(example.id, example.golds, example.title) for example in load_examples(frame)] == [
+    loaded = load_examples(frame, options=ReadOptions(empty_answers="unanswerable"))
+    assert [(example.id, example.golds, example.title) for example in loaded] == [
         ("a", (Gold("Rollo", 0),), ""),
         ("b", (), ""),
         ("row-3", (Gold("came", 6),), ""),
@@ -244,10 +246,17 @@ def test_null_or_empty_answers_mean_no_answer(answers: object) -> None:
     assert result.examples[0].golds == ()
 
 
-def test_an_empty_answer_text_means_no_answer(tmp_path: Path) -> None:
+def test_an_empty_answer_text_means_what_the_user_says(tmp_path: Path) -> None:
     path = tmp_path / "flat.csv"
     path.write_text("id,question,context,answer_text,answer_start\na,Who?,Rollo came,Rollo,0\nb,Why?,Rollo came,,\n")
-    assert [example.golds for example in load_examples(path)] == [(Gold("Rollo", 0),), ()]
+    with pytest.raises(
+        DataError, match="add --empty-answers unanswerable, and to leave such questions out, --empty-an"
+    ):
+        load_examples(path)
+    unanswerable = load_examples(path, options=ReadOptions(empty_answers="unanswerable"))
+    assert [example.golds for example in unanswerable] == [(Gold("Rollo", 0),), ()]
+    skipped = load_examples(path, options=ReadOptions(empty_answers="skip"))
+    assert [example.id for example in skipped] == ["a"]
 
 
 def test_plausible_answers_and_unknown_keys_are_ignored(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """The bundled starter set keeps the promises of its README."""
 
+import bisect
 import json
 import re
-import subprocess
-import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import pytest
 from albertqa.data import check_files
 from albertqa.data.starter import Split, starter_file
 from albertqa.errors import DataError
+from albertqa.report.breakdown import QUESTION_WORDS, question_word
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 README = starter_file("train").with_name("README.md")
 SPLITS: tuple[Split, ...] = ("train", "dev")
 LARGE_CLASSES = ("what", "who", "how many/much", "when", "which", "where", "how")
+ANSWER_LENGTHS = ("1", "2", "3", "4-5", "6-10", "11+")
 SHORTEST_SENTENCE_WORDS = 6
 COMMON_RUN_WORDS = 8
 
@@ -60,7 +61,7 @@ def test_no_title_is_in_both_splits_and_train_has_four_fifths_of_the_questions()
 
 
 @pytest.mark.parametrize("version_2", [False, True])
-def test_every_gold_stands_at_its_offset_without_outer_space(version_2: bool) -> None:
+def test_every_gold_is_at_its_offset_without_outer_space(version_2: bool) -> None:
     for split in SPLITS:
         for paragraph in paragraphs(split, version_2=version_2):
             for question in paragraph["qas"]:
@@ -118,26 +119,36 @@ def test_question_words_are_mixed_as_in_squad(split: Split) -> None:
         assert abs(share - reference) <= 5, word
 
 
-def test_the_readme_counts_the_files_as_they_are() -> None:
-    files = [starter_file(split, version_2=version_2) for version_2 in (False, True) for split in SPLITS]
-    run = subprocess.run(
-        [sys.executable, REPOSITORY / "benchmarks" / "question_mix.py", *files],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    readme = [line for line in README.read_text(encoding="utf-8").splitlines() if line.count("|") == 7]
-    assert run.stdout.splitlines() == [line.rsplit("|", 2)[0] + "|" for line in readme]
+def counted(path: Path) -> dict[str, str]:
+    """Row name -> cell, as the README's table has them for a SQuAD JSON file."""
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    questions = [question for paragraph in paragraphs for question in paragraph["qas"]]
+    lengths = [len(question["answers"][0]["text"].split()) for question in questions if question["answers"]]
+    words = Counter(question_word(question["question"]) for question in questions)
+    groups = Counter(ANSWER_LENGTHS[bisect.bisect_left((1, 2, 3, 5, 10), length)] for length in lengths)
+    return {
+        "titles": f"{len(articles):,}",
+        "paragraphs": f"{len(paragraphs):,}",
+        "questions": f"{len(questions):,}",
+        "without an answer": f"{len(questions) - len(lengths):,}",
+        "golds": f"{sum(len(question['answers']) for question in questions):,}",
+        **{word: f"{100 * words[word] / len(questions):.1f} %" for word in QUESTION_WORDS},
+        **{f"words in the answer: {key}": f"{100 * groups[key] / len(lengths):.1f} %" for key in ANSWER_LENGTHS},
+    }
+
+
+@pytest.mark.parametrize("version_2", [False, True])
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_readme_counts_the_files_as_they_are(split: Split, version_2: bool) -> None:
+    path = starter_file(split, version_2=version_2)
+    column = readme_columns()[f"starter/{path.name}"]
+    assert {name: cell for name, cell in column.items() if name} == counted(path)
 
 
 @pytest.mark.real_data
-def test_the_readme_shows_what_its_command_prints(real_data: Path) -> None:
-    readme = README.read_text(encoding="utf-8")
-    command = re.search(r"```sh\npython (.+?)\n```", readme, re.DOTALL)
-    assert command is not None
-    words = command[1].replace("\\\n", " ").replace("$ALBERTQA_DATA", str(real_data)).split()
-    run = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert run.stdout in readme
+def test_the_readme_counts_squad_as_it_is(real_data: Path) -> None:
+    assert readme_columns()["squad/dev-v1.1.json"] == counted(real_data / "squad" / "dev-v1.1.json")
 
 
 def sentences(context: str) -> Iterator[str]:

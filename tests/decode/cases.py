@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.decode.spans import WindowLogits
 from albertqa.windows.build import windows_in_memory

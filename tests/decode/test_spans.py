@@ -17,9 +17,9 @@ from albertqa.decode.spans import decode as decode_with
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
+from benchmarks.plain_decode import slow_decode
 
 from .cases import cases, logits_of, part
-from .reference import slow_decode
 
 SETTINGS = st.fixed_dictionaries(
     {

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
-from albertqa.health.finding import Finding
-from albertqa.health.record import RunRecord
+from albertqa.data.reading import load_examples
+from albertqa.health.record import History, RunRecord
+from albertqa.rundir.directory import Run
+from albertqa.rundir.findings import Finding
+from albertqa.rundir.rows import EvaluationRow, Row, StepRow
+from albertqa.rundir.run_json import RunJson
 
 _WORDS, _NUMBERS = 24, 2
 
@@ -145,7 +150,21 @@ def published_run(*, noise: float, seed: int) -> RunRecord:
         "machine": {"device": "cuda", "precision": "bfloat16", "fast_bf16": True},
     }  # fmt: skip
     scores = {"exact": 82.7, "f1": 90.1, "step": 3 * per_epoch}
-    return RunRecord(Path("runs/published"), Settings(), facts, steps, evaluations, scores)
+    run = Run(Path("runs/published"), Settings(), msgspec.convert(facts, RunJson), (), (), scores)
+    return RunRecord(run, History(typed([*steps, *evaluations])))
+
+
+def typed(rows: Sequence[dict[str, Any] | Row]) -> list[Row]:
+    """Return rows that are written as dictionaries in their typed form."""
+    return [
+        msgspec.convert(row, StepRow if "train_loss" in row else EvaluationRow) if isinstance(row, dict) else row
+        for row in rows
+    ]
+
+
+def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows as dictionaries."""
+    return [msgspec.to_builtins(row) for row in rows]
 
 
 def changed(
@@ -159,20 +178,25 @@ def changed(
     rows: dict[str, Any] | None = None,
     **rest: Any,
 ) -> RunRecord:
-    """Give a record with other settings, facts, numbers in every step's row, or whatever else it has."""
-    facts = dict(record.facts)
-    facts["data"] = {
-        "train": {**facts["data"]["train"], **(train or {})},
-        "validation": {**facts["data"]["validation"], **(validation or {})},
-    }
-    facts["model"], facts["machine"] = {**facts["model"], **(model or {})}, {**facts["machine"], **(machine or {})}
-    own = {name: rest.pop(name) for name in ("steps", "evaluations", "scores", "is_alive") if name in rest}
+    """Return a record with other settings, facts, numbers in every step's row, or whatever else it has."""
+    facts = msgspec.to_builtins(record.run.facts)
+    for name, values in (("train", train), ("validation", validation)):
+        facts["data"][name] |= values or {}
+    facts["model"] |= model or {}
+    facts["machine"] |= machine or {}
+    steps = rest.pop("steps", record.steps)
+    evaluations = rest.pop("evaluations", [*record.evaluations, *record.history.faulty_evaluations])
     if rows is not None:
-        own["steps"] = [{**row, **rows} for row in own.get("steps", record.steps)]
-    settings_now = dataclasses.replace(record.settings, **(settings or {}))
-    return dataclasses.replace(record, settings=settings_now, facts={**facts, **rest}, **own)
+        steps = [{**(row if isinstance(row, dict) else msgspec.to_builtins(row)), **rows} for row in steps]
+    run = dataclasses.replace(
+        record.run,
+        settings=dataclasses.replace(record.settings, **(settings or {})),
+        **{name: rest.pop(name) for name in ("scores", "is_alive", "path") if name in rest},
+    )
+    run = dataclasses.replace(run, facts=msgspec.convert({**facts, **rest}, RunJson))
+    return RunRecord(run, History(typed([*steps, *evaluations])))
 
 
 def names(findings: Sequence[Finding]) -> list[str]:
-    """Give the names, in order."""
+    """Return the names, in order."""
     return [finding.name for finding in findings]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import AlbertQAError
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train

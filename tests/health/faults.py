@@ -7,10 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
+from albertqa.config import OptimizerConfig
 from albertqa.data.example import Example, Gold
+from albertqa.model.encoder import Encoder
+from albertqa.model.encoder_config import EncoderConfig
+from albertqa.rundir.run_json import Plan
 from vocabulary import train_spiece
 
 from .cases import shuffle_answers
@@ -190,7 +195,7 @@ def keep_case(folder: Path) -> None:
 
 def cased_vocabulary(folder: Path) -> None:
     """Take a cased vocabulary, and leave the lower-casing on."""
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
 
     contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
     assert train_spiece(folder, contexts).is_file()
@@ -200,14 +205,15 @@ def freeze_encoder(patch: pytest.MonkeyPatch) -> None:
     """Keep the encoder's weights from being trained."""
     import albertqa.model.load as load
 
-    real = load.use_packed_attention
+    real = load.Encoder
 
-    def use_and_freeze(model: torch.nn.Module) -> None:
-        real(model)  # type: ignore[arg-type]
-        for name, weight in model.named_parameters():
+    def made_and_frozen(config: EncoderConfig) -> Encoder:
+        encoder = real(config)
+        for name, weight in encoder.named_parameters():
             weight.requires_grad_(name.startswith("qa_outputs"))
+        return encoder
 
-    patch.setattr(load, "use_packed_attention", use_and_freeze)
+    patch.setattr(load, "Encoder", made_and_frozen)
 
 
 def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
@@ -216,8 +222,9 @@ def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
 
     real = recipe.train_steps
 
-    def train_steps(model: Any, store: Any, optimizer: torch.optim.Optimizer, *rest: Any, **options: Any) -> Any:
-        encoder = {id(weight) for name, weight in model.model.named_parameters() if not name.startswith("qa_outputs")}
+    def train_steps(stepper: Any, *rest: Any, **options: Any) -> None:
+        optimizer, model = stepper._optimizer, stepper._model.model
+        encoder = {id(weight) for name, weight in model.named_parameters() if not name.startswith("qa_outputs")}
         step = optimizer.step
 
         def step_head(*arguments: Any) -> Any:
@@ -230,7 +237,7 @@ def optimize_head_only(patch: pytest.MonkeyPatch) -> None:
             return done
 
         patch.setattr(optimizer, "step", step_head)
-        return real(model, store, optimizer, *rest, **options)
+        real(stepper, *rest, **options)
 
     patch.setattr(recipe, "train_steps", train_steps)
 
@@ -239,12 +246,12 @@ def schedule_ends(patch: pytest.MonkeyPatch) -> None:
     """Let the schedule end after a third of the steps."""
     import albertqa.run.loop as loop
 
-    real = loop.rate_factor
+    def scheduled_rate(config: OptimizerConfig, plan: Plan, step: int) -> float:
+        short = msgspec.structs.replace(plan, total_steps=plan.total_steps // 3)
+        return real(config, short, step) if step < short.total_steps else 0.0
 
-    def rate_factor(step: int, *, total_steps: int, **options: Any) -> float:
-        return real(step, total_steps=total_steps // 3, **options) if step < total_steps // 3 else 0.0
-
-    patch.setattr(loop, "rate_factor", rate_factor)
+    real = loop.scheduled_rate
+    patch.setattr(loop, "scheduled_rate", scheduled_rate)
 
 
 def no_fast_bf16(patch: pytest.MonkeyPatch) -> None:
@@ -273,8 +280,9 @@ def broken_weights(patch: pytest.MonkeyPatch) -> None:
 
     real = recipe.train_steps
 
-    def train_steps(model: Any, store: Any, optimizer: torch.optim.Optimizer, *rest: Any, **options: Any) -> Any:
-        step, done = optimizer.step, 0
+    def train_steps(stepper: Any, *rest: Any, **options: Any) -> None:
+        optimizer, done = stepper._optimizer, 0
+        step = optimizer.step
 
         def step_and_break(*arguments: Any) -> Any:
             nonlocal done
@@ -282,11 +290,11 @@ def broken_weights(patch: pytest.MonkeyPatch) -> None:
             found = step(*arguments)
             if done == 20:
                 with torch.no_grad():
-                    model.model.get_parameter("qa_outputs.weight")[0, 0] = float("nan")
+                    stepper._model.model.get_parameter("qa_outputs.weight")[0, 0] = float("nan")
             return found
 
         patch.setattr(optimizer, "step", step_and_break)
-        return real(model, store, optimizer, *rest, **options)
+        real(stepper, *rest, **options)
 
     patch.setattr(recipe, "train_steps", train_steps)
 
@@ -297,10 +305,10 @@ def out_of_memory(patch: pytest.MonkeyPatch) -> None:
 
     real = step.Stepper._gradient
 
-    def gradient(self: Any, windows: Any, micro_batch: int) -> Any:
-        if micro_batch > 4 and self._optimizer.state:
+    def gradient(self: Any, windows: Any) -> Any:
+        if self.micro_batch > 4 and self._optimizer.state:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, windows, micro_batch)
+        return real(self, windows)
 
     patch.setattr(step.Stepper, "_gradient", gradient)
 

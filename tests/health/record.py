@@ -12,8 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from albertqa import files
 from albertqa.config import Settings
+from albertqa.rundir.rows import read_rows
 
 RECORDED = Path(__file__).parent / "recorded"
 SOUND = Settings(
@@ -46,9 +49,9 @@ def record(name: str) -> None:
     """Train a run and keep it."""
     from rich.console import Console
 
-    from albertqa.data.read import load_examples
-    from albertqa.run.recipe import train
+    from albertqa.data.reading import load_examples
     from albertqa.run.display import TerminalDisplay
+    from albertqa.run.recipe import train
     from health.cases import shuffle_answers, write_rows
 
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +60,7 @@ def record(name: str) -> None:
             examples = shuffle_answers(load_examples("starter:train"))
             changes["train_file"] = (str(write_rows(Path(folder) / "shuffled.jsonl", examples)),)
         run = Path(folder) / name
-        train(dataclasses.replace(SOUND, output_dir=run, **changes), display=TerminalDisplay(Console(), 10))
+        train(dataclasses.replace(SOUND, output_dir=run, **changes), callbacks=[TerminalDisplay(Console(), 10)])
         keep(run, name)
 
 
@@ -68,7 +71,7 @@ def keep(run: Path, name: str, steps: int | None = None) -> None:
     lines = [line for line in (run / files.CONFIG_TOML).read_text().splitlines() if line and not line.startswith("#")]
     (folder / files.CONFIG_TOML).write_text("\n".join(lines) + "\n")
     files.write_json(folder / files.RUN_JSON, json.loads((run / files.RUN_JSON).read_text()))
-    rows = [_small(row) for row in read_rows(run) if steps is None or row["step"] <= steps]
+    rows = [_small(msgspec.to_builtins(row)) for row in read_rows(run) if steps is None or row.step <= steps]
     (folder / files.METRICS_JSONL).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from albertqa import cli, files
+from albertqa.cli.quickstart import TRAIN, VALIDATION, quickstart_settings
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
-from albertqa.data.read import load_examples
-from albertqa.data.squad_json import squad_document
-from albertqa.health.diagnose import diagnose
+from albertqa.data.formats.squad_json import squad_document
+from albertqa.data.reading import load_examples
+from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import load_record
-from albertqa.cli.quickstart import TRAIN, VALIDATION, quickstart_settings
 from albertqa.run.recipe import train
 from albertqa.scoring.interval import difference_interval
 from albertqa.scoring.official import score_each

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from albertqa.health.diagnose import diagnose
+from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 
 from .cases import names

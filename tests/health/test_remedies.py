@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from albertqa import cli
-from albertqa.config import check_settings, to_toml
+from albertqa.config import to_toml
 from albertqa.data.example import Gold
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
-from albertqa.health.diagnose import diagnose
+from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
 
 from .cases import Task, changed, numbers_task, published_run, write_rows
 from .faults import off_by_two
-from .test_rules import CASES, SOUND
+from .test_rules import CASES, EVALUATIONS, SOUND, STEPS
 
 # Faults whose remedies differ in kind: settings, data, lengths, another model.
 REALLY_RUN = (
@@ -53,13 +53,13 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
     _, wrong, _ = CASES[at]
     run = tmp_path / "it's a run"
     run.mkdir()
-    record = dataclasses.replace(changed(SOUND, **wrong), run=run)
+    record = changed(changed(SOUND, **wrong), path=run)
     (run / "config.toml").write_text(to_toml(record.settings))
     for finding in diagnose(record):
         ((command, *arguments),) = commands_of(finding.remedy)
-        form, _ = cli.COMMANDS[command]
+        parsed = cli.parse([command, *arguments])
         if command == "train":
-            settings = cli._parse_train(arguments).settings
+            settings = parsed.settings
             settings.check()
             if "--resume" not in arguments:
                 assert not settings.output_dir.exists()
@@ -70,10 +70,6 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
                     if getattr(settings, one.name) != getattr(record.settings, one.name)
                 ]
                 assert set(changes) > {"output_dir"} or "ALBERTQA_CACHE" in finding.remedy, finding.remedy
-        else:
-            import tyro
-
-            tyro.cli(form, args=arguments)
 
 
 @pytest.mark.parametrize("fault", REALLY_RUN)
@@ -150,7 +146,7 @@ def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
     assert check_data(beside) == "albertqa check train.jsonl validation.jsonl"
     monkeypatch.chdir("runs/one")
     for named in (Path(), Path("../one")):
-        record = dataclasses.replace(beside, run=named)
+        record = changed(beside, path=named)
         for remedy in (train_again(record, "again", seed=7), evaluate_again(record), check_data(record)):
             (command,) = commands_of(remedy)
             assert cli.main(command) == 0, capsys.readouterr().err
@@ -158,7 +154,7 @@ def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
     assert sorted(path.name for path in runs.iterdir()) == ["one", "one-again", "one-again-2"]
     assert find_rate(record).startswith(f"albertqa find-lr --config ../one/config.toml --model {runs.parent}/model")
     monkeypatch.chdir("best")
-    assert train_again(dataclasses.replace(beside, run=Path("..")), "again").endswith(f" {runs}/one-again-3")
+    assert train_again(changed(beside, path=Path("..")), "again").endswith(f" {runs}/one-again-3")
 
 
 def test_an_evaluation_is_as_the_run_had_it() -> None:
@@ -174,8 +170,8 @@ def test_an_evaluation_is_as_the_run_had_it() -> None:
 
 
 def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None:
-    empty = [{**SOUND.evaluations[-1], "predicted_empty_percent": 97.0, "validation_loss": 4.4, "f1": 3.0}]
-    record = changed(SOUND, evaluations=empty, steps=[{**row, "train_loss": 4.4} for row in SOUND.steps])
+    empty = [{**EVALUATIONS[-1], "predicted_empty_percent": 97.0, "validation_loss": 4.4, "f1": 3.0}]
+    record = changed(SOUND, evaluations=empty, steps=[{**row, "train_loss": 4.4} for row in STEPS])
     (finding,) = diagnose(record)
     assert finding.name == "mostly-empty"
     assert finding.remedy == (
@@ -188,7 +184,7 @@ def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None
 
 
 def test_a_learning_rate_is_measured_only_where_there_are_windows_for_it() -> None:
-    rows = [{**row, "train_loss": min(20.0, 4.9 + row["step"] / 10)} for row in SOUND.steps[:400]]
+    rows = [{**row, "train_loss": min(20.0, 4.9 + row["step"] / 10)} for row in STEPS[:400]]
     wrong: dict[str, Any] = {"steps": rows, "evaluations": [], "status": "running"}
     (finding,) = diagnose(changed(SOUND, **wrong))
     assert "'albertqa find-lr --config runs/published/config.toml' measures what suits." in finding.message
@@ -220,7 +216,7 @@ def test_windows_for_cut_answers_are_others_than_before(
         assert "No windows would hold them" in finding.message
     else:
         assert f" {remedy} " in finding.remedy
-        check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+        cli.parse(commands_of(without_file(finding.remedy))[0]).settings.check()
 
 
 def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
@@ -229,7 +225,7 @@ def test_longer_windows_of_a_short_model_overlap_by_less() -> None:
     (finding,) = diagnose(record)
     assert finding.name == "short-windows"
     assert " --max-seq-length 128 --doc-stride 42 " in finding.remedy
-    check_settings(cli._parse_train(commands_of(without_file(finding.remedy))[0][1:]).settings)
+    cli.parse(commands_of(without_file(finding.remedy))[0]).settings.check()
 
 
 def without_file(remedy: str) -> str:
@@ -245,7 +241,7 @@ def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
     assert finding.remedy == f"{evaluate} 90"
     (finding,) = diagnose(changed(SOUND, train=long, steps=[], evaluations=[], status="running"))
     assert finding.remedy.startswith("albertqa train ")
-    wordy = [{**row, "predicted_words_mean": 24.0} for row in SOUND.evaluations]
+    wordy = [{**row, "predicted_words_mean": 24.0} for row in EVALUATIONS]
     for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
         (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
         assert finding.name == "long-answers"
@@ -259,7 +255,7 @@ def test_validation_data_is_never_trained_on() -> None:
 
 
 def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:
-    record = dataclasses.replace(published_run(noise=0.1, seed=1), run=tmp_path / "run")
+    record = changed(published_run(noise=0.1, seed=1), path=tmp_path / "run")
     (tmp_path / "run-slow").mkdir()
     (tmp_path / "run-slow-2").mkdir()
     assert train_again(record, "slow", learning_rate=1e-5).endswith(f"--lr 1e-5 --output-dir {tmp_path}/run-slow-3")
@@ -268,9 +264,9 @@ def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:
 def test_a_run_named_by_a_dot_has_a_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
-    record = dataclasses.replace(published_run(noise=0.1, seed=1), run=Path())
-    assert train_again(record, "slow", from_scratch=False, augment=("crop", "typo")) == (
-        f"albertqa train --config config.toml --no-from-scratch --augment crop typo --output-dir {tmp_path}/run-slow"
+    record = changed(published_run(noise=0.1, seed=1), path=Path())
+    assert train_again(record, "slow", from_scratch=False, augment=("crop",)) == (
+        f"albertqa train --config config.toml --no-from-scratch --augment crop --output-dir {tmp_path}/run-slow"
     )
 
 

@@ -1,4 +1,4 @@
-"""The three ways to attend give the same, with and without a tail; which one a model uses follows from its device.
+"""The three ways to attend give the same; which one a forward uses follows from device, precision and dropout.
 
 FlashAttention's kernel is replaced here by plain arithmetic (`flash_reference`); the real one runs in `test_cuda`.
 """
@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AlbertConfig, AlbertForQuestionAnswering, DistilBertConfig, DistilBertForQuestionAnswering
 
-from albertqa.model import attention, packed
+from albertqa.model import attention, encoder
 from albertqa.model.attention import (
     Attend,
+    PlainBackward,
     attend_in_rows,
     attend_per_window,
     attend_varlen,
@@ -25,12 +25,12 @@ from albertqa.model.attention import (
     token_slots,
 )
 from albertqa.model.load import SpanModel, load_model
-from albertqa.model.packed import span_losses
-from albertqa.run.objective import build_objective
-from albertqa.windows.batches import PackedBatch, with_tail
+from albertqa.model.processor import Processor
+from albertqa.model.span_loss import span_losses
+from albertqa.windows.batches import PackedBatch
 
 from . import flash_reference  # noqa: F401 -- FlashAttention's stand-in
-from .cases import WIDE, random_batch
+from .cases import random_batch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 VOCAB_SIZE = 1000
@@ -43,28 +43,25 @@ def model(tiny_weights: Path) -> SpanModel:
     return load_model(tiny_weights, device=CPU)
 
 
-WAYS = [attend_per_window, attend_varlen, attend_in_rows]
-
-
 @contextmanager
 def attending(way: Attend) -> Iterator[None]:
     """Let models attend in a way that is not their device's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "choose_attention", lambda *_: way)
+        patch.setattr(encoder, "choose_attention", lambda *_, **__: way)
         yield
 
 
 def run(
     model: SpanModel, way: Attend, batch: PackedBatch
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Give logits of the real tokens, losses, and the gradients of their mean."""
+    """Return logits, losses, and the gradients of their mean."""
     model.model.zero_grad()
     with attending(way):
         start, end = model.logits(batch)
     losses = span_losses(start, end, batch)
     losses.mean().backward()
     gradients = {name: one.grad.clone() for name, one in model.model.named_parameters()}
-    return torch.stack([start, end])[:, : batch.num_tokens].detach(), losses.detach(), gradients
+    return torch.stack([start, end]).detach(), losses.detach(), gradients
 
 
 def assert_same(found: tuple, expected: tuple) -> None:
@@ -82,55 +79,12 @@ def test_every_way_attends_alike(model: SpanModel, way: Attend, lengths: tuple[i
     assert_same(run(model, way, batch), run(model, attend_per_window, batch))
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_a_tail_changes_no_logit_loss_or_gradient(model: SpanModel, way: Attend, lengths: tuple[int, ...]) -> None:
+@settings(max_examples=30)
+@given(MANY_LENGTHS, st.integers(0, 3))
+def test_tokens_lie_in_their_windows_row(lengths: list[int], spare: int) -> None:
     batch = random_batch(lengths, VOCAB_SIZE)
-    longer = with_tail(batch, 256)
-    assert len(longer.input_ids) % 256 == 0
-    assert_same(run(model, way, longer), run(model, way, batch))
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_what_the_tail_holds_reaches_nothing(model: SpanModel, way: Attend) -> None:
-    batch = with_tail(random_batch((30, 9, 51), VOCAB_SIZE), 64)
-    filled = replace(batch, input_ids=batch.input_ids.clone(), position_ids=batch.position_ids.clone())
-    filled.input_ids[batch.num_tokens :] = 7
-    filled.position_ids[batch.num_tokens :] = 3
-    empty, full = run(model, way, batch), run(model, way, filled)
-    assert torch.equal(full[0], empty[0])
-    assert torch.equal(full[1], empty[1])
-    # The rows of token 7 and position 3 in the embeddings would show a gradient that comes from the tail.
-    assert all(torch.equal(full[2][name], gradient) for name, gradient in empty[2].items())
-
-
-def test_the_logits_of_the_tail_have_a_gradient_of_zero() -> None:
-    batch = with_tail(random_batch((3, 5), VOCAB_SIZE), 32)
-    start, end = (torch.randn(32, requires_grad=True) for _ in range(2))
-    span_losses(start, end, batch).sum().backward()
-    for logits in (start, end):
-        assert logits.grad is not None
-        assert logits.grad[:8].all()
-        assert not logits.grad[8:].any()
-
-
-@pytest.mark.parametrize("regularizer", [{"label_smoothing": 0.1}, {"r_drop_alpha": 1.0}], ids=str)
-@pytest.mark.parametrize("way", WAYS)
-def test_the_regularizers_see_no_tail(model: SpanModel, way: Attend, regularizer: dict[str, float]) -> None:
-    batch = random_batch((30, 9, 51), VOCAB_SIZE)
-    objective = build_objective(**regularizer)
-    with attending(way):
-        found, expected = objective(model, with_tail(batch, 256)), objective(model, batch)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@settings(max_examples=30, deadline=None)
-@given(MANY_LENGTHS, st.sampled_from([1, 16, 100]), st.integers(0, 3))
-def test_tokens_lie_in_their_windows_row(lengths: list[int], multiple: int, spare: int) -> None:
-    batch = with_tail(random_batch(lengths, VOCAB_SIZE), multiple)
     batch = replace(batch, longest=batch.longest + spare)
-    tail = len(batch.input_ids) - sum(lengths)
-    expected = [row * batch.longest + at for row, length in enumerate([*lengths, tail]) for at in range(length)]
+    expected = [row * batch.longest + at for row, length in enumerate(lengths) for at in range(length)]
     assert token_slots(batch).tolist() == expected
 
 
@@ -140,41 +94,100 @@ def test_a_longest_window_that_is_more_than_the_longest_changes_nothing(model: S
     assert_same(run(model, way, replace(batch, longest=128)), run(model, way, batch))
 
 
-def draw(batch: PackedBatch) -> list[torch.Tensor]:
-    return [torch.randn(1, 2, batch.num_tokens, 16) for _ in range(3)]
+def draw(batch: PackedBatch, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(batch.num_tokens, 3, 2, 16, dtype=dtype, requires_grad=True)
 
 
-def test_rows_drop_attention_where_there_is_dropout_and_nothing_where_there_is_none() -> None:
+def attended(way: Attend, qkv: torch.Tensor, batch: PackedBatch, dropout: float = 0.0) -> torch.Tensor:
+    return way(qkv, dropout=dropout, **attention_inputs(way, batch))
+
+
+@pytest.mark.parametrize("way", [attend_per_window, attend_in_rows])
+def test_probabilities_are_dropped_where_there_is_dropout_and_only_there(way: Attend) -> None:
+    torch.manual_seed(0)
     batch = random_batch((30, 10), VOCAB_SIZE)
-    tensors, inputs = draw(batch), attention_inputs(attend_in_rows, batch)
-    plain, dropped = (attend_in_rows(*tensors, dropout=share, scaling=None, **inputs) for share in (0.0, 0.5))
-    lengths = attention_inputs(attend_per_window, batch)
-    expected = attend_per_window(*tensors, dropout=0.0, scaling=None, **lengths)
-    torch.testing.assert_close(plain, expected)
-    assert not torch.allclose(dropped, expected)
-
-
-@pytest.mark.parametrize("scaling", [None, 16**-0.5, 0.1])
-@pytest.mark.parametrize("way", [attend_varlen, attend_in_rows])
-def test_scores_are_scaled_as_asked(way: Attend, scaling: float | None) -> None:
-    batch = random_batch((30, 10), VOCAB_SIZE)
-    tensors = draw(batch)
-    found, expected = (
-        one(*tensors, dropout=0.0, scaling=scaling, **attention_inputs(one, batch)) for one in (way, attend_per_window)
-    )
-    torch.testing.assert_close(found, expected)
+    qkv = draw(batch).detach()
+    plain = attended(way, qkv, batch)
+    torch.testing.assert_close(plain, attended(attend_per_window, qkv, batch))
+    dropped = torch.stack([attended(way, qkv, batch, 0.3) for _ in range(400)])
+    assert not torch.allclose(dropped[0], plain)
+    # Its mean over many draws is the attention without dropout.
+    assert float((dropped.mean(dim=0) - plain).abs().max()) < 6 * float(dropped.std(dim=0).max()) / 400**0.5
 
 
 def test_flash_attention_refuses_dropout() -> None:
     batch = random_batch((30, 10), VOCAB_SIZE)
     with pytest.raises(NotImplementedError, match=r"attention dropout 0\.1, where the encoder's config has none"):
-        attend_varlen(*draw(batch), dropout=0.1, scaling=None, **attention_inputs(attend_varlen, batch))
+        attended(attend_varlen, draw(batch), batch, 0.1)
 
 
-def albert(**changes: object) -> AlbertForQuestionAnswering:
-    sizes = {"vocab_size": 50, "embedding_size": 8, "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
-    config = AlbertConfig(**{**sizes, "intermediate_size": 32, "initializer_range": WIDE, **changes})
-    return AlbertForQuestionAnswering(config)
+def gradient(way: Attend, qkv: torch.Tensor, batch: PackedBatch, direction: torch.Tensor) -> torch.Tensor:
+    (found,) = torch.autograd.grad((way(qkv, dropout=0.0, lengths=batch.lengths) * direction).sum(), qkv)
+    return found
+
+
+def by_plain_backward(qkv: torch.Tensor, *, dropout: float, lengths: tuple[int, ...]) -> torch.Tensor:
+    assert not dropout
+    return PlainBackward.apply(qkv, lengths)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (5, 1, 3)], ids=str)
+def test_the_plain_backward_is_the_derivative_of_the_forward(lengths: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda one: PlainBackward.apply(one, lengths), (qkv,))
+
+
+@settings(max_examples=30)
+@given(MANY_LENGTHS, st.integers(0, 1000))
+def test_the_plain_backward_is_that_of_fused_attention(lengths: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    batch = random_batch(lengths, VOCAB_SIZE)
+    exact, direction = draw(batch, torch.float64), torch.randn(sum(lengths), 2, 16, dtype=torch.float64)
+    reference = gradient(attend_per_window, exact, batch, direction)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 0.02)):
+        qkv = exact.detach().to(dtype).requires_grad_()
+        found = gradient(by_plain_backward, qkv, batch, direction.to(dtype))
+        assert float((found.double() - reference).norm()) <= tolerance * float(reference.norm())
+        # Its error is of the same kind as that of PyTorch's own backward in this type.
+        own = gradient(attend_per_window, qkv, batch, direction.to(dtype))
+        own_error = float((own.double() - reference).norm())
+        assert float((found.double() - reference).norm()) <= 3 * own_error + tolerance / 10 * float(reference.norm())
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "dtype", "dropout", "is_plain"),
+    [
+        (True, torch.bfloat16, 0.0, True),
+        (True, torch.bfloat16, 0.1, False),
+        (True, torch.float32, 0.0, False),
+        (False, torch.bfloat16, 0.0, False),
+    ],
+)
+def test_the_plain_backward_is_for_bf16_in_hardware_and_without_dropout(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: torch.dtype, dropout: float, is_plain: bool
+) -> None:
+    instructions = frozenset({"avx512_bf16"} if has_bf16 else {"avx2"})
+    monkeypatch.setattr(attention, "read_processor", lambda: Processor("a processor", instructions))
+    attention._has_fast_products.cache_clear()
+    batch = random_batch((30, 10), VOCAB_SIZE)
+    found = attended(attend_per_window, draw(batch, dtype), batch, dropout)
+    assert (type(found.grad_fn).__name__ == "PlainBackwardBackward") == is_plain
+    attention._has_fast_products.cache_clear()
+
+
+def test_a_bf16_step_with_the_plain_backward_is_near_one_without(
+    model: SpanModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = replace(model, autocast_dtype=torch.bfloat16)
+    batch = random_batch((30, 10, 64), VOCAB_SIZE)
+    found = []
+    for is_fast in (True, False):
+        monkeypatch.setattr(attention, "_has_fast_products", lambda _, is_fast=is_fast: is_fast)
+        found.append(run(half, attend_per_window, batch)[2])
+    plain, fused = (torch.cat([one.flatten() for one in gradients.values()]) for gradients in found)
+    assert not torch.equal(plain, fused)
+    assert float((plain - fused).norm()) <= 0.02 * float(fused.norm())
 
 
 @pytest.fixture
@@ -186,38 +199,36 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 @pytest.mark.usefixtures("ampere")
 def test_half_precision_on_a_new_gpu_uses_flash_attention(precision: torch.dtype) -> None:
-    assert choose_attention(albert().train(), CUDA, precision) is attend_varlen
+    assert choose_attention(CUDA, precision, head_size=64, dropout=0.0) is attend_varlen
 
 
 @pytest.mark.parametrize(
-    ("changes", "precision"),
-    [
-        ({}, None),
-        ({"attention_probs_dropout_prob": 0.1}, torch.bfloat16),
-        ({"num_attention_heads": 8}, torch.bfloat16),
-        ({"hidden_size": 320, "num_attention_heads": 1}, torch.bfloat16),
-    ],
+    ("precision", "head_size", "dropout"),
+    [(None, 64, 0.0), (torch.bfloat16, 64, 0.1), (torch.bfloat16, 4, 0.0), (torch.bfloat16, 320, 0.0)],
     ids=["fp32", "dropout", "head size 4", "head size 320"],
 )
 @pytest.mark.usefixtures("ampere")
-def test_what_flash_attention_cannot_do_goes_in_rows(changes: dict[str, object], precision: torch.dtype | None) -> None:
-    changes = {"attention_probs_dropout_prob": 0.0, **changes}
-    assert choose_attention(albert(**changes).train(), CUDA, precision) is attend_in_rows
+def test_what_flash_attention_cannot_do_goes_in_rows(
+    precision: torch.dtype | None, head_size: int, dropout: float
+) -> None:
+    assert choose_attention(CUDA, precision, head_size=head_size, dropout=dropout) is attend_in_rows
 
 
-@pytest.mark.usefixtures("ampere")
-def test_dropout_counts_in_training_only() -> None:
-    model = albert(attention_probs_dropout_prob=0.1)
-    assert choose_attention(model.train(), CUDA, torch.bfloat16) is attend_in_rows
-    assert choose_attention(model.eval(), CUDA, torch.bfloat16) is attend_varlen
+@pytest.mark.parametrize("is_training", [True, False])
+def test_dropout_counts_in_training_only(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, is_training: bool
+) -> None:
+    model = load_model(tiny_weights, device=CPU, attention_dropout=0.1)
+    seen = []
 
+    def choose(*_: object, head_size: int, dropout: float) -> Attend:
+        seen.append((head_size, dropout))
+        return attend_in_rows
 
-@pytest.mark.usefixtures("ampere")
-def test_distilberts_dropout_is_seen_under_its_own_name() -> None:
-    sizes = {"vocab_size": 50, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    for dropout, way in ((0.1, attend_in_rows), (0.0, attend_varlen)):
-        model = DistilBertForQuestionAnswering(DistilBertConfig(**sizes, attention_dropout=dropout))
-        assert choose_attention(model.train(), CUDA, torch.bfloat16) is way
+    monkeypatch.setattr(encoder, "choose_attention", choose)
+    model.model.train(is_training)
+    model.logits(random_batch((3, 4), VOCAB_SIZE))
+    assert seen == [(16, 0.1 if is_training else 0.0)]
 
 
 @pytest.mark.parametrize(("capability", "way"), [((7, 5), attend_in_rows), ((8, 0), attend_varlen)], ids=str)
@@ -227,10 +238,10 @@ def test_flash_attention_needs_an_ampere_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     attention._has_flash_attention.cache_clear()
-    assert choose_attention(albert(), CUDA, torch.float16) is way
+    assert choose_attention(CUDA, torch.float16, head_size=64, dropout=0.0) is way
     attention._has_flash_attention.cache_clear()
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")], ids=str)
 def test_other_devices_go_window_by_window(device: torch.device) -> None:
-    assert choose_attention(albert(), device, torch.bfloat16) is attend_per_window
+    assert choose_attention(device, torch.bfloat16, head_size=64, dropout=0.0) is attend_per_window

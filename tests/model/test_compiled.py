@@ -1,33 +1,32 @@
-"""The compiled layer computes the same, is compiled once for batches of any sizes, and is saved as if it were not.
+"""Compiled layers compute the same, are compiled once for batches of any sizes, and are saved as if they were not.
 
 PyTorch's tracing and its autograd are tested here, without the code generation that takes minutes (`aot_eager`); the
 generated kernels run in `test_cuda`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
-from transformers import BertConfig, BertForQuestionAnswering
 
-from albertqa.model import packed
-from albertqa.model.attention import attend_varlen
 from albertqa.model.compiled import compile_layer
+from albertqa.model.encoder import Layer
 from albertqa.model.load import SpanModel, load_model
-from albertqa.model.packed import span_losses
-from albertqa.windows.batches import PackedBatch, with_tail
+from albertqa.model.span_loss import span_losses
+from albertqa.windows.batches import PackedBatch
 
-from . import flash_reference  # noqa: F401 -- FlashAttention's stand-in
 from .cases import random_batch
+from .families import JUDGES, judge, ours_of
 
 # Dynamo hides this warning of its own where it is shown, which does not help where warnings are errors.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
 CPU = torch.device("cpu")
 VOCAB_SIZE = 1000
-LENGTHS = [(100, 20, 30), (7, 9), (64,), (200, 3, 3, 4, 5, 90)]
+LENGTHS = [(100, 20, 30), (7, 9), (64,), (200, 3, 3, 4, 5, 90), (200, 56), (300, 20), (10,) * 17]
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +36,6 @@ def _forget() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.fixture
-def _varlen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attend as on a GPU."""
-    monkeypatch.setattr(packed, "choose_attention", lambda *_: attend_varlen)
-
-
 def run(model: SpanModel, batch: PackedBatch) -> list[torch.Tensor]:
     model.model.zero_grad()
     losses = span_losses(*model.logits(batch), batch)
@@ -50,39 +43,29 @@ def run(model: SpanModel, batch: PackedBatch) -> list[torch.Tensor]:
     return [losses.detach(), *(one.grad.clone() for one in model.model.parameters())]
 
 
-def same_when_compiled(folder: Path, batches: Sequence[PackedBatch]) -> tuple[CompileCounterWithBackend, int]:
-    """Compare a compiled layer with the plain one; give what counted the compilations, and their number before."""
-    model = load_model(folder, device=CPU)
+@pytest.mark.parametrize("family", JUDGES)
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_it_computes_the_same_and_is_ready_for_any_windows_after_the_trial(
+    family: str, precision: torch.dtype | None, tmp_path: Path
+) -> None:
+    changes = {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 310, "initializer_range": 0.05}
+    model = replace(ours_of(judge(family, changes), tmp_path), autocast_dtype=precision)
     model.model.train()
+    batches = [random_batch(lengths, VOCAB_SIZE) for lengths in LENGTHS]
     expected = [run(model, batch) for batch in batches]
     names = list(model.model.state_dict())
     counter = CompileCounterWithBackend("aot_eager")
     assert compile_layer(model, backend=counter) is None
     assert all(one.grad is None for one in model.model.parameters())
     after_trial = counter.frame_count
-    assert after_trial >= 1
+    # The first number of tokens is compiled for itself at most; all layers share what is compiled.
+    assert 1 <= after_trial <= 2
     for batch, tensors in zip(batches, expected, strict=True):
         for found, reference in zip(run(model, batch), tensors, strict=True):
-            torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-6)
-    assert list(model.model.state_dict()) == names
-    return counter, after_trial
-
-
-@pytest.mark.usefixtures("_varlen")
-def test_the_compiled_layer_computes_the_same_and_is_compiled_once_for_all_sizes(tiny_weights: Path) -> None:
-    batches = [with_tail(random_batch(lengths, VOCAB_SIZE), 256) for lengths in LENGTHS]
-    counter, after_trial = same_when_compiled(tiny_weights, batches)
-    # `longest` is a number of the program: the first other value of it is one more reason to compile, the next none.
-    assert counter.frame_count <= 2 * after_trial
-
-
-def test_on_a_cpu_it_is_ready_for_any_windows_after_the_trial(tiny_weights: Path) -> None:
-    lengths = [*LENGTHS, (200, 56), (300, 20), (10,) * 17]
-    counter, after_trial = same_when_compiled(
-        tiny_weights, [random_batch(one, VOCAB_SIZE) for one in lengths if len(one) > 1]
-    )
+            assert float((found - reference).norm()) <= (1e-5 if precision is None else 0.02) * float(reference.norm())
     # So a resumed run goes on with the same kernels, whatever its next step is.
     assert counter.frame_count == after_trial
+    assert list(model.model.state_dict()) == names
 
 
 def test_trying_the_compiled_layer_uses_no_random_number_and_keeps_the_mode(tiny_weights: Path) -> None:
@@ -98,7 +81,6 @@ def test_a_compiled_model_is_saved_and_loaded_as_one_that_is_not(tiny_weights: P
     assert compile_layer(model, backend="eager") is None
     model.save(tmp_path)
     again, before = load_model(tmp_path, device=CPU), load_model(tiny_weights, device=CPU)
-    assert (tmp_path / "config.json").read_text() == (tiny_weights / "config.json").read_text()
     for name, weight in before.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], weight)
 
@@ -116,11 +98,4 @@ def test_where_compiling_fails_the_layer_runs_as_before_and_the_reason_is_told(
     reason = compile_layer(model, backend=broken)
     assert reason == f"{error.__name__}: no C compiler found"
     assert all(torch.equal(*pair) for pair in zip(run(model, batch), expected, strict=True))
-
-
-def test_other_encoders_are_left_alone(tmp_path: Path) -> None:
-    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    BertForQuestionAnswering(BertConfig(**sizes, intermediate_size=16)).save_pretrained(tmp_path)
-    model = load_model(tmp_path, device=CPU)
-    assert compile_layer(model) == "bert is not ALBERT"
-    assert all(module._compiled_call_impl is None for module in model.model.modules())
+    assert model.model.after_attention is Layer.after_attention

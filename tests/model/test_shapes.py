@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import AlbertForQuestionAnswering
 
+from albertqa.config import OptimizerConfig
 from albertqa.model.load import load_model
-from albertqa.model.packed import span_losses
+from albertqa.model.span_loss import span_losses
 from albertqa.run.optimizer import build_optimizer
 
 from .cases import random_batch, save_albert
@@ -66,7 +67,7 @@ def test_a_published_albert_loads_trains_a_step_and_saves(
     source = save_albert(tiny_folder, tmp_path / "source", **published.config())
     model = load_model(source, device=torch.device("cpu"))
     batch = random_batch((20, 9), VOCAB_SIZE)
-    optimizer = build_optimizer(model.model, learning_rate=1e-3)
+    optimizer = build_optimizer(model.model, OptimizerConfig(learning_rate=1e-3))
     before = {name: one.detach().clone() for name, one in model.model.named_parameters()}
     model.model.train()
     span_losses(*model.logits(batch), batch).mean().backward()

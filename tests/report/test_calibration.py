@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.decode.spans import Candidate
-from albertqa.report.analysis import analyse
+from albertqa.report.analysis import analyse, load_runs
 from albertqa.report.calibration import (
     calibrate,
     expected_error,
@@ -21,7 +21,6 @@ from albertqa.report.calibration import (
     write_calibration,
 )
 from albertqa.report.outcome import Outcome
-from albertqa.report.run import load_run, load_runs
 
 from . import cases
 
@@ -59,7 +58,7 @@ def test_coverage_is_what_a_threshold_on_the_probability_gives(answers: list[tup
 
 
 def test_temperature_one_gives_the_runs_own_probabilities(plain_run: Path) -> None:
-    (analysis,) = analyse([load_run(plain_run)])
+    (analysis,) = analyse(load_runs([plain_run]))
     for one in analysis.outcomes:
         scores = np.asarray([[candidate.score for candidate in one.n_best]])
         assert one.chosen is not None
@@ -130,7 +129,7 @@ def test_temperature_is_kept_in_the_run(plain_run: Path) -> None:
     assert kept["temperature"] == analysis.calibration.temperature.temperature
     assert kept["helps"] is analysis.calibration.temperature.helps
     assert kept["n_best_size"] == 20
-    assert kept["validation_content_sha256"] == analysis.run.validation["content_sha256"]
+    assert kept["validation_content_sha256"] == analysis.run.facts.data.validation.content_sha256
     assert all(math.isfinite(kept[key]) for key in ("ece_before", "ece_after", "nll_before", "nll_after"))
 
 
@@ -138,7 +137,7 @@ def test_a_run_that_cannot_be_written_to_says_so(plain_run: Path, monkeypatch: p
     def refuse(path: Path, value: object) -> None:
         raise PermissionError(13, "Permission denied", str(path), value)
 
-    monkeypatch.setattr("albertqa.rundir.write_json", refuse)
+    monkeypatch.setattr("albertqa.files.write_json", refuse)
     (analysis,) = analyse(load_runs([plain_run]))
     assert any("could not be written" in note and "Permission denied" in note for note in analysis.notes)
     assert analysis.calibration is not None

@@ -1,4 +1,4 @@
-"""Model cards: metadata as the Hub reads it, the figures of the very model, nothing of the license."""
+"""Model cards: metadata that the Hub reads, the figures of this model, no license."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_metadata_names_base_model_and_only_data_that_is_on_the_hub(plain_run: P
     assert metadata["pipeline_tag"] == "question-answering"
 
 
-def test_card_carries_the_evidence(plain_run: Path, tmp_path: Path) -> None:
+def test_card_has_the_provenance_of_the_figures(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
     text = write_model_card(run)[0].read_text(encoding="utf-8")
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_final_has_the_figures_of_the_last_evaluation_not_of_the_best(plain_run:
     assert "After step 40 of 60" in best.read_text(encoding="utf-8")
 
 
-def test_final_without_an_evaluation_of_its_own_claims_nothing(plain_run: Path, tmp_path: Path) -> None:
+def test_final_without_an_evaluation_of_its_own_has_no_figures(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
     scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
     (run / "eval.json").write_text(json.dumps({**scores, "step": 40}), encoding="utf-8")
@@ -97,7 +97,7 @@ def test_run_without_a_model_has_nothing_to_describe(run_v2: Path) -> None:
         write_model_card(run_v2)
 
 
-def test_hostile_names_stay_inside_their_places(hostile_run: Path, model_copy: Path, tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(hostile_run: Path, model_copy: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(hostile_run, tmp_path / "run `x` | <b>"))
     shutil.copytree(model_copy, run / "best")
     (card,) = write_model_card(run)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.report import write_report
 
 from . import cases
@@ -31,7 +31,7 @@ def full_page(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path
 
 
 def _in_context(example: Example, answer: str) -> str:
-    """Keep answers that stand in the context; the few that a tokenizer respelt give way to the gold."""
+    """Return an answer that is in the context, else (a few that a tokenizer changed) the gold."""
     return answer if answer and answer in example.context else example.golds[0].text
 
 
@@ -41,7 +41,7 @@ def test_page_stays_small(full_page: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_published_card_stands_beside_the_result(full_page: Path) -> None:
+def test_published_card_is_shown_beside_the_result(full_page: Path) -> None:
     html = full_page.read_text(encoding="utf-8")
     assert "Palak/albert-base-v2_squad" in html
     assert "10,808" in html
@@ -49,7 +49,7 @@ def test_published_card_stands_beside_the_result(full_page: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_every_question_is_within_reach(browser: Any, full_page: Path) -> None:
+def test_every_question_can_be_found(browser: Any, full_page: Path) -> None:
     with Opened(browser, full_page) as opened:
         assert opened.texts("#browser-summary")[0].startswith("10,570 of 10,570 questions")
         assert len(opened.texts("#browser-list > li")) == 25
@@ -58,4 +58,4 @@ def test_every_question_is_within_reach(browser: Any, full_page: Path) -> None:
         assert opened.texts("#browser-list .asked") == ["Which NFL team represented the AFC at Super Bowl 50?"]
         opened.page.locator("#browser-list button.question").click()
         assert opened.texts("#browser-list .context mark.gold.answer") == ["Denver Broncos"]
-        assert opened.said == []
+        assert opened.messages == []

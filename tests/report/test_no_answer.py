@@ -1,19 +1,19 @@
-"""v2.0: the sweep of thresholds against scoring the predictions anew, threshold by threshold."""
+"""v2.0: every point of the threshold charts against scoring the predictions at that threshold."""
 
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
 
-from albertqa.report.analysis import analyse
+from albertqa.report.analysis import analyse, load_runs
 from albertqa.report.no_answer import judge_no_answer
-from albertqa.report.run import load_run
+from albertqa.rundir.directory import load_run
 from albertqa.scoring.official import score
 from albertqa.scoring.threshold import apply_threshold
 
 
 def test_every_point_of_the_sweep_is_what_its_threshold_gives(run_v2: Path) -> None:
-    (analysis,) = analyse([load_run(run_v2)])
+    (analysis,) = analyse(load_runs([run_v2]))
     judged = analysis.no_answer
     assert judged is not None
     examples = [one.example for one in analysis.outcomes]
@@ -39,7 +39,7 @@ def test_every_point_of_the_sweep_is_what_its_threshold_gives(run_v2: Path) -> N
 
 
 def test_the_table_counts_every_question_once(run_v2: Path) -> None:
-    (analysis,) = analyse([load_run(run_v2)])
+    (analysis,) = analyse(load_runs([run_v2]))
     judged = analysis.no_answer
     assert judged is not None
     assert judged.found + judged.missed == sum(not one.example.has_answer for one in analysis.outcomes)
@@ -49,10 +49,12 @@ def test_the_table_counts_every_question_once(run_v2: Path) -> None:
 
 
 def test_v1_has_nothing_to_judge(plain_run: Path) -> None:
-    (analysis,) = analyse([load_run(plain_run)])
+    (analysis,) = analyse(load_runs([plain_run]))
     assert analysis.no_answer is None
 
 
-def test_without_null_odds_nothing_is_judged(run_v2: Path) -> None:
-    (analysis,) = analyse([load_run(run_v2)])
-    assert judge_no_answer(replace(analysis.run, null_odds={}), analysis.outcomes) is None
+def test_without_null_odds_nothing_is_judged(run_v2: Path, tmp_path: Path) -> None:
+    (analysis,) = analyse(load_runs([run_v2]))
+    without = Path(shutil.copytree(run_v2, tmp_path / "run"))
+    (without / "null_odds.json").unlink()
+    assert judge_no_answer(load_run(without), analysis.outcomes) is None

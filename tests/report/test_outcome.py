@@ -1,14 +1,17 @@
-"""What a run said to each question: kinds of error, ranks, and data that is gone or changed."""
+"""A run's answers: kinds of errors, ranks, and data that is missing or has changed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from albertqa.data.example import Example, Gold
 from albertqa.errors import RunError
+from albertqa.report import write_report
+from albertqa.report.analysis import load_runs
 from albertqa.report.outcome import KINDS, RANKS, outcomes_of, reload_validation, window_ranges
-from albertqa.report.run import load_run, load_runs
+from albertqa.rundir.directory import load_run
 
 from . import cases
 
@@ -33,9 +36,9 @@ def _outcome(tmp_path: Path, answer: str, golds: tuple[str, ...], *, windows: tu
         ("Rollo led", ("Rollo",), "boundary"),
         ("London", ("William", "England from London"), "boundary"),
         ("William", ("Rollo",), "place"),
-        ("", ("Rollo",), "empty"),
+        ("", ("Rollo",), "missed"),
         ("", (), "right"),
-        ("Rollo", (), "invented"),
+        ("Rollo", (), "unanswerable"),
     ],
 )
 def test_kind_of_answer(tmp_path: Path, answer: str, golds: tuple[str, ...], kind: str) -> None:
@@ -53,7 +56,7 @@ def test_answer_that_shares_a_window_with_a_gold_is_in_the_wrong_place(tmp_path:
     assert _outcome(tmp_path, "William", ("Rollo",), windows=windows) == "place"
 
 
-def test_without_candidates_shared_words_are_the_sign_of_the_place(tmp_path: Path) -> None:
+def test_without_candidates_shared_words_suggest_the_place(tmp_path: Path) -> None:
     example = Example("q", "Who?", CONTEXT, (Gold("William", CONTEXT.index("William")),))
     data = cases.write_squad(tmp_path / "dev.json", [example])
     for number, (answer, kind) in enumerate({"Later William": "boundary", "London": "place"}.items()):
@@ -66,7 +69,7 @@ def test_without_candidates_shared_words_are_the_sign_of_the_place(tmp_path: Pat
     ("texts", "rank"),
     [(["Rollo"], 0), (["London", "Rollo"], 1), (["London", *["Later"] * 5, "Rollo"], 2), (["London", "Later"], 3)],
 )
-def test_rank_is_where_the_first_right_candidate_stands(tmp_path: Path, texts: list[str], rank: int) -> None:
+def test_rank_is_that_of_the_first_right_candidate(tmp_path: Path, texts: list[str], rank: int) -> None:
     example = Example("q", "Who?", CONTEXT, (Gold("Rollo", 0),))
     data = cases.write_squad(tmp_path / "dev.json", [example])
     rows = cases.candidates(example, texts, [5.0 - at for at in range(len(texts))])
@@ -81,22 +84,22 @@ def test_windows_are_those_of_the_run(plain_run: Path) -> None:
     windows, reason = window_ranges(run, examples)
     assert (missing, reason) == ("", "")
     assert windows is not None
-    assert sum(len(ranges) for ranges in windows) == run.validation["windows"]
+    assert sum(len(ranges) for ranges in windows) == run.facts.data.validation.windows
     assert all(ranges[0] == (0, len(one.context)) for one, ranges in zip(examples, windows, strict=True))
 
 
-def test_data_that_is_gone_gives_its_reason(tmp_path: Path) -> None:
+def test_missing_data_has_a_reason(tmp_path: Path) -> None:
     examples = cases.examples_of(1)
     data = cases.write_squad(tmp_path / "dev.json", examples)
     run = load_run(cases.write_run(tmp_path / "run", data, examples, dict.fromkeys((e.id for e in examples), "x"), {}))
     data.unlink()
     found, missing = reload_validation(run)
     assert not found
-    assert "cannot be read any more" in missing
+    assert "can no longer be read" in missing
     assert "dev.json" in missing
 
 
-def test_data_that_has_changed_gives_its_reason(tmp_path: Path) -> None:
+def test_changed_data_has_a_reason(tmp_path: Path) -> None:
     examples = cases.examples_of(1)
     data = cases.write_squad(tmp_path / "dev.json", examples)
     run = load_run(cases.write_run(tmp_path / "run", data, examples, dict.fromkeys((e.id for e in examples), "x"), {}))
@@ -114,54 +117,8 @@ def test_further_questions_at_the_end_of_the_data_do_not_matter(tmp_path: Path) 
     assert reload_validation(run) == (first, "")
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no run\.json there, expected a run directory of 'albertqa train'"):
-        load_run(tmp_path)
-
-
-def test_a_run_json_of_something_else_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(RunError, match=r"run\.json: expected 'status', found none"):
-        load_run(tmp_path)
-
-
-def test_a_part_of_a_run_that_is_missing_is_named(plain_run: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "run"
-    damaged.mkdir()
-    for path in plain_run.iterdir():
-        if path.is_file():
-            (damaged / path.name).write_bytes(path.read_bytes())
-    facts = json.loads((damaged / "run.json").read_text(encoding="utf-8"))
-    del facts["data"]["train"]["sources"]
-    (damaged / "run.json").write_text(json.dumps(facts), encoding="utf-8")
-    with pytest.raises(RunError, match=r"run\.json: expected 'data\.train\.sources', found none"):
-        load_run(damaged)
-
-
-def test_damaged_candidates_are_named(plain_run: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "run"
-    damaged.mkdir()
-    for path in plain_run.iterdir():
-        if path.is_file():
-            (damaged / path.name).write_bytes(path.read_bytes())
-    (damaged / "nbest_predictions.json").write_text(json.dumps({"q0-0": [{"text": "x"}]}), encoding="utf-8")
-    with pytest.raises(RunError, match=r"question q0-0: expected candidates with text, start_char"):
-        load_run(damaged)
-
-
-def test_damaged_findings_are_named(plain_run: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "run"
-    damaged.mkdir()
-    for path in plain_run.iterdir():
-        if path.is_file():
-            (damaged / path.name).write_bytes(path.read_bytes())
-    (damaged / "health.json").write_text('{"findings": [1]}', encoding="utf-8")
-    with pytest.raises(RunError, match=r"health\.json: expected a list of findings"):
-        load_run(damaged)
-
-
-def test_a_run_named_twice_is_refused(plain_run: Path) -> None:
-    with pytest.raises(RunError, match="named twice"):
+def test_a_run_that_is_listed_twice_is_refused(plain_run: Path) -> None:
+    with pytest.raises(RunError, match="this run is listed twice"):
         load_runs([plain_run, plain_run / ".." / plain_run.name])
 
 
@@ -170,9 +127,27 @@ def test_no_run_at_all_is_refused() -> None:
         load_runs([])
 
 
-def test_names_are_as_short_as_tells_them_apart(plain_run: Path, run_v2: Path) -> None:
-    assert [run.name for run in load_runs([plain_run, run_v2])] == [
-        f"{plain_run.parent.name}/run",
-        f"{run_v2.parent.name}/run",
-    ]
-    assert [run.name for run in load_runs([plain_run])] == ["run"]
+def test_names_are_as_short_as_they_can_be(plain_run: Path, run_v2: Path) -> None:
+    assert list(load_runs([plain_run, run_v2])) == [f"{plain_run.parent.name}/run", f"{run_v2.parent.name}/run"]
+    assert list(load_runs([plain_run])) == ["run"]
+
+
+def test_a_damaged_run_is_one_clear_line(plain_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run\.json there, expected a run directory of 'albertqa train'"):
+        write_report([tmp_path])
+    damaged = Path(shutil.copytree(plain_run, tmp_path / "run"))
+    (damaged / "nbest_predictions.json").write_text(json.dumps({"q0-0": [{"text": "x"}]}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"nbest_predictions\.json: question q0-0: expected .*start_char.*, found none"):
+        write_report([damaged])
+    (damaged / "health.json").write_text('{"findings": [1]}', encoding="utf-8")
+    shutil.copy(plain_run / "nbest_predictions.json", damaged)
+    with pytest.raises(RunError, match=r"health\.json: expected an object"):
+        write_report([damaged])
+
+
+def test_data_that_run_json_does_not_name_has_a_reason(plain_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(plain_run, tmp_path / "run"))
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    del facts["data"]["validation"]["sources"]
+    (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert "run.json does not name it" in reload_validation(load_run(run))[1]

@@ -1,4 +1,4 @@
-"""The page as a file: whole, alone, safe, and about the run it was made from."""
+"""The page as a file: complete, self-contained, safe, and about the run it was made from."""
 
 import base64
 import hashlib
@@ -10,14 +10,15 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from albertqa import files
 from albertqa.config import load_settings, to_toml
 from albertqa.errors import RunError
 from albertqa.report import write_report
-from albertqa.report.published import CARD, card_beside, ids_sha256
-from albertqa.report.run import load_run
+from albertqa.report.published import CARD, ids_sha256, published_card
+from albertqa.rundir.directory import load_run
 
 from . import cases
 
@@ -61,8 +62,8 @@ def _text(page: Path) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
-def test_a_training_loss_with_a_regularizer_is_not_to_be_compared(plain_run: Path, tmp_path: Path) -> None:
-    run, warning = _copy(plain_run, tmp_path), "it does not compare with the validation loss"
+def test_a_training_loss_with_a_regularizer_has_a_warning(plain_run: Path, tmp_path: Path) -> None:
+    run, warning = _copy(plain_run, tmp_path), "it is not comparable with the validation loss"
     assert warning not in _text(write_report([run]))
     config = run / files.CONFIG_TOML
     before = load_settings(config)
@@ -70,7 +71,7 @@ def test_a_training_loss_with_a_regularizer_is_not_to_be_compared(plain_run: Pat
     assert warning in _text(write_report([run]))
 
 
-def test_page_is_one_file_that_names_no_other(plain_run: Path, tmp_path: Path) -> None:
+def test_page_is_one_file_that_refers_to_no_other(plain_run: Path, tmp_path: Path) -> None:
     page = Elements(write_report([plain_run], tmp_path / "report.html").read_text(encoding="utf-8"))
     for tag, attributes in page.found:
         for name, value in attributes.items():
@@ -99,7 +100,7 @@ def test_policy_allows_exactly_the_pages_own_style_and_script(plain_run: Path, t
     )
 
 
-def test_page_is_written_into_the_run_unless_told_otherwise(
+def test_page_is_written_into_the_run_by_default(
     plain_run: Path, other_seeds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = _copy(plain_run, tmp_path)
@@ -136,7 +137,7 @@ def test_figures_at_the_top_are_those_of_the_run_with_intervals(plain_run: Path,
     assert "albert/albert-base-v2 trained on starter:train" in text
 
 
-def test_evidence_is_there(plain_run: Path, tmp_path: Path) -> None:
+def test_provenance_is_there(plain_run: Path, tmp_path: Path) -> None:
     text = _text(write_report([plain_run], tmp_path / "report.html"))
     facts = json.loads((plain_run / "run.json").read_text(encoding="utf-8"))
     assert facts["data"]["validation"]["content_sha256"] in text
@@ -146,20 +147,20 @@ def test_evidence_is_there(plain_run: Path, tmp_path: Path) -> None:
     assert "learning_rate" not in text
 
 
-def test_findings_come_with_what_to_try(plain_run: Path, tmp_path: Path) -> None:
+def test_findings_are_shown_with_their_remedies(plain_run: Path, tmp_path: Path) -> None:
     text = _text(write_report([plain_run], tmp_path / "report.html"))
     assert "loss-spike warning step 30 loss rose <b>fast</b> Try: lower it" in text
-    assert "too-short info whole run still falling at the end" in text
+    assert "few-labels warning before the first step few labels are right" in text
 
 
-def test_data_that_is_gone_leaves_out_single_questions_and_says_so(plain_run: Path, tmp_path: Path) -> None:
+def test_missing_data_leaves_out_single_questions_with_a_reason(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     facts["data"]["validation"]["sources"] = [str(tmp_path / "gone.json")]
     (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     page = write_report([run])
     text = _text(page)
-    assert "gone.json) cannot be read any more" in text
+    assert "gone.json) can no longer be read" in text
     assert "no interval" in text
     assert 'id="questions' not in page.read_text(encoding="utf-8")
     assert "chart-loss" in page.read_text(encoding="utf-8")
@@ -169,7 +170,7 @@ def test_predictions_of_another_evaluation_are_pointed_out(plain_run: Path, tmp_
     run = _copy(plain_run, tmp_path)
     scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
     (run / "eval.json").write_text(json.dumps({**scores, "f1": 12.5}), encoding="utf-8")
-    assert "do not belong together" in _text(write_report([run]))
+    assert "are of different evaluations" in _text(write_report([run]))
 
 
 def test_predictions_that_lack_questions_are_pointed_out(plain_run: Path, tmp_path: Path) -> None:
@@ -180,11 +181,11 @@ def test_predictions_that_lack_questions_are_pointed_out(plain_run: Path, tmp_pa
     assert "lacks 1 of the 160 validation questions" in _text(write_report([run]))
 
 
-def test_run_without_a_model_says_why_windows_are_unknown(other_seeds: tuple[Path, Path], tmp_path: Path) -> None:
-    assert "keeps no model, so its tokenizer is not there" in _text(write_report([other_seeds[0]], tmp_path / "r.html"))
+def test_run_without_a_model_has_a_note_on_its_windows(other_seeds: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "the run has no model, and so no tokenizer" in _text(write_report([other_seeds[0]], tmp_path / "r.html"))
 
 
-def test_run_that_was_never_evaluated_has_its_curves_all_the_same(plain_run: Path, tmp_path: Path) -> None:
+def test_run_that_was_never_evaluated_has_curves(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
     for name in ("eval.json", "predictions.json", "nbest_predictions.json"):
         (run / name).unlink()
@@ -193,32 +194,32 @@ def test_run_that_was_never_evaluated_has_its_curves_all_the_same(plain_run: Pat
     assert "chart-loss" in page.read_text(encoding="utf-8")
 
 
-def test_run_that_still_goes_on_is_shown_as_far_as_its_record(plain_run: Path, tmp_path: Path) -> None:
+def test_running_run_is_shown_up_to_its_last_step(plain_run: Path, tmp_path: Path) -> None:
     run = _copy(plain_run, tmp_path)
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     begun = {**facts, "status": "running", "step": 0, "best_step": 0, "train_seconds": 0.0}
     (run / "run.json").write_text(json.dumps(begun), encoding="utf-8")
     text = _text(write_report([run]))
-    assert "step 60 of 60, best by f1. Status of the run: running" in text
+    assert "step 60 of 60, selected by f1. Status of the run: running" in text
     assert "Training 3 min 0 s" in text
 
 
 def test_several_runs_are_compared(plain_run: Path, other_seeds: tuple[Path, Path], tmp_path: Path) -> None:
     text = _text(write_report([plain_run, *other_seeds], tmp_path / "many.html"))
     assert "3 runs compared" in text
-    assert "Difference to run, on the same 160 questions" in text
+    assert "Difference from run on the same 160 questions" in text
     assert "worse than run" in text
     assert "The same settings with several seeds" in text
     assert re.search(r"learning_rate .* 3e-05 3e-05 0\.001", text)
 
 
-def test_v2_shows_what_thresholds_would_give(run_v2: Path, plain_run: Path, tmp_path: Path) -> None:
+def test_v2_shows_the_scores_at_other_thresholds(run_v2: Path, plain_run: Path, tmp_path: Path) -> None:
     page = write_report([run_v2], tmp_path / "v2.html")
     text = _text(page)
     assert "HasAns" in text
-    assert "Answered, but there is none" in text
+    assert "Answer, but there is none" in text
     assert re.search(r"precision \d+\.\d\d, recall \d+\.\d\d", text)
-    assert 'id="chart-sweep-0"' in page.read_text(encoding="utf-8")
+    assert 'id="chart-scores-0"' in page.read_text(encoding="utf-8")
     both = _text(write_report([plain_run, run_v2], tmp_path / "both.html"))
     assert "No two of these runs were evaluated on the same questions" in both
 
@@ -235,17 +236,19 @@ def test_hostile_text_is_only_ever_escaped(hostile_run: Path, tmp_path: Path) ->
 @pytest.mark.real_data
 def test_card_is_shown_for_exactly_the_questions_of_the_dev_set(real_data_dev: list[str], plain_run: Path) -> None:
     run = load_run(plain_run)
-    run.facts["data"]["validation"]["questions"] = CARD.questions
+    validation = msgspec.structs.replace(run.facts.data.validation, questions=CARD.questions)
+    data = msgspec.structs.replace(run.facts.data, validation=validation)
+    run = replace(run, facts=msgspec.structs.replace(run.facts, data=data))
     run.predictions.clear()
     run.predictions.update(dict.fromkeys(real_data_dev, "x"))
-    assert card_beside(run, []) == CARD
+    assert published_card(run, []) == CARD
     run.predictions.pop(real_data_dev[0])
     run.predictions["another"] = "x"
-    assert card_beside(run, []) is None
+    assert published_card(run, []) is None
 
 
-def test_no_card_beside_other_data(plain_run: Path) -> None:
-    assert card_beside(load_run(plain_run), cases.examples_of(20)) is None
+def test_no_card_for_other_data(plain_run: Path) -> None:
+    assert published_card(load_run(plain_run), cases.examples_of(20)) is None
 
 
 def test_ids_hash_ignores_their_order() -> None:

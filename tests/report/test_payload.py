@@ -1,4 +1,4 @@
-"""The page's data: nothing in it ends a script element, and browsers count its characters as they should."""
+"""The page's data: nothing in it closes a script element, and its positions are those of browsers."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ TEXT = st.text(alphabet=st.characters() | st.sampled_from("<>&😀\u2028\u202e\u
 
 
 @given(st.dictionaries(TEXT, TEXT))
-def test_script_json_holds_no_markup_and_says_the_same(value: dict[str, str]) -> None:
+def test_script_json_has_no_markup_and_the_same_value(value: dict[str, str]) -> None:
     text = script_json(value)
     assert text.isascii()
     assert not set("<>&") & set(text)
@@ -23,7 +23,7 @@ def test_script_json_holds_no_markup_and_says_the_same(value: dict[str, str]) ->
 
 
 @given(st.dictionaries(TEXT, TEXT))
-def test_packed_json_holds_no_markup_and_says_the_same(value: dict[str, str]) -> None:
+def test_packed_json_has_no_markup_and_the_same_value(value: dict[str, str]) -> None:
     text = packed_json(value)
     assert not set("<>&'\"") & set(text)
     assert json.loads(zlib.decompress(base64.b64decode(text))) == value
@@ -36,7 +36,7 @@ def _in_browser(text: str, start: int, length: int) -> str:
 
 
 @given(st.text(alphabet="ab😀é<", min_size=1, max_size=30), st.data())
-def test_places_are_counted_as_browsers_count(context: str, data: st.DataObject) -> None:
+def test_positions_are_counted_as_browsers_count(context: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(context) - 1))
     end = data.draw(st.integers(start + 1, len(context)))
     example = Example("q", "?", context, (Gold(context[start:end], start),), "t")
@@ -46,7 +46,7 @@ def test_places_are_counted_as_browsers_count(context: str, data: st.DataObject)
     assert _in_browser(context, *answers_json("run", [outcome])["answer"][0]) == context[start:end]
 
 
-def test_every_context_and_gold_place_is_there_once() -> None:
+def test_every_context_and_gold_span_is_there_once() -> None:
     gold = Gold("a", 0)
     examples = [Example(str(at), "?", "a b", (gold, gold, Gold("b", 2)), "t") for at in range(3)]
     columns = questions_json(examples, [])
@@ -55,7 +55,7 @@ def test_every_context_and_gold_place_is_there_once() -> None:
     assert columns["golds"] == [[0, 1, 2, 1]] * 3
 
 
-def test_an_answer_without_a_place_is_written_out() -> None:
+def test_an_answer_without_a_position_is_written_out() -> None:
     example = Example("q", "?", "a b", (Gold("a", 0),))
     columns = answers_json("run", [Outcome(example, "elsewhere", None, None, 0.0, 0.0, (), None, 2, None)])
     assert columns["answer"] == ["elsewhere"]

@@ -1,1 +1,1 @@
-"""Tests of `albertqa.training`."""
+"""Tests of the run room."""

@@ -1,23 +1,30 @@
 """A listener for `train_steps`, and the call with a course's settings."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from albertqa.config import Settings
+from albertqa.config import MonitoringConfig, OptimizerConfig, Settings
+from albertqa.files import METRICS_JSONL
 from albertqa.model.load import SpanModel, load_model
-from albertqa.training.average import WeightAverage
-from albertqa.run.checkpoint import TrainState
-from albertqa.run.loop import Plan, plan_steps, train_steps
+from albertqa.run.callbacks import Callback
+from albertqa.run.checkpoint import Progress, TrainState, remove_checkpoints, save_checkpoint
+from albertqa.run.loop import TrainingWindows, plan_steps, train_steps
 from albertqa.run.objective import Objective, span_objective
 from albertqa.run.optimizer import build_optimizer
+from albertqa.run.step import Stepper
+from albertqa.rundir.rows import EvaluationRow, StepRow
+from albertqa.rundir.run_json import Plan
 from albertqa.windows.store import WindowStore
+from albertqa.windows.tokenizer import QATokenizer
 
 from .reference import Course, Trained
 
-# What clock and machine decide of a run's record, and nothing else.
+# What clock and machine decide of a run's rows, and nothing else.
 TIMED = {
     *("seconds", "data_seconds", "tokens_per_second", "eval_seconds", "windows_per_second"),
     *("disk_free_bytes", "swap_used_bytes"),
@@ -25,51 +32,56 @@ TIMED = {
 
 
 @dataclass
-class Listener:
+class Listener(Callback):
     """Writes down what the loop calls, and may ask it to stop after a step."""
 
     stop_after: int | None = None
-    stop_early_after: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)
     saved: list[TrainState] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
-    def stepped(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
+    def on_step(self, row: StepRow) -> None:
+        self.rows.append(msgspec.to_builtins(row))
 
-    def evaluate(self, state: TrainState) -> TrainState:
-        self.evaluated.append(state.step)
-        is_enough = self.stop_early_after is not None and state.step >= self.stop_early_after
-        return TrainState(**{**vars(state), "stopped_early": is_enough})
+    def on_save(self, state: TrainState) -> None:
+        self.saved.append(replace(state))
 
-    def save(self, state: TrainState) -> None:
-        self.saved.append(state)
+    def on_message(self, text: str) -> None:
+        self.said.append(text)
 
-    def say(self, line: str) -> None:
-        self.said.append(line)
+    def evaluate(self, step: int) -> EvaluationRow:
+        self.evaluated.append(step)
+        return EvaluationRow(step=step, epoch=0.0, validation_loss=1.0, f1=0.0)
 
     def should_stop(self) -> bool:
         return self.stop_after is not None and bool(self.rows) and self.rows[-1]["step"] >= self.stop_after
 
 
-def plan_of(store: WindowStore, course: Course, **changes: Any) -> Plan:
-    """Plan a course's steps."""
-    return plan_steps(
-        len(store),
-        step_windows=course.micro_batch * course.accumulation,
+def config_of(course: Course) -> OptimizerConfig:
+    """Return a course's settings."""
+    return OptimizerConfig(
+        learning_rate=course.learning_rate,
+        train_batch_size=course.micro_batch,
+        gradient_accumulation_steps=course.accumulation,
         epochs=1,
         max_steps=course.total_steps,
         warmup_steps=course.warmup_steps,
-        **changes,
+        weight_decay=course.weight_decay,
+        max_grad_norm=course.max_grad_norm,
+        seed=course.seed,
     )
+
+
+def plan_of(store: WindowStore, course: Course, **monitoring: Any) -> Plan:
+    """Plan a course's steps."""
+    return plan_steps(len(store), config_of(course), MonitoringConfig(**monitoring))
 
 
 def open_model(folder: Path, course: Course, **changes: Any) -> tuple[SpanModel, torch.optim.AdamW]:
     """Load a model with its optimizer."""
     model = load_model(folder, device=torch.device("cpu"), **changes)
-    optimizer = build_optimizer(model.model, learning_rate=course.learning_rate, weight_decay=course.weight_decay)
-    return model, optimizer
+    return model, build_optimizer(model.model, config_of(course))
 
 
 def go_on(
@@ -78,33 +90,47 @@ def go_on(
     store: WindowStore,
     course: Course,
     listener: Listener,
-    state: TrainState | None = None,
-    average: WeightAverage | None = None,
+    progress: Progress | None = None,
     *,
+    windows: TrainingWindows | None = None,
     objective: Objective = span_objective,
     may_recompute: bool = True,
-    may_replay: bool = True,
-    **plan: Any,
-) -> TrainState:
-    """Train from a state on."""
-    return train_steps(
+    **monitoring: Any,
+) -> Progress:
+    """Train from where a run is; return where it is then."""
+    progress = progress or Progress()
+    stepper = Stepper(
         model,
-        store,
         optimizer,
-        plan_of(store, course, **plan),
-        listener,
-        state=state or TrainState(),
-        learning_rate=course.learning_rate,
-        schedule="linear",
-        micro_batch=course.micro_batch,
-        accumulation=course.accumulation,
-        max_grad_norm=course.max_grad_norm,
-        seed=course.seed,
-        objective=objective,
-        average=average,
+        objective,
+        config_of(course),
+        progress.adaptation,
         may_recompute=may_recompute,
-        may_replay=may_replay,
+        say=listener.on_message,
     )
+    train_steps(
+        stepper,
+        windows or TrainingWindows(store),
+        config_of(course),
+        plan_of(store, course, **monitoring),
+        progress.state,
+        callbacks=[listener],
+        evaluate=listener.evaluate,
+        should_stop=listener.should_stop,
+    )
+    return progress
+
+
+def save(run: Path, progress: Progress, model: SpanModel, tokenizer: QATokenizer, optimizer: Any, *, keep: int) -> Path:
+    """Save a checkpoint as a run does."""
+    folder = save_checkpoint(run, progress, model, tokenizer, optimizer)
+    remove_checkpoints(folder, keep=keep)
+    return folder
+
+
+def rows_in(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's ``metrics.jsonl``."""
+    return [json.loads(line) for line in (run / METRICS_JSONL).read_text().splitlines()]
 
 
 def train_ours(folder: Path, store: WindowStore, course: Course) -> Trained:
@@ -118,7 +144,7 @@ def train_ours(folder: Path, store: WindowStore, course: Course) -> Trained:
 
 
 def small_run(model: Path, output_dir: Path, **changes: Any) -> Settings:
-    """Give settings of a whole run of seconds: a saved tiny ALBERT on a few questions of the starter set."""
+    """Return settings of a whole run of seconds: a saved tiny ALBERT on a few questions of the starter set."""
     settings = Settings(
         model=str(model),
         train_file=("starter:train",),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer

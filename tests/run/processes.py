@@ -24,8 +24,6 @@ _CONTEXT.set_forkserver_preload(
         "pandas",
         "sentencepiece.sentencepiece_model_pb2",
         "torch._dynamo",
-        "transformers.models.albert.modeling_albert",
-        "transformers.models.auto.modeling_auto",
     ]
 )
 

@@ -14,6 +14,7 @@ from albertqa.cli import main
 from albertqa.config import Augmentation, Settings
 from albertqa.run.checkpoint import newest_checkpoint
 
+from .cases import rows_in
 from .processes import INTERRUPTED, finish_run, start_run, wait_for
 from .test_resume import Whole, assert_same_outcome
 
@@ -49,15 +50,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Whole:
         return Whole(settings, finish_run(settings))
 
 
-def test_every_window_of_every_epoch_was_seen_once_by_every_way(whole: Whole) -> None:
+def test_every_window_of_every_epoch_was_seen_once(whole: Whole) -> None:
     facts = run_facts(whole.settings.output_dir)
     assert facts["augmentation"].keys() == set(WAYS)
-    for way, counts in facts["augmentation"].items():
+    for counts in facts["augmentation"].values():
         assert counts["seen"] == 2 * facts["data"]["train"]["windows"]
-        # Contexts are full of small tokens here, so a distractor often finds no room.
         drawn = counts["changed"] + counts["impossible"]
         assert 0.4 < drawn / counts["seen"] < 0.6
-        assert counts["changed"] > (0.2 if way == "distractor" else 0.8) * drawn
+        assert counts["changed"] > 0.8 * drawn
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -95,7 +95,7 @@ def test_a_run_that_crops_goes_from_the_command_line_to_its_end(
     losses = {}
     for name, augment in {"plain": [], "crop": ["--augment", "crop", "--augment-rate", "1"]}.items():
         assert main([*command, *augment, "--output-dir", str(tmp_path / name)]) == 0
-        losses[name] = [row["train_loss"] for row in read_rows(tmp_path / name) if "train_loss" in row]
+        losses[name] = [row["train_loss"] for row in rows_in(tmp_path / name) if "train_loss" in row]
     assert losses["plain"] != losses["crop"]
     assert run_facts(tmp_path / "plain")["augmentation"] == {}
     facts = run_facts(tmp_path / "crop")
@@ -103,19 +103,3 @@ def test_a_run_that_crops_goes_from_the_command_line_to_its_end(
     assert facts["augmentation"]["crop"]["seen"] == facts["data"]["train"]["windows"]
     assert facts["augmentation"]["crop"]["changed"] > 0.8 * facts["data"]["train"]["windows"]
     assert "finished" in capsys.readouterr().out
-
-
-def test_an_unknown_way_and_unfit_data_are_refused_before_anything_is_written(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [{"id": "a", "question": "Who?", "context": "Rollo.", "answers": {"text": [], "answer_start": []}}] * 2
-    rows[1] = {**rows[1], "id": "b", "context": "Nobody."}
-    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    command = ["train", "--model", str(tiny_folder), "--from-scratch", "--output-dir", str(tmp_path / "run")]
-    with pytest.raises(SystemExit):
-        main([*command, "--augment", "croop"])
-    assert "croop" in capsys.readouterr().err
-    files = ["--train-file", str(tmp_path / "some.jsonl"), "--validation-file", "starter:validation"]
-    assert main([*command, *files, "--augment", "distractor"]) == 2
-    assert "question a: has no answer and no title" in capsys.readouterr().err
-    assert not (tmp_path / "run" / files.CONFIG_TOML).exists()

@@ -13,21 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa import files
-from albertqa.config import Settings, equal_passes, load_settings
-from albertqa.errors import SettingsError
-from albertqa.run.find_lr_command import find_lr
+from albertqa.config import OptimizerConfig, Settings, equal_passes, load_settings
 from albertqa.model.load import SpanModel
-from albertqa.model.recompute import recompute_activations
-from albertqa.run.recipe import RunResult, train
-from albertqa.training import fit
-from albertqa.run.display import Silent
+from albertqa.run import fit
+from albertqa.run.callbacks import Callback
 from albertqa.run.fit import Fit, LiveBytes, fit_to_memory, longest_window, peak_bytes
 from albertqa.run.objective import Objective, span_objective
+from albertqa.run.range_test import find_lr
+from albertqa.run.recipe import RunResult, train
 from albertqa.windows.batches import PackedBatch, pack
 from albertqa.windows.store import WindowStore
 from model.cases import save_albert
 
-from .cases import TIMED, open_model, small_run
+from .cases import TIMED, open_model, rows_in, small_run
 from .reference import Course
 
 COURSE = Course()
@@ -151,7 +149,7 @@ def test_many_windows_need_no_more_than_the_bound_and_little_less(
     folder = save_albert(tiny_folder, tmp_path, vocab_size=vocab_size)
     model, _ = open_model(folder, COURSE, hidden_dropout=0.1, attention_dropout=0.1)
     if recompute:
-        recompute_activations(model.model)
+        model.recompute_activations()
     one = peak(model, store, 1)
     for windows in (2, 12, 40):
         needed, most = peak(model, store, windows), bound(model, store, windows)
@@ -162,7 +160,7 @@ def test_many_windows_need_no_more_than_the_bound_and_little_less(
 def test_recomputing_needs_less(tiny_weights: Path, store: WindowStore) -> None:
     model, _ = open_model(tiny_weights, COURSE)
     before = peak(model, store, 8)
-    recompute_activations(model.model)
+    model.recompute_activations()
     # One of its two layers is always there, being recomputed: a tiny model shows little of what a large one saves.
     assert peak(model, store, 8) < 0.8 * before
 
@@ -183,27 +181,6 @@ def test_with_memory_enough_one_window_is_measured(tiny_weights: Path, store: Wi
         f"fits: 16 windows of {found.tokens} tokens at a time need at most {found.needed_bytes / 2**30:.1f} of "
         "1048576.0 GiB"
     )
-
-
-def test_windows_that_augmentation_makes_longer_are_reckoned_with(
-    tiny_weights: Path, store: WindowStore, memory: Any
-) -> None:
-    memory(PLENTY)
-    lengths: list[int] = []
-
-    def objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-        lengths.extend(batch.lengths)
-        return span_objective(model, batch)
-
-    model, optimizer = open_model(tiny_weights, COURSE)
-    options = {"micro_batch": 16, "recompute": False, "may_recompute": True}
-    longer = fit_to_memory(model, store, optimizer, objective, tokens=200, **options)
-    shorter = fit_to_memory(model, store, optimizer, objective, tokens=5, **options)
-    assert longer is not None
-    assert shorter is not None
-    assert lengths == [200, store.lengths.max()]
-    assert (longer.tokens, shorter.tokens) == (200, store.lengths.max())
-    assert longer.needed_bytes > shorter.needed_bytes
 
 
 @pytest.mark.parametrize("windows", [1, 3, 5, 7, 15])
@@ -231,7 +208,7 @@ def test_where_not_one_window_fits_activations_are_recomputed(
 ) -> None:
     model, optimizer = open_model(tiny_weights, COURSE)
     one = peak(model, store, 1)
-    recompute_activations(model.model)
+    model.recompute_activations()
     least = peak(model, store, 1)
     model, optimizer = open_model(tiny_weights, COURSE)
     memory(int((pending(model) + (one + least) / 2) / 0.8))
@@ -260,7 +237,7 @@ def test_memory_that_runs_out_while_it_is_measured_is_an_answer(
     """A mock of an allocator that holds a window only where its activations are recomputed."""
 
     def objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-        if not any("forward" in vars(module) for module in model.model.modules()):
+        if not model.model.recompute:
             raise torch.OutOfMemoryError("CUDA out of memory (planted by a test)")
         return span_objective(model, batch)
 
@@ -316,7 +293,7 @@ def test_on_a_gpu_what_was_found_really_fits(tiny_folder: Path, store: WindowSto
     wide = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "num_hidden_layers": 12}
     device = torch.device("cuda")
     model = load_model(save_albert(tiny_folder, tmp_path, **wide), device=device)
-    optimizer = build_optimizer(model.model, learning_rate=1e-4)
+    optimizer = build_optimizer(model.model, OptimizerConfig(learning_rate=1e-4))
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info(device)[1]
     torch.cuda.set_per_process_memory_fraction(2**30 / total)
@@ -337,24 +314,24 @@ def test_on_a_gpu_what_was_found_really_fits(tiny_folder: Path, store: WindowSto
 # -- whole runs
 
 
-class Lines(Silent):
+class Lines(Callback):
     """Keeps the lines that a run shows."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
-        self.lines.append(line)
+    def on_message(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def outcome(result: RunResult) -> dict[str, Any]:
-    files = {
+    hashes = {
         f"{name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
         for name in (files.BEST, files.FINAL)
         for path in (result.run / name).iterdir()
     }
-    rows = [{key: one for key, one in row.items() if key not in TIMED} for row in read_rows(result.run)]
-    return {"files": files, "rows": rows}
+    rows = [{key: one for key, one in row.items() if key not in TIMED} for row in rows_in(result.run)]
+    return {"files": hashes, "rows": rows}
 
 
 def facts_of(result: RunResult) -> Any:
@@ -375,7 +352,7 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> 
 
 def test_measuring_changes_no_bit_of_a_run(tiny_weights: Path, tmp_path: Path, unmeasured: RunResult) -> None:
     lines = Lines()
-    measured = train(run_of(tiny_weights, tmp_path / "run"), display=lines)
+    measured = train(run_of(tiny_weights, tmp_path / "run"), callbacks=[lines])
     assert outcome(measured) == outcome(unmeasured)
     facts = facts_of(measured)
     assert facts["fit"]["micro_batch"] == facts["fit"]["wanted"] == facts["micro_batch"] == 8
@@ -396,7 +373,7 @@ def test_a_run_short_of_memory_has_the_same_steps_in_more_passes(
     whole = train(small_run(tiny_weights, tmp_path / "whole", fit=False))
     memory(2_400_000)
     lines = Lines()
-    short = train(small_run(tiny_weights, tmp_path / "short"), display=lines)
+    short = train(small_run(tiny_weights, tmp_path / "short"), callbacks=[lines])
     facts = facts_of(short)
     assert 1 <= facts["micro_batch"] < 8
     assert facts["fit"]["available_bytes"] == 2_400_000
@@ -415,7 +392,7 @@ def test_a_range_test_short_of_memory_has_the_same_steps_in_more_passes(
     whole = find_lr(settings, num_steps=20)
     memory(2_400_000)
     lines = Lines()
-    short = find_lr(dataclasses.replace(settings, fit=True), num_steps=20, display=lines)
+    short = find_lr(dataclasses.replace(settings, fit=True), num_steps=20, callbacks=[lines])
     assert sum("as 8 need" in line for line in lines.lines) == 1
     assert short.learning_rates == whole.learning_rates
     # At the highest rates, the rounding of sums grows to something.
@@ -464,13 +441,3 @@ def test_a_run_that_was_killed_for_its_memory_may_go_on_with_other_settings_of_i
     settings = small_run(tiny_weights, tmp_path / "run", fit=False, max_steps=2)
     train(settings)
     train(dataclasses.replace(settings, fit=True, gradient_checkpointing=True), resume=True)
-
-
-def test_an_encoder_without_such_layers_is_told_before_the_run_takes_its_folder(
-    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("albertqa.run.setup.recompute_activations", lambda _model: False)
-    settings = small_run(tiny_weights, tmp_path / "run", gradient_checkpointing=True)
-    with pytest.raises(SettingsError, match=r"^gradient_checkpointing is set, but .* \(albert\) has no layers that"):
-        train(settings)
-    assert not (tmp_path / "run" / files.CONFIG_TOML).exists()

@@ -11,11 +11,13 @@ from albertqa.model.load import SpanModel, load_model
 from albertqa.run.inspection import (
     WeightSample,
     is_untrained,
+    machine_facts,
     machine_state,
-    observe,
+    model_facts,
     related_pieces,
     unknown_id,
 )
+from albertqa.rundir.run_json import ModelFacts, TokenizerFacts
 from albertqa.windows.tokenizer import load_tokenizer
 
 
@@ -47,27 +49,36 @@ def test_a_sample_tells_how_far_the_encoder_has_moved(model: SpanModel) -> None:
 
 def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_weights)
-    found = observe(model, tokenizer, tmp_path)
-    table = model.model.get_input_embeddings().weight
+    found = model_facts(model, tokenizer, "tiny")
+    pairs, alike = related_pieces(model.model.embeddings.word.weight, tokenizer.backend.get_vocab())
     config = json.loads((tiny_weights / "config.json").read_text())
-    assert found["model"] == {
-        "hidden_size": config["hidden_size"],
-        "layers": config["num_hidden_layers"],
-        "max_positions": 512,
-        "vocabulary": 1000,
-        "segment_types": 2,
-        "hidden_dropout": 0.0,
-        "attention_dropout": 0.0,
-        "untrained": True,
-        "tokenizer": {
-            "vocabulary": 1000,
-            "segments": [0, 1],
-            "folds_case": True,
-            "cased_pieces_percent": 0.0,
-            **related_pieces(table, tokenizer.backend.get_vocab()),
-        },
-    }
-    assert found["machine"].keys() >= {"fast_bf16", "disk_free_bytes"}
+    parameters = sum(one.numel() for one in model.model.parameters())
+    assert found == ModelFacts(
+        source="tiny",
+        type="albert",
+        parameters=parameters,
+        trainable_parameters=parameters,
+        tokenizer_sha256=tokenizer.fingerprint,
+        hidden_size=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        max_positions=512,
+        vocabulary=1000,
+        segment_types=2,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        untrained=True,
+        tokenizer=TokenizerFacts(
+            vocabulary=1000,
+            segments=[0, 1],
+            folds_case=True,
+            cased_pieces_percent=0.0,
+            related_pieces=pairs,
+            related_pieces_percent=alike,
+        ),
+    )
+    machine = machine_facts(model, None, tmp_path)
+    assert (machine.device, machine.precision) == ("cpu", "float32")
+    assert machine.disk_free_bytes
 
 
 def test_a_tokenizer_that_keeps_case_is_seen(tiny_weights: Path, tmp_path: Path, model: SpanModel) -> None:
@@ -75,7 +86,7 @@ def test_a_tokenizer_that_keeps_case_is_seen(tiny_weights: Path, tmp_path: Path,
     shutil.copytree(tiny_weights, folder)
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     tokenizer = load_tokenizer(folder)
-    assert observe(model, tokenizer, tmp_path)["model"]["tokenizer"]["folds_case"] is False
+    assert model_facts(model, tokenizer, "tiny").tokenizer.folds_case is False
     assert unknown_id(tokenizer) == tokenizer.backend.token_to_id("<unk>") == 1
 
 
@@ -96,11 +107,11 @@ def test_forms_of_a_word_are_alike_in_their_own_table_and_not_in_another_s() -> 
     torch.manual_seed(0)
     shared = torch.randn(300, 16)
     own = torch.cat([shared, shared]) + 0.3 * torch.randn(600, 16) + 5.0
-    assert related_pieces(own, vocabulary) == {"related_pieces": 300, "related_pieces_percent": 100.0}
+    assert related_pieces(own, vocabulary) == (300, 100.0)
     for table in (own[torch.randperm(600)], torch.zeros_like(own), torch.randn_like(own)):
-        assert related_pieces(table, vocabulary)["related_pieces_percent"] == pytest.approx(50, abs=10)
+        assert related_pieces(table, vocabulary)[1] == pytest.approx(50, abs=10)
 
 
 @pytest.mark.parametrize("vocabulary", [{}, {"東": 0, "京": 1}, {"river": 0, "rivers": 900}])
 def test_a_vocabulary_without_forms_of_words_gives_no_pairs(vocabulary: dict[str, int]) -> None:
-    assert related_pieces(torch.randn(4, 8), vocabulary) == {"related_pieces": 0, "related_pieces_percent": 0.0}
+    assert related_pieces(torch.randn(4, 8), vocabulary) == (0, 0.0)

@@ -11,11 +11,10 @@ from torch.nn import functional
 from transformers import AlbertForQuestionAnswering
 
 from albertqa import files
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel, load_model
-from albertqa.model.packed import span_losses
-from albertqa.run.recipe import train
+from albertqa.model.span_loss import span_losses
 from albertqa.run.objective import (
     Objective,
     build_objective,
@@ -23,12 +22,14 @@ from albertqa.run.objective import (
     span_objective,
     symmetric_divergences,
 )
+from albertqa.run.recipe import train
 from albertqa.windows.batches import PackedBatch, epoch_order, pack
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.tokenizer import QATokenizer
 from model.cases import random_batch
+from model.families import by_their_names
 
-from .cases import small_run
+from .cases import rows_in, small_run
 
 CPU = torch.device("cpu")
 VOCAB_SIZE = 1000
@@ -178,7 +179,8 @@ def test_r_drop_is_two_passes_by_the_models_own_code_with_the_same_dropout(tiny_
     expected.backward()
 
     ours = load_model(tiny_weights, device=CPU, hidden_dropout=0.1)
-    losses, gradients = run(build_objective(label_smoothing=share, r_drop_alpha=alpha), ours, batch)
+    losses, _ = run(build_objective(label_smoothing=share, r_drop_alpha=alpha), ours, batch)
+    gradients = by_their_names(ours.model, "albert", lambda parameter: parameter.grad)
     assert sum(divergences) > 0.01
     torch.testing.assert_close(losses[0], expected.detach(), rtol=1e-5, atol=1e-5)
     references = gradients_of(plain)
@@ -239,7 +241,7 @@ def test_a_run_minimizes_what_its_settings_say(tiny_weights: Path, tokenizer: QA
     )
     batch = pack(store, epoch_order(len(store), seed=settings.seed, epoch=0)[: settings.train_batch_size])
     losses, _ = run(build_objective(label_smoothing=0.3), load_model(tiny_weights, device=CPU), batch)
-    first = next(read_rows(result.run))
+    first = rows_in(result.run)[0]
     assert first["train_loss"] == pytest.approx(float(losses.mean()), rel=1e-6)
     assert first["train_loss"] != pytest.approx(
         float(run(span_objective, load_model(tiny_weights, device=CPU), batch)[0].mean()), rel=1e-3
@@ -262,5 +264,5 @@ def test_any_dropout_is_enough_for_r_drop(kind: str, tiny_weights: Path, tmp_pat
     changes = {kind: 0.5}
     with_it = train(small_run(tiny_weights, tmp_path / "with", max_steps=1, r_drop_alpha=10.0, **changes))
     plain = train(small_run(tiny_weights, tmp_path / "plain", max_steps=1, **changes))
-    losses = [next(read_rows(result.run))["train_loss"] for result in (with_it, plain)]
+    losses = [rows_in(result.run)[0]["train_loss"] for result in (with_it, plain)]
     assert losses[0] > losses[1] + 0.01

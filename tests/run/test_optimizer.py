@@ -13,6 +13,7 @@ from transformers.optimization import (
     get_linear_schedule_with_warmup,
 )
 
+from albertqa.config import OptimizerConfig
 from albertqa.run.optimizer import build_optimizer, rate_factor
 
 
@@ -63,7 +64,7 @@ def names_of(model: torch.nn.Module, group: dict[str, Any]) -> set[str]:
 
 
 def test_decay_groups_are_those_of_the_trainer(albert: AlbertForQuestionAnswering) -> None:
-    decayed, undecayed = build_optimizer(albert, learning_rate=1e-3, weight_decay=0.1).param_groups
+    decayed, undecayed = build_optimizer(albert, OptimizerConfig(learning_rate=1e-3, weight_decay=0.1)).param_groups
     names = {name for name, _ in albert.named_parameters()}
     expected = set(Trainer.get_decay_parameter_names(None, albert))
     assert names_of(albert, decayed) == expected
@@ -77,13 +78,13 @@ def test_parameters_without_gradient_are_left_out(albert: AlbertForQuestionAnswe
     frozen = albert.albert.embeddings.word_embeddings.weight
     frozen.requires_grad_(False)
     try:
-        groups = build_optimizer(albert, learning_rate=1e-3).param_groups
+        groups = build_optimizer(albert, OptimizerConfig(learning_rate=1e-3)).param_groups
     finally:
         frozen.requires_grad_(True)
     assert not any(one is frozen for group in groups for one in group["params"])
 
 
 def test_the_defaults_are_the_recipes(albert: AlbertForQuestionAnswering) -> None:
-    defaults = build_optimizer(albert, learning_rate=3e-5).defaults
+    defaults = build_optimizer(albert, OptimizerConfig()).defaults
     assert (defaults["lr"], defaults["betas"], defaults["eps"]) == (3e-5, (0.9, 0.999), 1e-8)
     assert not defaults["amsgrad"]

@@ -7,6 +7,7 @@ The trained models are compared by what they say of each window's tokens, as pro
 window's logits changes no loss, so it has no gradient but rounding, which Adam makes steps of.
 """
 
+import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from albertqa.model.load import load_model
 from albertqa.windows.batches import pack
@@ -43,7 +45,12 @@ def relative_difference(first: Trained, second: Trained) -> float:
 
 def log_probabilities(trained: Trained, folder: Path, store: WindowStore) -> torch.Tensor:
     model = load_model(folder, device=torch.device("cpu"))
-    model.model.load_state_dict(trained.model.state_dict())
+    if isinstance(trained.model, PreTrainedModel):
+        with tempfile.TemporaryDirectory() as saved:
+            trained.model.save_pretrained(saved)
+            model.load_weights(Path(saved))
+    else:
+        model.model.load_state_dict(trained.model.state_dict())
     batch = pack(store, range(16))
     with torch.no_grad():
         logits = model.logits(batch)

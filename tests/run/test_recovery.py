@@ -13,29 +13,34 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from albertqa import files
 from albertqa.config import Settings
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
-from albertqa.run.recipe import RunResult, train
-from albertqa.run.checkpoint import TrainState, load_checkpoint, newest_checkpoint, save_checkpoint
-from albertqa.run.display import Silent, TerminalDisplay
+from albertqa.run.callbacks import Callback
+from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint
+from albertqa.run.display import TerminalDisplay
 from albertqa.run.fit import longest_window, peak_bytes
-from albertqa.run.loop import MOST_FAULTS, train_steps
+from albertqa.run.loop import TrainingWindows
 from albertqa.run.objective import Objective, span_objective
+from albertqa.run.recipe import RunResult, train
+from albertqa.run.step import MOST_FAULTS
+from albertqa.rundir.rows import StepRow
 from albertqa.windows.batches import PackedBatch, epoch_order
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 from . import processes as processes  # sets up the server that the forked processes come from
-from .cases import TIMED, Listener, go_on, open_model, plan_of, small_run
+from .cases import TIMED, Listener, go_on, open_model, rows_in, save, small_run
 from .reference import Course
 
 COURSE = Course(total_steps=4, micro_batch=8)
@@ -50,17 +55,17 @@ def run_course(
     *,
     objective: Objective = span_objective,
     listener: Listener | None = None,
-    state: TrainState | None = None,
+    progress: Progress | None = None,
     may_recompute: bool = True,
     prepare: Callable[[SpanModel], None] = lambda _model: None,
     **changes: Any,
-) -> tuple[SpanModel, torch.optim.Optimizer, Listener, TrainState]:
+) -> tuple[SpanModel, torch.optim.Optimizer, Listener, Progress]:
     """Train a saved ALBERT, with the same draws every time."""
     model, optimizer = open_model(folder, course, **changes)
     prepare(model)
     torch.manual_seed(5)
     heard = listener or Listener()
-    end = go_on(model, optimizer, store, course, heard, state, objective=objective, may_recompute=may_recompute)
+    end = go_on(model, optimizer, store, course, heard, progress, objective=objective, may_recompute=may_recompute)
     return model, optimizer, heard, end
 
 
@@ -85,7 +90,7 @@ class SmallGpu:
 
 
 def recomputes(model: SpanModel) -> bool:
-    return any("forward" in vars(module) for module in model.model.modules())
+    return model.model.recompute
 
 
 def assert_same_weights(found: SpanModel, expected: SpanModel) -> None:
@@ -96,6 +101,11 @@ def assert_same_weights(found: SpanModel, expected: SpanModel) -> None:
 
 def losses_of(listener: Listener) -> list[float]:
     return [row["train_loss"] for row in listener.rows]
+
+
+def questions_of(store: WindowStore, windows: NDArray[np.int64]) -> list[str]:
+    """Return the questions of windows, each once; without ids, by their position."""
+    return list(dict.fromkeys(str(store[int(index)].example_index) for index in windows))
 
 
 # -- memory
@@ -109,8 +119,8 @@ def test_a_run_short_of_memory_trains_the_same(tiny_weights: Path, store: Window
     norms = ([row["grad_norm"] for row in heard.rows] for heard in (found, undisturbed))
     assert next(norms) == pytest.approx(next(norms), rel=1e-5)
     fits = {1: 1, 3: 2, 4: 4, 7: 4}[most_windows]
-    assert end.micro_batch == fits
-    assert not end.recompute
+    assert end.adaptation.micro_batch == fits
+    assert not end.adaptation.recompute
     assert [row["micro_batch"] for row in found.rows] == [fits] * 4
     assert [row["micro_batch"] for row in undisturbed.rows] == [8] * 4
     assert [row["tokens"] for row in found.rows] == [row["tokens"] for row in undisturbed.rows]
@@ -128,7 +138,7 @@ def test_a_step_done_again_is_to_the_bit_the_one_that_would_have_fitted(
     expected, _, fitting, _ = run_course(tiny_weights, store, small, **DROPOUT)
     assert losses_of(heard) == losses_of(fitting)
     assert_same_weights(found, expected)
-    assert heard.said == ["step 1: out of memory with 8 windows at a time; done again with 4, and so from here on"]
+    assert heard.said == ["step 1: out of memory with 8 windows at a time; done again with 4, as all later steps are"]
     assert fitting.said == []
 
 
@@ -155,13 +165,13 @@ def test_where_no_window_fits_activations_are_recomputed(tiny_weights: Path, sto
     _, _, undisturbed, _ = run_course(tiny_weights, store, course)
     model, _, found, end = run_course(tiny_weights, store, course, objective=objective)
     assert recomputes(model)
-    assert (end.micro_batch, end.recompute) == (1, True)
+    assert (end.adaptation.micro_batch, end.adaptation.recompute) == (1, True)
     assert losses_of(found) == pytest.approx(losses_of(undisturbed), rel=1e-6)
     assert found.said[1:] == [
         "step 1: out of memory with one window at a time; done again with its activations recomputed in the backward "
-        "pass, which is slower, and so from here on"
+        "pass, which is slower, as all later steps are"
     ]
-    again, _, _, _ = run_course(tiny_weights, store, course, state=end)
+    again, _, _, _ = run_course(tiny_weights, store, course, progress=end)
     assert recomputes(again), "a run that goes on does as before"
 
 
@@ -179,7 +189,7 @@ def test_where_nothing_helps_the_run_ends_and_says_what_to_do(
     tiny_weights: Path, store: WindowStore, may_recompute: bool, told: str
 ) -> None:
     listener = Listener()
-    with pytest.raises(RunError, match=rf"^step 1: out of memory with {told}.*; the last checkpoint is whole$"):
+    with pytest.raises(RunError, match=rf"^step 1: out of memory with {told}.*; the last checkpoint is complete$"):
         run_course(tiny_weights, store, objective=SmallGpu(0), listener=listener, may_recompute=may_recompute)
     assert listener.rows == []
 
@@ -200,47 +210,22 @@ def test_an_optimizer_without_memory_ends_the_run_in_one_line(tiny_weights: Path
 
     optimizer.register_step_pre_hook(refuse)
     with pytest.raises(RunError, match=r"^step 1: out of memory in the optimizer's own arithmetic"):
-        train_steps(
-            model,
-            store,
-            optimizer,
-            plan_of(store, COURSE),
-            Listener(),
-            state=TrainState(),
-            learning_rate=1e-3,
-            schedule="linear",
-            micro_batch=8,
-            accumulation=1,
-            max_grad_norm=1.0,
-            seed=1,
-        )
+        go_on(model, optimizer, store, COURSE, Listener())
 
 
 def test_windows_are_taken_once_however_often_a_step_is_done(tiny_weights: Path, store: WindowStore) -> None:
     taken: list[int] = []
 
-    class View:
+    class Windows(TrainingWindows):
+        def epoch(self, _epoch: int) -> "Windows":
+            return self
+
         def __getitem__(self, index: int) -> Window:
             taken.append(index)
             return store[index]
 
     model, optimizer = open_model(tiny_weights, COURSE)
-    train_steps(
-        model,
-        store,
-        optimizer,
-        plan_of(store, COURSE),
-        Listener(),
-        state=TrainState(),
-        learning_rate=1e-3,
-        schedule="linear",
-        micro_batch=8,
-        accumulation=1,
-        max_grad_norm=1.0,
-        seed=42,
-        objective=SmallGpu(1),
-        view_of_epoch=lambda _epoch: View(),
-    )
+    go_on(model, optimizer, store, COURSE, Listener(), windows=Windows(store), objective=SmallGpu(1))
     assert taken == epoch_order(len(store), seed=42, epoch=0)[:32].tolist()
 
 
@@ -314,8 +299,8 @@ class Snapshots(Listener):
         self.model: SpanModel | None = None
         self.weights: list[dict[str, torch.Tensor]] = []
 
-    def stepped(self, row: dict[str, Any]) -> None:
-        super().stepped(row)
+    def on_step(self, row: StepRow) -> None:
+        super().on_step(row)
         if self.model is not None:
             self.weights.append({name: one.detach().clone() for name, one in self.model.model.named_parameters()})
 
@@ -334,7 +319,7 @@ def test_a_step_whose_loss_is_no_number_is_left_out(tiny_weights: Path, store: W
     row = heard.rows[1]
     assert row["skipped"] is True
     assert row["train_loss"] is row["grad_norm"] is None
-    assert row["non_finite_windows"] == [epoch_order(len(store), seed=COURSE.seed, epoch=0)[8 + 2]]
+    assert row["non_finite_windows"] == questions_of(store, epoch_order(len(store), seed=COURSE.seed, epoch=0)[10:11])
     json.dumps(row, allow_nan=False)
     assert all("skipped" not in other for other in heard.rows if other is not row)
     for name, weight in heard.weights[0].items():
@@ -344,7 +329,7 @@ def test_a_step_whose_loss_is_no_number_is_left_out(tiny_weights: Path, store: W
     # Step count and learning rate go on as if the step had been done.
     for name in ("step", "epoch", "learning_rate", "tokens"):
         assert [one[name] for one in heard.rows] == [one[name] for one in undisturbed.rows]
-    assert (end.step, end.faults_in_a_row, end.fp32_since_step) == (4, 0, None)
+    assert (end.state.step, end.adaptation.faults_in_a_row, end.adaptation.fp32_since_step) == (4, 0, None)
     assert heard.said == [
         f"step 2: loss is {value:g}, gradient norm nan; the step was not applied (1 of 8 windows; metrics.jsonl names "
         "them)"
@@ -375,8 +360,8 @@ def test_where_only_the_gradient_is_no_number_all_windows_of_the_step_are_named(
     assert math.isfinite(row["train_loss"])
     assert row["grad_norm"] is None
     assert row["skipped"] is True
-    assert row["non_finite_windows"] == epoch_order(len(store), seed=COURSE.seed, epoch=0)[8:16].tolist()
-    assert end.step == 4
+    assert row["non_finite_windows"] == questions_of(store, epoch_order(len(store), seed=COURSE.seed, epoch=0)[8:16])
+    assert end.state.step == 4
 
 
 def test_half_precision_is_given_up_for_the_rest_of_the_run(
@@ -384,35 +369,23 @@ def test_half_precision_is_given_up_for_the_rest_of_the_run(
 ) -> None:
     half = {"precision": torch.bfloat16}
     listener = Listener(stop_after=3)
-    model, optimizer, heard, state = run_course(tiny_weights, store, objective=Spoiled({1}), listener=listener, **half)
+    model, optimizer, heard, progress = run_course(
+        tiny_weights, store, objective=Spoiled({1}), listener=listener, **half
+    )
     assert model.autocast_dtype is None
-    assert state.fp32_since_step == 3
+    assert progress.adaptation.fp32_since_step == 3
     assert heard.said[0].endswith("; fp32 from step 3 on")
     # Through a checkpoint into a model that was opened in half precision.
-    folder = save_checkpoint(tmp_path, state, model, tokenizer, optimizer, keep=1)
+    folder = save(tmp_path, progress, model, tokenizer, optimizer, keep=1)
     again, fresh = open_model(tiny_weights, COURSE, **half)
-    state = load_checkpoint(folder, again, fresh)
+    progress = load_checkpoint(folder, again, fresh)
     dtypes: set[torch.dtype | None] = set()
 
     def objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
         dtypes.add(model.autocast_dtype)
         return span_objective(model, batch)
 
-    train_steps(
-        again,
-        store,
-        fresh,
-        plan_of(store, COURSE),
-        Listener(),
-        state=state,
-        learning_rate=1e-3,
-        schedule="linear",
-        micro_batch=8,
-        accumulation=1,
-        max_grad_norm=1.0,
-        seed=42,
-        objective=objective,
-    )
+    go_on(again, fresh, store, COURSE, Listener(), progress, objective=objective)
     assert dtypes == {None}
 
 
@@ -424,33 +397,35 @@ def test_several_such_steps_in_a_row_end_the_run(tiny_weights: Path, store: Wind
         run_course(tiny_weights, store, course, objective=spoiled, listener=listener)
     assert [row.get("skipped", False) for row in listener.rows] == [True] * 4 + [False] + [True] * 5
     assert str(caught.value) == (
-        "step 10: loss is nan, gradient norm nan, the 5th step in a row with such numbers; none of them was applied. "
+        "step 10: loss is nan, gradient norm nan, the 5th such step in a row; none of them was applied. "
         "Lower --learning-rate (now 0.00055), or look at the windows that metrics.jsonl names; the last checkpoint is "
-        "whole"
+        "complete"
     )
 
 
 def test_the_count_goes_on_over_a_resumption(tiny_weights: Path, store: WindowStore) -> None:
     everything = Spoiled(set(range(100)), windows=slice(None))
     course = replace(COURSE, total_steps=20)
-    _, _, first, state = run_course(tiny_weights, store, course, objective=everything, listener=Listener(stop_after=3))
-    assert (len(first.rows), state.faults_in_a_row) == (3, 3)
+    _, _, first, progress = run_course(
+        tiny_weights, store, course, objective=everything, listener=Listener(stop_after=3)
+    )
+    assert (len(first.rows), progress.adaptation.faults_in_a_row) == (3, 3)
     second = Listener()
     with pytest.raises(RunError, match=r"^step 5: "):
-        run_course(tiny_weights, store, course, objective=everything, listener=second, state=state)
+        run_course(tiny_weights, store, course, objective=everything, listener=second, progress=progress)
     assert [row["step"] for row in second.rows] == [4, 5]
 
 
 def test_a_checkpoint_before_the_first_applied_step_is_whole(
     tiny_weights: Path, store: WindowStore, tokenizer: QATokenizer, tmp_path: Path
 ) -> None:
-    model, optimizer, _, state = run_course(
+    model, optimizer, _, progress = run_course(
         tiny_weights, store, objective=Spoiled({0}), listener=Listener(stop_after=1)
     )
-    folder = save_checkpoint(tmp_path, state, model, tokenizer, optimizer, keep=1)
+    folder = save(tmp_path, progress, model, tokenizer, optimizer, keep=1)
     assert newest_checkpoint(tmp_path) == (folder, [])
     again, fresh = open_model(tiny_weights, COURSE)
-    assert load_checkpoint(folder, again, fresh) == state
+    assert load_checkpoint(folder, again, fresh) == progress
     assert not fresh.state
     assert_same_weights(again, model)
 
@@ -470,7 +445,7 @@ def test_a_gradient_that_overflows_fp16s_scale_is_no_fault(tiny_weights: Path, s
     assert heard.rows[1]["grad_norm"] is None
     assert not any("skipped" in row for row in heard.rows)
     assert model.autocast_dtype is torch.float16
-    assert (end.faults_in_a_row, end.fp32_since_step) == (0, None)
+    assert (end.adaptation.faults_in_a_row, end.adaptation.fp32_since_step) == (0, None)
     assert {float(moments["step"]) for moments in optimizer.state.values()} == {3.0}
 
 
@@ -480,7 +455,7 @@ def test_a_scale_that_has_come_down_below_one_is_no_excuse(tiny_weights: Path, s
 
     listener = Listener()
     course = replace(COURSE, micro_batch=1, total_steps=40)
-    with pytest.raises(RunError, match=r"the 5th step in a row"):
+    with pytest.raises(RunError, match=r"the 5th such step in a row"):
         run_course(tiny_weights, store, course, prepare=prepare, listener=listener, precision=torch.float16)
     # The scale begins at 2^16 and is halved each time.
     assert ["skipped" in row for row in listener.rows] == [False] * 17 + [True] * 5
@@ -501,7 +476,7 @@ def interrupting(limit: SmallGpu, call: int) -> Objective:
 
 
 def recorded(result: RunResult) -> list[dict[str, Any]]:
-    return [{key: one for key, one in row.items() if key not in TIMED} for row in read_rows(result.run)]
+    return [{key: one for key, one in row.items() if key not in TIMED} for row in rows_in(result.run)]
 
 
 def test_a_run_that_ran_out_of_memory_resumes_to_the_bit(
@@ -538,13 +513,13 @@ def test_a_run_names_the_questions_of_a_step_that_it_left_out(
 ) -> None:
     lines: list[str] = []
 
-    class Display(Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
+    class Display(Callback):
+        def on_message(self, text: str) -> None:
+            lines.append(text)
 
     monkeypatch.setattr("albertqa.run.recipe.build_objective", lambda **_: Spoiled({1}, windows=slice(0, 2)))
     settings = small_run(tiny_weights, tmp_path / "run", mixed_precision="bf16", max_steps=3)
-    spoiled = train(replace(settings, fit=False), display=Display())
+    spoiled = train(replace(settings, fit=False), callbacks=[Display()])
     rows = [row for row in recorded(spoiled) if row.get("skipped")]
     assert [row["step"] for row in rows] == [2]
     known = {example.id for example in load_examples("starter:train", limit=12)}
@@ -562,14 +537,14 @@ def test_a_run_that_cannot_go_on_is_failed_and_its_checkpoint_whole(
     spoiled = Spoiled(set(range(2, 100)), windows=slice(None))
     monkeypatch.setattr("albertqa.run.recipe.build_objective", lambda **_: spoiled)
     settings = small_run(tiny_weights, tmp_path / "run", fit=False, save_steps=1.0, epochs=4.0, eval_steps=50.0)
-    with pytest.raises(RunError, match=r"^step 7: .*, the 5th step in a row"):
+    with pytest.raises(RunError, match=r"^step 7: .*, the 5th such step in a row"):
         train(settings)
     assert json.loads((settings.output_dir / files.RUN_JSON).read_text())["status"] == "failed"
     checkpoint, warnings = newest_checkpoint(settings.output_dir)
     assert warnings == []
     assert checkpoint is not None
     assert checkpoint.name == "step-00000006"
-    losses = [row["train_loss"] for row in read_rows(settings.output_dir)]
+    losses = [row["train_loss"] for row in rows_in(settings.output_dir)]
     assert losses[2:] == [None] * 5
     assert None not in losses[:2]
 
@@ -577,12 +552,12 @@ def test_a_run_that_cannot_go_on_is_failed_and_its_checkpoint_whole(
 def test_a_step_that_was_left_out_does_not_spoil_the_loss_that_is_shown() -> None:
     console = Console(file=io.StringIO(), width=200)
     display = TerminalDisplay(console, every_steps=1)
-    display.start(0, 3)
-    row = {"epoch": 0.1, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens_per_second": 10.0}
+    display.on_start(0, 3)
+    row = {"epoch": 0.1, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens_per_second": 10.0, "tokens": 10}
     for step, changes in enumerate(
         ({"skipped": True, "train_loss": None}, {"train_loss": 2.0}, {"train_loss": 4.0}), 1
     ):
-        display.stepped({**row, "step": step, **changes})
+        display.on_step(StepRow(**row, step=step, **changes))
     assert isinstance(console.file, io.StringIO)
     shown = [line.split("train loss ")[1].split()[0] for line in console.file.getvalue().splitlines()]
     assert shown == ["nan", "2.0000", "3.0000"]

@@ -16,7 +16,7 @@ from albertqa import files
 from albertqa.config import Settings
 from albertqa.run.checkpoint import newest_checkpoint
 
-from .cases import TIMED
+from .cases import TIMED, rows_in
 from .processes import INTERRUPTED, finish_run, start_run, wait_for
 
 NUM_KILLS = 20
@@ -68,7 +68,7 @@ def without_times(value: dict[str, Any]) -> dict[str, Any]:
 
 def outcome(run: Path) -> dict[str, Any]:
     """Give all of a run that may not depend on what happened to it."""
-    files = {
+    hashes = {
         f"{folder}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in (files.BEST, files.FINAL)
         for path in sorted((run / folder).iterdir())
@@ -76,8 +76,8 @@ def outcome(run: Path) -> dict[str, Any]:
     facts = json.loads((run / files.RUN_JSON).read_text())
     checkpoint, warnings = newest_checkpoint(run)
     return {
-        "files": files,
-        "metrics": [without_times(row) for row in read_rows(run)],
+        "files": hashes,
+        "metrics": [without_times(row) for row in rows_in(run)],
         "eval": without_times(json.loads((run / files.EVAL_JSON).read_text())),
         "predictions": (run / files.PREDICTIONS_JSON).read_text(),
         "n_best": (run / files.NBEST_JSON).read_text(),
@@ -169,7 +169,7 @@ def test_a_run_asked_to_stop_saves_and_goes_on_where_it_was(
     assert 6 <= facts["step"] < facts["plan"]["total_steps"]
     assert checkpoint == run / files.CHECKPOINTS / f"step-{facts['step']:08d}"
     assert not (run / files.FINAL).exists()
-    assert len([row for row in read_rows(run) if "train_loss" in row]) == facts["step"]
+    assert len([row for row in rows_in(run) if "train_loss" in row]) == facts["step"]
 
     finish_run(settings, resume=True)
     assert_same_outcome(run, whole)

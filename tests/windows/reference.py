@@ -37,7 +37,8 @@ def slow_windows(
     example: Example, tokenizer: QATokenizer, max_seq_length: int, doc_stride: int
 ) -> list[SlowWindow] | None:
     """Give an example's windows, or None where its question leaves no room for new context tokens."""
-    pair = tokenizer.backend.encode(example.question.lstrip(), example.context)
+    # The backend in which no text can spell a special token.
+    pair = tokenizer._plain_backend.encode(example.question.lstrip(), example.context)
     inside = [at for at, sequence in enumerate(pair.sequence_ids) if sequence == 1]
     if not inside:
         # The last special token stands behind the (empty) context.
@@ -49,7 +50,7 @@ def slow_windows(
     room = max_seq_length - num_other
     if len(inside) > room and room <= doc_stride:
         return None
-    offsets = [_off_white_space(example.context, *pair.offsets[at]) for at in inside]
+    offsets = slow_characters(example.context, [pair.offsets[at] for at in inside])
     windows = []
     for first, end in _slow_slices(len(inside), room, doc_stride):
         labels = _slow_labels(offsets[first:end], example.golds[0] if example.golds else None)
@@ -76,6 +77,42 @@ def _slow_slices(num_tokens: int, room: int, doc_stride: int) -> Iterator[tuple[
         if end == num_tokens:
             return
         first = end - doc_stride
+
+
+def slow_characters(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Give each token its characters, one uncovered character at a time.
+
+    A character that no token covers, and that is not white space, belongs to the token before it in its word, else to
+    the one after it in its word, else to the one before its word, else to the first one; the first of two equal ones of
+    which the second begins a token belongs to that token.
+    """
+    offsets = [_off_white_space(text, *one) for one in offsets]
+    covered = {at for start, end in offsets for at in range(start, end)}
+    free = {at for at, character in enumerate(text) if at not in covered and not character.isspace()}
+    spans = [list(one) for one in offsets]
+    for at in sorted(free):
+        before, after = at, at
+        while before - 1 in free:
+            before -= 1
+        while after + 1 in free:
+            after += 1
+        ends = [end for _, end in offsets if end <= before]
+        starts = {start for start, _ in offsets}
+        if not ends:
+            owner, begins = min(starts), True
+        elif at + 1 in starts and text[at] == text[at + 1]:
+            # "''" became one quotation mark, whose offsets are those of the second quote.
+            owner, begins = at + 1, True
+        elif max(ends) == before or after + 1 not in starts:
+            owner, begins = max(ends), False
+        else:
+            owner, begins = after + 1, True
+        for span, (start, end) in zip(spans, offsets, strict=True):
+            if begins and start == owner:
+                span[0] = min(span[0], at)
+            elif not begins and end == owner:
+                span[1] = max(span[1], at + 1)
+    return [(start, end) for start, end in spans]
 
 
 def _off_white_space(text: str, start: int, end: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
 from albertqa.windows import build
-from albertqa.windows.build import slices, windows_in_memory
-from albertqa.windows.facts import labelled_text
+from albertqa.windows.build import LongQuestionsError, slices, windows_in_memory
+from albertqa.windows.statistics import check_tokenization, labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer
 
@@ -151,7 +151,7 @@ def test_windows_equal_transformers_own(
 def test_real_golds_survive_labels_and_back(
     real_data: "Path", real_tokenizer: QATokenizer, version: str, dev_v1: list[Example], dev_v1_windows: WindowStore
 ) -> None:
-    from albertqa.data.read import load_examples
+    from albertqa.data.reading import load_examples
 
     if version == "1.1":
         some, store = dev_v1, dev_v1_windows
@@ -217,6 +217,47 @@ def test_a_question_too_long_is_refused_in_one_line(tokenizer: QATokenizer) -> N
         f"question x2: has {ids} tokens and leaves {50 - 3 - ids} of 50 for the context, expected more than doc_stride "
         "(16). Shorten the question, raise --max-seq-length or lower --doc-stride"
     )
+
+
+def test_all_questions_too_long_are_listed_in_one_pass(
+    tokenizer: QATokenizer, tmp_path: "Path", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_EXAMPLES_PER_CHUNK", 2)
+    context = " ".join(["normans"] * 40)
+    asked = [Example(f"x{number}", "who " * (33 if number % 2 else 3), context) for number in range(7)]
+    with pytest.raises(LongQuestionsError) as error:
+        build.build_windows(asked, tokenizer, max_seq_length=50, doc_stride=16, cache=tmp_path)
+    assert [question_id for question_id, _ in error.value.questions] == ["x1", "x3", "x5"]
+    found = (
+        f"has {ids_of(asked[1], tokenizer)} tokens and leaves {47 - ids_of(asked[1], tokenizer)} of 50 for the context"
+    )
+    clauses = [f"question {name}: {found}, expected more than doc_stride (16)" for name in ("x1", "x3", "x5")]
+    assert str(error.value) == f"{'; '.join(clauses)}. {LongQuestionsError.remedy}"
+    assert list(tmp_path.glob("*/windows.arrow")) == []
+    # `check` says the same of each, and goes on with the others.
+    figures, problems = check_tokenization("some.json", asked, tokenizer, max_seq_length=50, doc_stride=16)
+    assert [str(one) for one in problems[:3]] == [
+        f"some.json: {clause}. {LongQuestionsError.remedy}" for clause in clauses
+    ]
+    assert {one.kind for one in problems[:3]} == {"question-too-long"}
+    assert all(one.is_error for one in problems[:3])
+    rest = [one for one in asked if one.id not in ("x1", "x3", "x5")]
+    assert figures["windows"] == len(windows_in_memory(rest, tokenizer, max_seq_length=50, doc_stride=16))
+    figures, _ = check_tokenization("some.json", asked[1::2], tokenizer, max_seq_length=50, doc_stride=16)
+    assert figures == {"windows": 0}
+
+
+def ids_of(example: Example, tokenizer: QATokenizer) -> int:
+    return len(tokenizer.encode_batch([example.question])[0])
+
+
+def test_hundreds_of_questions_too_long_are_counted(tokenizer: QATokenizer) -> None:
+    context = " ".join(["normans"] * 40)
+    asked = [Example(f"x{number}", "who " * 33, context) for number in range(103)]
+    with pytest.raises(
+        LongQuestionsError, match=r"question x99: has \d+ tokens and .*; and 3 more\. Shorten the question"
+    ):
+        windows_in_memory(asked, tokenizer, max_seq_length=50, doc_stride=16)
 
 
 def test_a_long_question_is_no_problem_where_the_context_fits_beside_it(tokenizer: QATokenizer) -> None:

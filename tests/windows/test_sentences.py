@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows import sentences
 from albertqa.windows.build import windows_in_memory
-from albertqa.windows.sentences import sentence_borders, sentence_starts
+from albertqa.windows.sentences import sentence_at, sentence_borders, sentence_starts
 from albertqa.windows.tokenizer import QATokenizer
 
 from .cases import texts
@@ -20,6 +20,14 @@ from .cases import texts
 def cut(text: str) -> list[str]:
     starts = [*sentence_starts(text), len(text)]
     return [text[first:end].rstrip() for first, end in pairwise(starts)]
+
+
+def test_the_sentence_that_holds_a_character() -> None:
+    context = ' It rose 3.5 percent. "Why?" asked Dr. Who.\nNo one knew e.g. the cause.'
+    assert sentence_at(context, 0) == sentence_at(context, 5) == "It rose 3.5 percent."
+    assert sentence_at(context, context.index("Why")) == '"Why?" asked Dr. Who.'
+    assert sentence_at(context, context.index("cause")) == "No one knew e.g. the cause."
+    assert sentence_at(" ", 0) == ""
 
 
 def test_the_example_in_the_docstring_holds() -> None:

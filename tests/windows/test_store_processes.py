@@ -22,7 +22,7 @@ PROLOGUE = """
 import json, os, signal, sys
 from pathlib import Path
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.windows import build
 from albertqa.windows.tokenizer import load_tokenizer

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from tokenizers import Tokenizer
 
 from albertqa.data.example import Example
-from albertqa.data.read import load_examples
+from albertqa.data.reading import load_examples
 from albertqa.windows.build import build_windows, windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer

@@ -1,16 +1,16 @@
 """Answers from a trained model, through the same windows and decoding as evaluation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import DeviceConfig, Precision
 from albertqa.data.example import Example
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import ReaderSettings, load_reader
+from albertqa.decode.reader import ReaderChanges, ReaderSettings, load_reader
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
 from albertqa.windows.build import windows_in_memory
@@ -70,7 +70,7 @@ class Answerer:
         device: str = "auto",
         mixed_precision: Precision = "auto",
         num_threads: int | None = None,
-        **reader_settings: float | bool | None,
+        **reader_settings: Unpack[ReaderChanges],
     ) -> None:
         computing = DeviceConfig(device=device, mixed_precision=mixed_precision, num_threads=num_threads)
         self._reader = load_reader(model, computing, **reader_settings)
@@ -81,7 +81,9 @@ class Answerer:
         """How the model reads."""
         return self._reader.settings
 
-    def answer(self, question: str, context: str, *, n_best: int = 1, **reader_settings: float | bool | None) -> Answer:
+    def answer(
+        self, question: str, context: str, *, n_best: int = 1, **reader_settings: Unpack[ReaderChanges]
+    ) -> Answer:
         """Answer one question from its context, however long.
 
         Args:
@@ -100,7 +102,7 @@ class Answerer:
         return self.answer_batch([(question, context)], n_best=n_best, **reader_settings)[0]
 
     async def answer_async(
-        self, question: str, context: str, *, n_best: int = 1, **reader_settings: float | bool | None
+        self, question: str, context: str, *, n_best: int = 1, **reader_settings: Unpack[ReaderChanges]
     ) -> Answer:
         """Answer one question in a thread of its own, so that an event loop goes on meanwhile; see `answer`."""
         return await asyncio.to_thread(self.answer, question, context, n_best=n_best, **reader_settings)
@@ -111,7 +113,8 @@ class Answerer:
         *,
         n_best: int = 1,
         batch_size: int = DeviceConfig.eval_batch_size,
-        **reader_settings: float | bool | None,
+        progress: Callable[[int], None] | None = None,
+        **reader_settings: Unpack[ReaderChanges],
     ) -> list[Answer]:
         """Answer many questions; see `answer`.
 
@@ -119,6 +122,7 @@ class Answerer:
             pairs: Question and context of each.
             n_best: Candidates to return.
             batch_size: Maximum-length windows of one forward pass.
+            progress: Called after each forward pass with the windows done in it; what it raises ends the work.
             reader_settings: As in `Answerer`, for this call.
 
         Returns:
@@ -131,10 +135,10 @@ class Answerer:
         settings = self._changed(reader_settings)
         # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
         decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
-        predictions = self._predict(pairs, decoding, batch_size=batch_size)
+        predictions = self._predict(pairs, decoding, batch_size=batch_size, progress=progress)
         return [_answer(prediction, n_best) for prediction in predictions]
 
-    def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: float | bool | None) -> int:
+    def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: Unpack[ReaderChanges]) -> int:
         """Return how many tokens the model will read to answer questions: the measure of the work.
 
         Args:
@@ -148,7 +152,7 @@ class Answerer:
         store = self._windows(_examples(pairs), self._changed(reader_settings)) if pairs else None
         return 0 if store is None else int(store.lengths.sum())
 
-    def _changed(self, reader_settings: dict[str, float | bool | None]) -> ReaderSettings:
+    def _changed(self, reader_settings: ReaderChanges) -> ReaderSettings:
         settings = self._reader.settings.changed(**reader_settings)
         self._reader.model.require_positions(settings.max_seq_length, self._reader.source)
         return settings
@@ -163,14 +167,19 @@ class Answerer:
         )
 
     def _predict(
-        self, pairs: Sequence[tuple[str, str]], settings: ReaderSettings, *, batch_size: int
+        self,
+        pairs: Sequence[tuple[str, str]],
+        settings: ReaderSettings,
+        *,
+        batch_size: int,
+        progress: Callable[[int], None] | None,
     ) -> list[Prediction]:
         DeviceConfig(eval_batch_size=batch_size).check()
         examples = _examples(pairs)
         if not examples:
             return []
         store = self._windows(examples, settings)
-        passed = run_windows(self._reader.model, store, batch_size=batch_size)
+        passed = run_windows(self._reader.model, store, batch_size=batch_size, progress=progress)
         return decode(passed.logits, store, examples, settings, version_2=bool(settings.version_2_with_negative))
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from albertqa.windows.build import ContextTokens, tokenize_contexts
 from albertqa.windows.tokenizer import QATokenizer
@@ -22,9 +21,9 @@ class TokenizedContexts:
         self._lock = threading.Lock()
         self.num_tokens = 0
 
-    def tokenize(self, texts: Iterable[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
+    def tokenize(self, texts: list[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
         """Return the tokens of each context, as `tokenize_contexts` does."""
-        contexts = list(texts)
+        contexts = texts
         with self._lock:
             found = {text: self._kept[text] for text in contexts if text in self._kept}
         found |= tokenize_contexts([text for text in contexts if text not in found], tokenizer)
@@ -37,10 +36,10 @@ class TokenizedContexts:
         if text in self._kept:
             self._kept.move_to_end(text)
             return
-        if len(tokens[0]) > self._max_tokens:
+        if len(tokens.input_ids) > self._max_tokens:
             return
         self._kept[text] = tokens
-        self.num_tokens += len(tokens[0])
+        self.num_tokens += len(tokens.input_ids)
         while self.num_tokens > self._max_tokens:
             _, dropped = self._kept.popitem(last=False)
-            self.num_tokens -= len(dropped[0])
+            self.num_tokens -= len(dropped.input_ids)

@@ -1,27 +1,33 @@
-"""Data: read SQuAD, flat rows, tables and Hub data sets into `Example`; check, repair and hash them."""
+"""Data: read SQuAD, rows, tables and Hub data sets into `Example`; check, repair, split, hash and write them."""
 
-from albertqa.data.check import CheckReport, FileFacts, ProblemGroup, check_files
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example, Gold, has_unanswerable
-from albertqa.data.problem import KINDS, Problem
-from albertqa.data.read import MAX_UNPACKED_BYTES, ReadResult, load_examples, read
-from albertqa.data.squad_json import RepairedCopy, squad_document
+from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup, check_files
+from albertqa.data.example import Example, Gold, content_sha256, has_unanswerable
+from albertqa.data.formats.squad_json import squad_document, write_squad_json
+from albertqa.data.problems import KINDS, Problem
+from albertqa.data.reading import ReadResult, load_examples, load_questions, load_several, read
+from albertqa.data.repair import RepairedCopy
+from albertqa.data.rows import ReadOptions
+from albertqa.data.splits import split_by_context
 
 __all__ = [
     "KINDS",
-    "MAX_UNPACKED_BYTES",
     "CheckReport",
     "Example",
     "FileFacts",
     "Gold",
     "Problem",
     "ProblemGroup",
+    "ReadOptions",
     "ReadResult",
     "RepairedCopy",
     "check_files",
     "content_sha256",
     "has_unanswerable",
     "load_examples",
+    "load_questions",
+    "load_several",
     "read",
+    "split_by_context",
     "squad_document",
+    "write_squad_json",
 ]

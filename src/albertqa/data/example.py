@@ -1,5 +1,6 @@
-"""One question with its context and golds: the form every reader produces and everything downstream speaks in."""
+"""One question with its context and golds: the form every reader produces and everything downstream takes."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Example:
         id: Unique within a data set.
         question: The question as written.
         context: The paragraph that should hold the answer.
-        golds: Acceptable answers, the first being the one trained on; empty where the question has no answer.
+        golds: Acceptable answers, the first is trained on; empty where the question has no answer.
         title: The article, where known.
     """
 
@@ -47,5 +48,30 @@ class Example:
 
 
 def has_unanswerable(examples: Iterable[Example]) -> bool:
-    """Tell whether a data set is of the v2.0 kind: some question has no answer."""
+    """Check whether a data set is of the v2.0 kind: some question has no answer."""
     return any(not example.has_answer for example in examples)
+
+
+def letters_and_digits(text: str) -> str:
+    """Return a text without case, punctuation and white space, as which equal contents are found."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def content_sha256(examples: Iterable[Example]) -> str:
+    """Hash ids, questions, contexts and golds in their order.
+
+    Args:
+        examples: The data.
+
+    Returns:
+        SHA-256 as 64 hexadecimal digits, equal in every process.
+    """
+    digest = hashlib.sha256()
+    for example in examples:
+        parts = [example.id, example.question, example.context]
+        for gold in example.golds:
+            parts += [gold.text, str(gold.answer_start)]
+        # Lengths before the texts, so that no two lists of parts give the same bytes.
+        data = [part.encode("utf-8", "surrogatepass") for part in parts]
+        digest.update(",".join(str(len(part)) for part in data).encode() + b";" + b"".join(data))
+    return digest.hexdigest()

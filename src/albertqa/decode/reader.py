@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 import torch
@@ -12,7 +12,18 @@ from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, model_folder, write_json
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.schema import convert, read_object
-from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings, load_tokenizer
+
+
+class ReaderChanges(TypedDict, total=False):
+    """Reader settings given instead of a model's own (see `ReaderSettings`); None: the model's own."""
+
+    max_seq_length: int | None
+    doc_stride: int | None
+    max_answer_length: int | None
+    n_best_size: int | None
+    null_score_diff_threshold: float | None
+    version_2_with_negative: bool | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class ReaderSettings(DecodeConfig, WindowConfig):
             raise ModelError(f"{path}: {'; '.join(problems)}. {remedy}")
         return settings
 
-    def changed(self, **changes: float | bool | None) -> "ReaderSettings":
+    def changed(self, **changes: Unpack[ReaderChanges]) -> "ReaderSettings":
         """Return the settings with some changed; those that are None stay.
 
         Raises:
@@ -82,7 +93,7 @@ class Reader:
     source: str
 
 
-def load_reader(source: str | Path, device: DeviceConfig | None = None, **changes: float | bool | None) -> Reader:
+def load_reader(source: str | Path, device: DeviceConfig | None = None, **changes: Unpack[ReaderChanges]) -> Reader:
     """Load a trained model.
 
     Args:
@@ -107,4 +118,5 @@ def load_reader(source: str | Path, device: DeviceConfig | None = None, **change
     precision = choose_precision(device.mixed_precision, chosen)
     model = load_model(folder, device=chosen, precision=precision, needs_head=True)
     model.require_positions(settings.max_seq_length, str(source))
+    check_embeddings(tokenizer, model.model.config.vocab_size, str(source))
     return Reader(model, tokenizer, settings, str(source))

@@ -5,6 +5,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+FEWEST_STEPS = 20
+"""With fewer steps, noise and descent cannot be told apart."""
+
+
+class Series:
+    """A growing series of numbers; appending costs the same however long it is."""
+
+    def __init__(self) -> None:
+        self._room = np.empty(256, dtype=np.float64)
+        self._count = 0
+
+    def append(self, value: float) -> None:
+        """Add a number."""
+        if self._count == len(self._room):
+            self._room = np.concatenate([self._room, np.empty_like(self._room)])
+        self._room[self._count] = value
+        self._count += 1
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The numbers so far, not copied."""
+        return self._room[: self._count]
+
 
 @dataclass(frozen=True, slots=True)
 class Level:

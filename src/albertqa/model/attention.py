@@ -11,53 +11,49 @@ Which one a forward uses follows from device, precision and dropout; what it nee
 once for all layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
 
+from albertqa.model.processor import read_processor
 from albertqa.windows.batches import PackedBatch
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-# Takes query, key and value, dropout and scaling, and what `attention_inputs` gives.
-# Shapes: query, key, value (1, heads, T, head size); returns (1, T, heads, head size).
+# Takes queries, keys and values in one tensor, the dropout of probabilities, and what `attention_inputs` returns.
+# Shapes: (T, 3, heads, head size) -> (T, heads, head size).
 Attend: TypeAlias = Callable[..., torch.Tensor]
 
 
-def choose_attention(model: "PreTrainedModel", device: torch.device, precision: torch.dtype | None) -> Attend:
-    """Choose how a model attends in a forward.
+def choose_attention(device: torch.device, precision: torch.dtype | None, *, head_size: int, dropout: float) -> Attend:
+    """Choose how a forward attends.
 
     Args:
-        model: The model, in its mode; in training there may be dropout.
         device: Where it computes.
         precision: Type of its matrix products, None for fp32.
+        head_size: Width of an attention head.
+        dropout: Dropout of the attention probabilities in this forward.
 
     Returns:
         `attend_per_window`, `attend_varlen` or `attend_in_rows`.
     """
     if device.type != "cuda":
         return attend_per_window
-    config = model.config
-    dropout = getattr(config, "attention_probs_dropout_prob", getattr(config, "attention_dropout", 0.0))
-    head_size = config.hidden_size // config.num_attention_heads
     is_half = precision in {torch.bfloat16, torch.float16}
-    fits = is_half and head_size % 8 == 0 and head_size <= 256 and not (model.training and dropout)
+    fits = is_half and head_size % 8 == 0 and head_size <= 256 and not dropout
     return attend_varlen if fits and _has_flash_attention(device) else attend_in_rows
 
 
 @cache
 def _has_flash_attention(device: torch.device) -> bool:
-    """Tell whether PyTorch's FlashAttention runs there: NVIDIA GPUs from Ampere on."""
+    """Report whether PyTorch's FlashAttention runs there: NVIDIA GPUs from Ampere on."""
     is_new_enough = torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
     return is_new_enough and torch.backends.cuda.is_flash_attention_available()
 
 
 def attention_inputs(attend: Attend, batch: PackedBatch) -> dict[str, Any]:
-    """Work out what a way of attending needs to know of a batch, without asking the device.
+    """Return what a way of attending needs to know of a batch, without asking the device.
 
     Args:
         attend: The way.
@@ -69,77 +65,103 @@ def attention_inputs(attend: Attend, batch: PackedBatch) -> dict[str, Any]:
     if attend is attend_varlen:
         return {"first_token": batch.first_token.int(), "longest": batch.longest}
     if attend is attend_in_rows:
-        ends = batch.first_token.diff()[:, None, None, None]
-        return {"slots": token_slots(batch), "is_key": torch.arange(batch.longest, device=ends.device) < ends}
-    # A tensor, for a layer compiled with a tuple of lengths would be compiled for just these.
-    return {"window_lengths": torch.tensor(batch.lengths)}
+        lengths = batch.first_token.diff()[:, None, None, None]
+        return {"slots": token_slots(batch), "is_key": torch.arange(batch.longest, device=lengths.device) < lengths}
+    return {"lengths": batch.lengths}
 
 
 def token_slots(batch: PackedBatch) -> torch.Tensor:
-    """Tell where every token lies if each window, and the tail, is a row of `longest` tokens.
+    """Return where every token lies if each window is a row of `longest` tokens.
 
     Shapes:
-        returns: (T,) int64, indices into (rows * longest,)
+        returns: (T,) int64, indices into (W * longest,)
     """
     token = torch.arange(len(batch.input_ids), device=batch.first_token.device)
     window = torch.searchsorted(batch.first_token[1:], token, right=True)
     return window * batch.longest + token - batch.first_token[window]
 
 
-def _attend_per_window(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    dropout: float,
-    scaling: float | None,
-    window_lengths: torch.Tensor,
-) -> torch.Tensor:
+def attend_per_window(qkv: torch.Tensor, *, dropout: float, lengths: Sequence[int]) -> torch.Tensor:
     """Attend in one window after the other.
 
     Args:
-        query: Queries of all windows.
-        key: Keys.
-        value: Values.
+        qkv: Queries, keys and values of all windows.
         dropout: Dropout of the attention probabilities.
-        scaling: Factor on the scores; None is one over the root of the head size.
-        window_lengths: Tokens of each window, in order; (W,) int64, on the CPU.
+        lengths: Tokens of each window, in order.
 
     Returns:
         The attended values.
+
+    Shapes:
+        qkv: (T, 3, heads, head size)
+        returns: (T, heads, head size)
     """
-    lengths = window_lengths.tolist()
-    # split, not slices: its backward is one concatenation instead of a zero-filled gradient for every window.
-    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    attended = [
-        functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling).transpose(1, 2)
-        for q, k, v in parts
-    ]
-    return torch.cat(attended, dim=1)
+    if qkv.device.type == "cpu" and not dropout and qkv.requires_grad and _has_fast_products(qkv.dtype):
+        attended: torch.Tensor = PlainBackward.apply(qkv, lengths)  # type: ignore[no-untyped-call]
+        return attended
+    return torch.cat([_attend_in_window(window, dropout) for window in qkv.split(list(lengths))])
 
 
-# It is no part of a compiled layer, which would be compiled anew for every number of windows.
-attend_per_window: Attend = torch.compiler.disable(_attend_per_window)
+def _attend_in_window(window: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Attend in a window: (n, 3, heads, head size) -> (n, heads, head size)."""
+    query, key, value = window.permute(1, 2, 0, 3)[:, None].unbind()
+    return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)[0].transpose(0, 1)
 
 
-def attend_varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    dropout: float,
-    scaling: float | None,
-    first_token: torch.Tensor,
-    longest: int,
-) -> torch.Tensor:
+@cache
+def _has_fast_products(dtype: torch.dtype) -> bool:
+    """Report whether plain products are faster than the backward of PyTorch's fused attention on the CPU.
+
+    Where the processor multiplies bf16 they take about a third of its time. In fp32 it is faster by an eighth (AVX2).
+    """
+    return dtype is torch.bfloat16 and read_processor().has_bf16
+
+
+class PlainBackward(torch.autograd.Function):
+    """Attention in one window after the other: PyTorch's fused forward, and a backward of plain products.
+
+    The probabilities are computed again, in fp32 where the type is half precision. There is no dropout.
+
+    Shapes:
+        forward: (T, 3, heads, head size) -> (T, heads, head size)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """Attend, and keep nothing but queries, keys and values."""
+        ctx.save_for_backward(qkv)
+        ctx.lengths = list(lengths)
+        return torch.cat([_attend_in_window(window, 0.0) for window in qkv.split(ctx.lengths)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the gradient of queries, keys and values."""
+        (qkv,) = ctx.saved_tensors
+        scale = qkv.shape[-1] ** -0.5
+        found = torch.empty_like(qkv)
+        at_least_fp32 = torch.promote_types(qkv.dtype, torch.float32)
+        parts = zip(*(one.split(ctx.lengths) for one in (qkv, gradient, found)), strict=True)
+        for window, out_gradient, into in parts:
+            query, key, value = window.permute(1, 2, 0, 3).contiguous()
+            out_gradient = out_gradient.transpose(0, 1).contiguous()
+            query = query * scale
+            scores = torch.bmm(query, key.transpose(1, 2))
+            probabilities = scores.softmax(dim=-1, dtype=at_least_fp32).to(qkv.dtype)
+            weighted = torch.bmm(out_gradient, value.transpose(1, 2))
+            score_gradient = torch._softmax_backward_data(weighted, probabilities, -1, qkv.dtype)
+            query_gradient, key_gradient, value_gradient = into.permute(1, 2, 0, 3)
+            query_gradient.copy_(torch.bmm(score_gradient, key).mul_(scale))
+            key_gradient.copy_(torch.bmm(score_gradient.transpose(1, 2), query))
+            value_gradient.copy_(torch.bmm(probabilities.transpose(1, 2), out_gradient))
+        return found, None
+
+
+def attend_varlen(qkv: torch.Tensor, *, dropout: float, first_token: torch.Tensor, longest: int) -> torch.Tensor:
     """Attend by FlashAttention over windows of any lengths.
 
     Args:
-        query: Queries of all windows, bf16 or fp16.
-        key: Keys.
-        value: Values.
+        qkv: Queries, keys and values of all windows, bf16 or fp16.
         dropout: Must be 0.
-        scaling: Factor on the scores; None is one over the root of the head size.
         first_token: First token of each window, then T; (W + 1,) int32.
         longest: Tokens of the longest window, or more.
 
@@ -148,50 +170,41 @@ def attend_varlen(
 
     Raises:
         NotImplementedError: There is dropout, which this kernel has none of.
+
+    Shapes:
+        qkv: (T, 3, heads, head size)
+        returns: (T, heads, head size)
     """
     from torch.nn.attention.varlen import varlen_attn
 
     if dropout:
         raise NotImplementedError(f"attention dropout {dropout:g}, where the encoder's config has none")
-    # One over the root of the head size is the kernel's own scale; PyTorch 2.10 takes no other.
-    scale: dict[str, Any] = {} if scaling is None or scaling == query.shape[-1] ** -0.5 else {"scale": scaling}
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    attended = cast(torch.Tensor, varlen_attn(q, k, v, first_token, first_token, longest, longest, **scale))
-    return attended[None]
+    query, key, value = qkv.unbind(dim=1)
+    # The kernel's scale is one over the root of the head size.
+    attended = varlen_attn(query, key, value, first_token, first_token, longest, longest)
+    assert isinstance(attended, torch.Tensor)
+    return attended
 
 
-def attend_in_rows(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    dropout: float,
-    scaling: float | None,
-    slots: torch.Tensor,
-    is_key: torch.Tensor,
-) -> torch.Tensor:
+def attend_in_rows(qkv: torch.Tensor, *, dropout: float, slots: torch.Tensor, is_key: torch.Tensor) -> torch.Tensor:
     """Attend in all windows at once, each laid out as a row of the longest one's length.
 
     Args:
-        query: Queries of all windows.
-        key: Keys.
-        value: Values.
+        qkv: Queries, keys and values of all windows.
         dropout: Dropout of the attention probabilities.
-        scaling: Factor on the scores; None is one over the root of the head size.
         slots: Where every token lies among the rows (see `token_slots`); (T,) int64.
-        is_key: Where the rows have a token; (rows, 1, 1, longest) bool.
+        is_key: Where the rows have a token; (W, 1, 1, longest) bool.
 
     Returns:
         The attended values.
+
+    Shapes:
+        qkv: (T, 3, heads, head size)
+        returns: (T, heads, head size)
     """
     num_rows, longest = is_key.shape[0], is_key.shape[-1]
-
-    def rows(packed: torch.Tensor) -> torch.Tensor:
-        tokens = packed[0].transpose(0, 1)
-        empty = tokens.new_zeros(num_rows * longest, *tokens.shape[1:])
-        return empty.index_copy(0, slots, tokens).view(num_rows, longest, *tokens.shape[1:]).transpose(1, 2)
-
-    attended: torch.Tensor = functional.scaled_dot_product_attention(
-        rows(query), rows(key), rows(value), attn_mask=is_key, dropout_p=dropout, scale=scaling
-    )
-    return attended.transpose(1, 2).flatten(0, 1).index_select(0, slots)[None]
+    empty = qkv.new_zeros(num_rows * longest, *qkv.shape[1:])
+    rows = empty.index_copy(0, slots, qkv).unflatten(0, (num_rows, longest))
+    query, key, value = rows.permute(2, 0, 3, 1, 4).unbind()
+    attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_key, dropout_p=dropout)
+    return attended.transpose(1, 2).flatten(0, 1).index_select(0, slots)

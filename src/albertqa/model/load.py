@@ -1,30 +1,26 @@
-"""Build or load an encoder with a span head, and refuse one whose weights were not really loaded."""
+"""Load an encoder with a span head from a model folder, or draw one at random, and save it."""
 
-import copy
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from albertqa.errors import ModelError, SettingsError
-from albertqa.files import fetch_folder, first_line, make_readable
-from albertqa.model.packed import span_logits, use_packed_attention
+from albertqa.files import fetch_folder
+from albertqa.model.encoder import Encoder, Layer
+from albertqa.model.families import Family
+from albertqa.model.memory import available_bytes
 from albertqa.model.processor import read_processor
 from albertqa.model.starter import STARTER, starter_encoder
+from albertqa.model.weights import CONFIG_JSON, read_config, read_weights, write_model
 from albertqa.windows.batches import PackedBatch
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
-
-# One kernel for the same function that `gelu_new` computes in a chain of operations.
-_SAME_FUNCTION = {"gelu_new": "gelu_pytorch_tanh"}
-
-_HUB_FILES = ("*.json", "*.safetensors", "spiece.model", "vocab.txt", "merges.txt")
+_HUB_FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
+_PICKLED_FILES = ("pytorch_model*.bin",)
 
 
 @dataclass
@@ -32,29 +28,29 @@ class SpanModel:
     """An encoder with a span head, ready for packed batches.
 
     Attributes:
-        model: The Transformers model, on its device.
+        model: The encoder, on its device; its parameters are trained.
+        family: The family whose names it is saved with.
         device: Where it computes.
         autocast_dtype: Type of the matrix products, or None for the weights' own (fp32).
-        has_segments: Whether the encoder knows segment ids.
-        hidden_act: The activation's name as the model's own config has it.
+        carried: Further fields of its ``config.json`` (see `Family.carried`).
     """
 
-    model: "PreTrainedModel"
+    model: Encoder
+    family: Family
     device: torch.device
-    autocast_dtype: torch.dtype | None
-    has_segments: bool
-    hidden_act: str | None
+    autocast_dtype: torch.dtype | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def max_positions(self) -> int:
         """Longest window the encoder has positions for, in tokens."""
-        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30)) - self.first_position
+        return self.model.config.positions - self.model.config.first_position
 
     @property
-    def first_position(self) -> int:
-        """Position id of a window's first token: RoBERTa-like encoders number positions from behind the padding id."""
+    def has_dropout(self) -> bool:
+        """Whether two forwards in training differ."""
         config = self.model.config
-        return config.pad_token_id + 1 if config.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
+        return any((config.hidden_dropout, config.attention_dropout, config.head_dropout))
 
     def require_positions(self, max_seq_length: int, source: str) -> None:
         """Refuse windows that the encoder has no positions for.
@@ -73,30 +69,33 @@ class SpanModel:
             )
 
     def logits(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score every token as start and as end (see `albertqa.model.packed.span_logits`).
+        """Score every token as start and as end of the answer (see `Encoder.forward`).
 
         Shapes:
             returns: two of (T,) float32
         """
-        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            return span_logits(
-                self.model,
-                batch,
-                precision=self.autocast_dtype,
-                has_segments=self.has_segments,
-                first_position=self.first_position,
-            )
+        start_logits, end_logits = self.model(batch, self.autocast_dtype)
+        return start_logits, end_logits
+
+    def recompute_activations(self) -> None:
+        """Recompute activations in the backward pass from now on (see `Encoder`), without the compiler."""
+        self.model.recompute, self.model.after_attention = True, Layer.after_attention
 
     def save(self, folder: Path) -> None:
-        """Write config and safetensors that `AutoModelForQuestionAnswering.from_pretrained` opens."""
-        with _quiet_transformers():
-            self.model.save_pretrained(folder)
-        for weights in folder.glob("*.safetensors"):
-            make_readable(weights)
-        config = copy.deepcopy(self.model.config)
-        if self.hidden_act is not None:
-            config.hidden_act = self.hidden_act
-        config.save_pretrained(folder)
+        """Write config and safetensors that `AutoModelForQuestionAnswering.from_pretrained` opens.
+
+        Raises:
+            ModelError: The files cannot be written.
+        """
+        write_model(folder, self.family, self.model, self.carried)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights of a folder that `save` wrote.
+
+        Raises:
+            ModelError: They are damaged, or of another encoder.
+        """
+        self.model.load_state_dict(read_weights(folder, self.family, self.model, say=_print_error))
 
 
 def load_model(
@@ -109,56 +108,62 @@ def load_model(
     hidden_dropout: float | None = None,
     attention_dropout: float | None = None,
     head_dropout: float | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> SpanModel:
     """Load an encoder for question answering.
 
     Args:
         source: Local folder, Hub name, or ``starter``.
-        device: Where it shall compute.
+        device: Where it computes.
         precision: Type of the matrix products (see `choose_precision`).
         from_scratch: Take only the configuration and draw random weights.
         needs_head: Refuse a model without a trained span head, too.
         hidden_dropout: Dropout of hidden states instead of the config's.
         attention_dropout: Dropout of attention probabilities instead of the config's.
-        head_dropout: Dropout before the span head.
+        head_dropout: Dropout before the span head instead of the config's.
+        say: Takes a line for the user; None: it is printed to standard error.
 
     Returns:
-        The model, in evaluation mode.
+        The model, in evaluation mode; a head that the folder lacks is drawn at random.
 
     Raises:
-        ModelError: It cannot be found or opened, or some weights were not in it.
+        ModelError: It cannot be found or opened, or some weights are missing, damaged or of another encoder.
     """
-    from transformers import AutoModelForQuestionAnswering
-
-    folder = resolve_model(source)
-    with _quiet_transformers():
-        config = _load_config(folder, str(source))
-        hidden_act = getattr(config, "hidden_act", None)
-        if hidden_act in _SAME_FUNCTION:
-            config.hidden_act = _SAME_FUNCTION[hidden_act]
-        _override(config, {"hidden_dropout_prob": hidden_dropout, "attention_probs_dropout_prob": attention_dropout})
-        try:
-            if from_scratch:
-                model = AutoModelForQuestionAnswering.from_config(config)
-            else:
-                model, info = AutoModelForQuestionAnswering.from_pretrained(
-                    folder, config=config, output_loading_info=True, use_safetensors=True
-                )
-                _refuse_missing_weights(info, str(source), needs_head=needs_head)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ModelError(f"{source}: cannot be opened as a model: {first_line(error)}") from error
-        except SafetensorError as error:
-            raise ModelError(f"{source}: model.safetensors is damaged: {first_line(error)}") from error
-    if head_dropout:
-        _drop_before_head(model, head_dropout)
-    use_packed_attention(model)
-    model.to(device).eval()
-    has_segments = getattr(config, "type_vocab_size", 0) >= 2
-    return SpanModel(model, device, precision, has_segments, hidden_act)
+    say = say or _print_error
+    folder = Path(resolve_model(source))
+    try:
+        family, config, carried = read_config(folder)
+        changes: dict[str, Any] = {
+            "hidden_dropout": hidden_dropout,
+            "attention_dropout": attention_dropout,
+            "head_dropout": head_dropout,
+        }
+        config = replace(config, **{name: value for name, value in changes.items() if value is not None})
+        # It takes no memory until the files are known to fit it.
+        with torch.device("meta"):
+            encoder = Encoder(config)
+        _require_memory(encoder)
+        if from_scratch:
+            _require_drawable(carried)
+            encoder.to_empty(device="cpu")
+            encoder.draw_weights(encoder)
+        else:
+            weights = read_weights(folder, family, encoder, say=lambda line: say(f"{source}: {line}"))
+            encoder.load_state_dict(weights, strict=False, assign=True)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
+    if encoder.qa_outputs.weight.is_meta:
+        if needs_head:
+            raise ModelError(
+                f"{source}: has no trained span head (qa_outputs). Train it first: albertqa train --model {source}"
+            )
+        encoder.qa_outputs.to_empty(device="cpu")
+        encoder.draw_weights(encoder.qa_outputs)
+    return SpanModel(encoder.to(device).eval(), family, device, precision, carried)
 
 
 def resolve_model(source: str | Path) -> str:
-    """Give the local folder of a model, fetching a Hub name if it must.
+    """Return the local folder of a model; a Hub name is downloaded.
 
     Args:
         source: Local folder, Hub name, or ``starter``.
@@ -172,23 +177,24 @@ def resolve_model(source: str | Path) -> str:
     if str(source) == STARTER:
         return str(starter_encoder())
     if Path(source).is_dir():
-        if not (Path(source) / "config.json").is_file():
-            raise ModelError(f"{source}: no config.json there, expected a Transformers model folder")
+        if not (Path(source) / CONFIG_JSON).is_file():
+            raise ModelError(f"{source}: no {CONFIG_JSON} there, expected a Transformers model folder")
         return str(source)
     if Path(source).exists():
         raise ModelError(f"{source}: is a file, expected a Transformers model folder or a Hub name")
-    fetched = fetch_folder(
+    fetch = partial(
+        fetch_folder,
         str(source),
-        _HUB_FILES,
         error_type=ModelError,
         expected="folder",
         remedy="Give a local folder with the model, connect to a network, or try offline with --model starter",
     )
-    return str(fetched)
+    folder = fetch(_HUB_FILES)
+    return str(folder if any(folder.glob("*.safetensors")) else fetch((*_HUB_FILES, *_PICKLED_FILES)))
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn a device setting into a device that is there.
+    """Return the device that a setting names.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -214,7 +220,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """Turn a precision setting into the type of the matrix products.
+    """Return the type of the matrix products that a setting names.
 
     Args:
         name: ``auto``, ``no``, ``bf16`` or ``fp16``.
@@ -237,69 +243,28 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether a device multiplies bf16 in hardware."""
+    """Report whether a device multiplies bf16 in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and read_processor().has_bf16
 
 
-def _load_config(folder: str, source: str) -> "PretrainedConfig":
-    from transformers import AutoConfig
-
-    try:
-        json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: config.json cannot be used: {first_line(error)}") from error
-    return config
-
-
-def _override(config: "PretrainedConfig", values: dict[str, float | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            continue
-        if not hasattr(config, name):
-            raise ModelError(f"{config.model_type}: this encoder has no {name} to set")
-        setattr(config, name, value)
-
-
-def _refuse_missing_weights(info: dict[str, Any], source: str, *, needs_head: bool) -> None:
-    """Refuse a model of which some tensors were drawn at random without a word."""
-    missing = sorted(info["missing_keys"])
-    head = [name for name in missing if name.startswith("qa_outputs.")]
-    encoder = [name for name in missing if name not in head]
-    if encoder:
-        some = ", ".join(encoder[:3]) + (f" and {len(encoder) - 3} more" if len(encoder) > 3 else "")
+def _require_memory(encoder: Encoder) -> None:
+    """Refuse an encoder whose weights the memory does not hold."""
+    needed = 4 * sum(parameter.numel() for parameter in encoder.parameters())
+    available = available_bytes(torch.device("cpu"))
+    if needed > available:
         raise ModelError(
-            f"{source}: {len(encoder)} encoder weights are not in the model files: {some}. "
-            "Give the right model, or train from random weights with --from-scratch"
-        )
-    if head and needs_head:
-        raise ModelError(
-            f"{source}: has no trained span head (qa_outputs). Train it first: albertqa train --model {source}"
+            f"its weights take {needed / 2**30:,.1f} GiB, of {available / 2**30:,.1f} GiB that are free. "
+            "Use a smaller model, or a machine with more memory"
         )
 
 
-def _drop_before_head(model: "PreTrainedModel", probability: float) -> None:
-    """Drop hidden states before the span head; a hook, so that the saved names stay Transformers' own."""
-
-    def drop(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (torch.nn.functional.dropout(inputs[0], probability, module.training), *inputs[1:])
-
-    model.get_submodule("qa_outputs").register_forward_pre_hook(drop)
+def _require_drawable(carried: Mapping[str, Any]) -> None:
+    """Refuse to draw positions at random where the family computes them."""
+    if carried.get("sinusoidal_pos_embds"):
+        raise ModelError("sinusoidal_pos_embds is true, which --from-scratch does not have. Set it to false")
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep Transformers' progress bars and load report off the terminal: missing weights are our own error."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+def _print_error(line: str) -> None:
+    print(line, file=sys.stderr)

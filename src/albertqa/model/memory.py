@@ -41,7 +41,7 @@ _V2 = _CgroupFiles("memory.max", "memory.current", "inactive_file")
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to keep what is freed.
+    """Make glibc's allocator keep what is freed.
 
     Returns:
         Whether it did (only on Linux with glibc).
@@ -56,14 +56,14 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that the device's memory, or the machine's, does not suffice."""
+    """Return whether an error means that the device's memory, or the machine's, does not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def available_bytes(device: torch.device, root: Path = Path("/")) -> int:
-    """Give how much more memory this process can have.
+    """Return how much more memory this process can have.
 
     Args:
         device: A CUDA device, or the CPU: the machine's memory, or less where a control group (a container, a batch
@@ -83,7 +83,7 @@ def available_bytes(device: torch.device, root: Path = Path("/")) -> int:
 
 
 def _cgroup_rooms(root: Path) -> Iterator[int]:
-    """Give what is left under each limit of the control groups that this process is in, from the inside out."""
+    """Yield what is left under each limit of the control groups that this process is in, from the inside out."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

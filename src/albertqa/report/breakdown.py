@@ -1,6 +1,5 @@
-"""Which questions a model gets wrong: groups that somebody can act on, with exact and f1 of each."""
+"""Scores by groups of questions: question word, answer length and type, context length and others."""
 
-import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ import numpy as np
 from albertqa.data.example import Example
 from albertqa.report.outcome import Outcome
 from albertqa.scoring.interval import Interval, mean_interval
+from albertqa.windows.sentences import sentence_at
 
 NUM_RESAMPLES = 1000
-"""Resamples behind a group's interval; fewer than for the whole, since there are dozens of groups."""
+"""Resamples for a group's interval; fewer than for the whole data, as there are dozens of groups."""
 
 QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
 _SAME_WORD = {"whom": "who", "what's": "what", "who's": "who", "where's": "where", "when's": "when"}
@@ -29,7 +29,6 @@ _DATE = re.compile(
     rf"\b(?:{_MONTHS})\b(?=.*\d)|^(?:{_MONTHS}|{_DAYS})$|\b(?:{_DAYS}),|\b(?:1\d|20)\d\ds?\b|\bcentur(?:y|ies)\b|\d\s*(?:bc|ad|bce|ce)\b",
     re.IGNORECASE,
 )
-# Kept as text, cut once: a list of words would be a page of quotation marks.
 _NUMBERS_TEXT = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion
@@ -47,20 +46,19 @@ _NUMBER_START = re.compile(
 )
 _SMALL_WORDS = frozenset(_SMALL_TEXT.split())
 _STOP_WORDS = frozenset(_STOP_TEXT.split())
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[^a-z\s])|\n+")
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One way to put questions into groups.
+    """One way to group questions.
 
     Attributes:
         key: Its name in the page's data.
-        title: Its name for a person.
-        note: How the groups are made.
+        title: Its name on the page.
+        note: How questions are grouped.
         groups: The groups, in the order in which they are shown.
-        of_question: Index of its group for every question; -1 where the question is in none.
+        of_question: The group of every question, as an index; -1 for none.
     """
 
     key: str
@@ -72,7 +70,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class GroupScore:
-    """What a run scores on one group.
+    """The scores of a run on one group.
 
     Attributes:
         questions: Its questions.
@@ -86,14 +84,14 @@ class GroupScore:
 
 
 def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) -> list[Facet]:
-    """Put questions into groups, in every way that the page shows.
+    """Group questions in every way that the page shows.
 
     Args:
         examples: The questions.
-        num_windows: Windows of each question; None where they are not known.
+        num_windows: Number of windows of each question; None if unknown.
 
     Returns:
-        The ways that tell these questions apart: each has at least two groups with questions.
+        The facets that have at least two groups with questions.
     """
 
     def facet(key: str, title: str, note: str, groups: tuple[str, ...], place: Callable[[Example], int]) -> Facet:
@@ -103,30 +101,30 @@ def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) ->
         facet(
             "answerable",
             "Has an answer",
-            "As the data says.",
+            "Whether the data has an answer.",
             ("HasAns", "NoAns"),
             lambda example: 0 if example.has_answer else 1,
         ),
         facet(
             "word",
             "Question word",
-            "The first one anywhere in the question: “In what year …” is a what.",
+            "The first question word anywhere in the question: “In what year …” counts as what.",
             QUESTION_WORDS,
             lambda example: QUESTION_WORDS.index(question_word(example.question)),
         ),
-        facet("length", "Answer length", "Words of the first gold.", _ANSWER_LENGTHS, _answer_length),
+        facet("length", "Answer length", "Words of the first gold answer.", _ANSWER_LENGTHS, _answer_length),
         facet(
             "type",
             "Answer type",
-            "Guessed from the form of the first gold: digits and number words; years, months and days; capitals.",
+            "Guessed from the first gold answer: digits and number words; years, months and days; capitals.",
             _ANSWER_TYPES,
             lambda example: _ANSWER_TYPES.index(answer_type(example.golds[0].text) if example.golds else "no answer"),
         ),
         facet(
             "overlap",
-            "Words shared with the sentence",
-            "Share of the question's content words that stand in the sentence of the first gold: the fewer, the more "
-            "the question was put in other words.",
+            "Lexical overlap",
+            "Share of the question's content words that are in the sentence of the first gold answer; low where the "
+            "question paraphrases the context.",
             _OVERLAPS,
             _overlap_group,
         ),
@@ -140,7 +138,7 @@ def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) ->
     ]
     if num_windows is not None:
         of_question = tuple(min(max(number, 1), 3) - 1 for number in num_windows)
-        note = "Into how many overlapping windows the context was cut."
+        note = "Number of overlapping windows of the context."
         facets.append(Facet("windows", "Windows", note, _WINDOW_COUNTS, of_question))
     return [one for one in facets if len(set(one.of_question)) > 1]
 
@@ -150,10 +148,10 @@ def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore |
 
     Args:
         facet: The facet.
-        outcomes: What a run said, one for each question of the facet.
+        outcomes: A run's answers, one for each question of the facet.
 
     Returns:
-        One score a group; None where no question is in it.
+        One score for each group; None for a group without questions.
     """
     group = np.asarray(facet.of_question)
     exact = np.asarray([one.exact for one in outcomes]) * 100
@@ -170,7 +168,7 @@ def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore |
 
 
 def question_word(question: str) -> str:
-    """Give the class of a question.
+    """Return the question word of a question.
 
     >>> question_word("In what year did it open?"), question_word("How many were there?")
     ('what', 'how many/much')
@@ -192,7 +190,7 @@ def question_word(question: str) -> str:
 
 
 def answer_type(text: str) -> str:
-    """Guess what sort of thing an answer is, from its form.
+    """Guess the type of an answer from its form.
 
     >>> [answer_type(text) for text in ("24 million", "24 June 1999", "Levi's Stadium", "because of the heat")]
     ['number', 'date', 'name', 'phrase']
@@ -216,13 +214,13 @@ def answer_type(text: str) -> str:
 
 
 def lexical_overlap(example: Example) -> float | None:
-    """Measure how much of the question stands in the sentence that holds the first gold.
+    """Measure how much of a question is in the sentence of its first gold answer.
 
     Args:
         example: The question.
 
     Returns:
-        Share of its content words, 0 to 1; None where there is no gold or no content word.
+        Share of its content words, 0 to 1; None without a gold answer or without content words.
     """
     if not example.golds:
         return None
@@ -231,29 +229,6 @@ def lexical_overlap(example: Example) -> float | None:
         return None
     sentence = sentence_at(example.context, example.golds[0].answer_start)
     return len(asked & _content_words(sentence)) / len(asked)
-
-
-def sentence_at(context: str, position: int) -> str:
-    """Give the sentence of a context that holds a character.
-
-    Args:
-        context: The context.
-        position: Index of the character.
-
-    Returns:
-        The sentence; cut at full stops, question and exclamation marks before a capital, and at line breaks.
-    """
-    first = 0
-    for start, after in _sentence_breaks(context):
-        if start > position:
-            return context[first:start]
-        first = after
-    return context[first:]
-
-
-@functools.lru_cache(maxsize=64)
-def _sentence_breaks(context: str) -> tuple[tuple[int, int], ...]:
-    return tuple(match.span() for match in _SENTENCE_END.finditer(context))
 
 
 def _content_words(text: str) -> frozenset[str]:

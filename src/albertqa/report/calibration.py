@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from albertqa import files
 from albertqa.report.outcome import Outcome
-from albertqa.report.run import Run
+from albertqa.rundir.directory import Run
 
 CALIBRATION_JSON = "calibration.json"
 
@@ -228,7 +228,7 @@ def write_calibration(run: Run, temperature: Temperature) -> str:
         "helps": temperature.helps,
         "n_best_size": run.settings.n_best_size,
         "step": run.scores.get("step"),
-        "validation_content_sha256": run.validation["content_sha256"],
+        "validation_content_sha256": run.facts.data.validation.content_sha256,
     }
     try:
         files.write_json(run.path / CALIBRATION_JSON, content)

@@ -1,4 +1,4 @@
-"""What a chart shows, as plain values: the page's script draws any of them."""
+"""Charts as plain values, which the page's script draws."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ class Series:
 
     Attributes:
         name: Its name in the legend.
-        x: Where its points stand.
+        x: Horizontal positions of its points.
         y: Their values; None leaves a gap.
-        colour: Number of its colour in the page's palette.
-        dash: Number of its dash pattern; 0 is a full line.
+        colour: Index of its colour in the page's palette.
+        dash: Index of its dash pattern; 0 is a solid line.
         points: Whether the points are marked.
-        low: Lower ends of a band, or of whiskers where the points are marked; empty where there is none.
+        low: Lower ends of a band, or of error bars if the points are marked; empty for none.
         high: Upper ends.
     """
 
@@ -35,12 +35,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place that is marked on an axis.
+    """A marked position on an axis.
 
     Attributes:
-        at: Where.
-        label: What is written beside it, or shown when it is pointed at.
-        kind: ``epoch``, ``best``, ``reference``, ``error``, ``warning`` or ``info``.
+        at: The position.
+        label: Its label; of a finding (``error``, ``warning``) shown on hover.
+        kind: ``epoch``, ``best``, ``reference``, ``error`` or ``warning``.
     """
 
     at: float
@@ -53,18 +53,19 @@ class Chart:
     """One chart.
 
     Attributes:
-        key: The id of its place on the page.
-        title: What it shows; also what a screen reader says.
+        key: Id of its element on the page, without ``chart-``.
+        title: Its title; screen readers read it too.
         x_label: The horizontal axis, with its unit.
         y_label: The vertical axis, with its unit.
         series: Its lines.
-        verticals: Marked places of the horizontal axis.
-        horizontals: Marked places of the vertical axis.
+        verticals: Marked positions on the horizontal axis.
+        horizontals: Marked positions on the vertical axis.
         x_range: Bounds of the horizontal axis; None: those of the points.
         y_range: Bounds of the vertical axis; None: those of the points.
         log: Whether the vertical axis is logarithmic.
         diagonal: Whether x = y is drawn.
-        style: How values are written: ``fixed``, ``thousands``, ``power`` or ``percent``.
+        style: Format of the values: ``fixed``, ``thousands``, ``power`` or ``percent``.
+        end_labels: Whether the last value of a line with marked points is written beside it.
     """
 
     key: str
@@ -79,18 +80,19 @@ class Chart:
     log: bool = False
     diagonal: bool = False
     style: str = "fixed"
+    end_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Give the chart as a plain dictionary."""
+        """Return the chart as a plain dictionary."""
         return asdict(self)
 
 
 def numbers(values: Iterable[float | None]) -> Numbers:
-    """Round to six digits, which no screen can tell from more, and put None for what is not finite."""
+    """Round to six significant digits; NaN and infinity become None."""
     return tuple(None if value is None or not math.isfinite(value) else float(f"{value:.6g}") for value in values)
 
 
 def pooled(values: Sequence[float | None], most: int) -> list[slice]:
-    """Cut a long series into slices of equal length, at most so many, that one point each will stand for."""
+    """Cut a series into at most `most` slices of equal length, each to be drawn as one point."""
     length = max(1, math.ceil(len(values) / most))
     return [slice(first, first + length) for first in range(0, len(values), length)]

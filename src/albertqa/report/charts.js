@@ -1,9 +1,12 @@
 "use strict";
-// Charts: drawn as SVG from plain values (chart.py), redrawn when their width changes. Text is only ever set as text.
+// Charts: SVG drawn from plain values (chart.py), redrawn when their width changes.
 
 const SVG = "http://www.w3.org/2000/svg";
+// Width of a letter of a chart's labels, and height of a line of them, in pixels.
+const LETTER = 6.5;
+const LINE = 14;
 
-/** Make an element; attributes by name, children as elements or text. */
+/** Make an HTML element; its children are elements or text. */
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -19,14 +22,14 @@ function draw(name, attributes = {}, ...children) {
   return element;
 }
 
-const written = new Map([
+const formats = new Map([
   ["fixed", (value) => trimmed(value, 4)],
   ["percent", (value) => value.toFixed(2)],
   ["thousands", (value) => Math.round(value).toLocaleString("en")],
   ["power", (value) => (value === 0 ? "0" : value.toExponential(2).replace(/\.?0+e/, "e"))],
 ]);
 
-/** Write a number with so many significant digits and no trailing zeros. */
+/** Format a number with so many significant digits and no trailing zeros. */
 function trimmed(value, digits) {
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -35,7 +38,7 @@ function trimmed(value, digits) {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
-/** Give about so many round numbers between two bounds. */
+/** Return about so many round numbers between two bounds. */
 function roundTicks(low, high, about) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -45,7 +48,7 @@ function roundTicks(low, high, about) {
   return ticks;
 }
 
-/** Give powers of ten, with their doubles and fives where there are few, between two bounds. */
+/** Return powers of ten between two bounds; with few of them, also multiples. */
 function logTicks(low, high) {
   const decades = Math.log10(high / low);
   const factors = decades > 4 ? [1] : decades > 1.5 ? [1, 3] : [1, 2, 5];
@@ -59,7 +62,7 @@ function logTicks(low, high) {
   return ticks;
 }
 
-/** Give the bounds of all numbers in some lists; null where there are none. */
+/** Return minimum and maximum of all numbers in some lists; null without any. */
 function boundsOf(lists) {
   let low = Infinity;
   let high = -Infinity;
@@ -73,7 +76,7 @@ function boundsOf(lists) {
   return low > high ? null : [low, high];
 }
 
-/** Find the index of the value nearest to a target in an ascending list. */
+/** Return the index of the value nearest to a target in an ascending list. */
 function nearest(values, target) {
   let low = 0;
   let high = values.length - 1;
@@ -85,14 +88,29 @@ function nearest(values, target) {
   return Math.abs(values[low] - target) <= Math.abs(values[high] - target) ? low : high;
 }
 
+/** Put neighbours that are closer than a distance into groups; a group's first one has its position. */
+function together(marks, distance) {
+  const groups = [];
+  for (const mark of marks.toSorted((a, b) => a.x - b.x)) {
+    const group = groups.at(-1);
+    if (group && mark.x - group[0].x < distance) group.push(mark);
+    else groups.push([mark]);
+  }
+  return groups;
+}
+
+/** Return whether two boxes ([left, right, top, bottom]) overlap. */
+function overlap(one, other) {
+  return one[0] < other[1] && other[0] < one[1] && one[2] < other[3] && other[2] < one[3];
+}
+
 class ChartView {
   constructor(figure, chart) {
     this.figure = figure;
     this.chart = chart;
-    // Reliability's points are means of bins: ascending already, as every other line's.
     this.series = chart.series.filter((one) => one.x.length);
     this.off = new Set();
-    this.write = written.get(chart.style);
+    this.format = formats.get(chart.style);
     this.legend = make("ul", { class: "legend" });
     this.svg = draw("svg", { class: "plot", tabindex: "0", role: "img", "aria-label": this.described() });
     this.tip = make("div", { class: "tip" });
@@ -109,7 +127,7 @@ class ChartView {
     const lines = this.series.map((one) => {
       const known = one.y.filter((value) => value !== null);
       if (!known.length) return `${one.name}: no values`;
-      return `${one.name}: from ${this.write(known[0])} to ${this.write(known.at(-1))}`;
+      return `${one.name}: from ${this.format(known[0])} to ${this.format(known.at(-1))}`;
     });
     return `${this.chart.title}. ${lines.join("; ")}. Arrow keys read the values.`;
   }
@@ -162,7 +180,7 @@ class ChartView {
     this.cursor?.replaceChildren();
   }
 
-  /** Show the values at one place of the horizontal axis. */
+  /** Show the values at one position of the horizontal axis. */
   show(place, speak) {
     this.place = place;
     const at = this.places[place];
@@ -179,8 +197,8 @@ class ChartView {
       const sample = draw("svg", { width: "18", height: "8", "aria-hidden": "true" });
       sample.append(draw("line", { class: `line c${one.colour % 8} dash${one.dash}`, x1: "1", y1: "4", x2: "17", y2: "4" }));
       const name = one.x[near] === at ? one.name : `${one.name} at ${trimmed(one.x[near], 6)}`;
-      this.tip.append(make("div", { class: "row" }, sample, name, make("b", {}, this.write(value))));
-      lines.push(`${name} ${this.write(value)}`);
+      this.tip.append(make("div", { class: "row" }, sample, name, make("b", {}, this.format(value))));
+      lines.push(`${name} ${this.format(value)}`);
     }
     for (const mark of this.chart.verticals) {
       if (mark.kind === "epoch" || Math.abs(mark.at - at) > slack) continue;
@@ -206,7 +224,7 @@ class ChartView {
     return this.bottom - share * (this.bottom - this.top);
   }
 
-  /** Choose the bounds of both axes from what is shown. */
+  /** Choose the bounds of both axes from the lines that are shown. */
   scale() {
     const chart = this.chart;
     const seen = this.series.filter((_, index) => !this.off.has(index));
@@ -229,20 +247,24 @@ class ChartView {
   redraw(width) {
     this.width = width;
     this.scale();
-    const height = this.figure.parentElement.classList.contains("pair") ? 220 : 280;
+    const height = this.figure.parentElement.classList.contains("pair") ? 232 : 292;
     const square = this.chart.diagonal ? Math.min(width, 460) : width;
-    this.top = 22;
+    this.top = 34;
     this.bottom = height - 38;
     const ticks = this.chart.log ? logTicks(...this.y) : roundTicks(...this.y, 5);
-    const labels = ticks.map((tick) => (this.chart.style === "power" ? this.write(tick) : this.chart.style === "thousands" ? tick.toLocaleString("en") : trimmed(tick, 4)));
-    this.left = 14 + 7 * Math.max(...labels.map((label) => label.length), 2);
-    this.right = square - 12;
+    const labels = ticks.map((tick) => (this.chart.style === "percent" ? trimmed(tick, 4) : this.format(tick)));
+    const ends = this.endLabels();
+    this.left = 14 + LETTER * Math.max(...labels.map((label) => label.length), 2);
+    this.right = square - 12 - LETTER * Math.max(...ends.map((end) => end.text.length), 0);
+    this.boxes = [];
     this.svg.replaceChildren();
     this.svg.setAttribute("height", height);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.drawAxes(ticks, labels);
     this.drawMarks();
     this.drawLines();
+    this.drawEndLabels(ends);
+    this.drawMarkLabels();
     this.cursor = draw("g", { "aria-hidden": "true" });
     this.svg.append(this.cursor);
     if (this.place >= 0) this.show(this.place, false);
@@ -259,39 +281,101 @@ class ChartView {
       this.svg.append(draw("text", { x: this.across(tick), y: this.bottom + 17, "text-anchor": "middle" }, Number.isInteger(tick) ? tick.toLocaleString("en") : String(tick)));
     }
     this.svg.append(draw("text", { x: (this.left + this.right) / 2, y: this.bottom + 34, "text-anchor": "middle" }, this.chart.x_label));
-    this.svg.append(draw("text", { x: 0, y: 12 }, this.chart.y_label));
+    this.svg.append(draw("text", { x: 0, y: 11 }, this.chart.y_label));
   }
 
+  get verticals() {
+    return this.chart.verticals.filter((mark) => mark.at >= this.x[0] && mark.at <= this.x[1]);
+  }
+
+  get horizontals() {
+    return this.chart.horizontals.filter((mark) => mark.at >= this.y[0] && mark.at <= this.y[1]);
+  }
+
+  /** Draw the lines of the marks, and a triangle for the findings at a step. */
   drawMarks() {
     if (this.chart.diagonal) {
       this.svg.append(draw("line", { class: "reference", x1: this.across(0), y1: this.down(0), x2: this.across(1), y2: this.down(1) }));
     }
-    const inside = (value, [low, high]) => value >= low && value <= high;
-    for (const mark of this.chart.horizontals.filter((one) => inside(one.at, this.y))) {
+    for (const mark of this.horizontals) {
       const y = this.down(mark.at);
       this.svg.append(draw("line", { class: "reference", x1: this.left, x2: this.right, y1: y, y2: y }));
-      this.svg.append(draw("text", { x: this.left + 4, y: y - 5 }, mark.label));
     }
-    let written = -Infinity;
-    for (const mark of this.chart.verticals.filter((one) => inside(one.at, this.x))) {
+    const findings = [];
+    for (const mark of this.verticals) {
       const x = this.across(mark.at);
-      const finding = !["epoch", "best"].includes(mark.kind);
-      const line = finding ? `finding-line finding-${mark.kind}` : mark.kind;
+      const isFinding = !["epoch", "best"].includes(mark.kind);
+      const line = isFinding ? `finding-line finding-${mark.kind}` : mark.kind;
       this.svg.append(draw("line", { class: line, x1: x, x2: x, y1: this.top, y2: this.bottom }));
-      if (finding) {
-        const shape = draw("path", { class: `finding-${mark.kind}`, d: `M${x - 5} ${this.top - 9}h10l-5 9z` });
-        shape.append(draw("title", {}, mark.label));
-        this.svg.append(shape);
-        continue;
-      }
-      // The best step's label stands low, so that an epoch's label at the same place stays legible.
-      const low = mark.kind === "best";
-      const anchor = x > (this.left + this.right) / 2 ? "end" : "start";
-      const [first, last] = anchor === "end" ? [x - 7 * mark.label.length, x] : [x, x + 7 * mark.label.length];
-      if (low || first > written) {
-        if (!low) written = last;
-        this.svg.append(draw("text", { x: x + (anchor === "end" ? -4 : 4), y: low ? this.bottom - 6 : this.top - 6, "text-anchor": anchor }, mark.label));
-      }
+      if (isFinding) findings.push({ x, ...mark });
+    }
+    for (const group of together(findings, 18)) {
+      const { x } = group[0];
+      const kind = group.some((one) => one.kind === "error") ? "error" : "warning";
+      const shape = draw("path", { class: `finding-${kind}`, d: `M${x - 5} ${this.top - 9}h10l-5 9z` });
+      shape.append(draw("title", {}, group.map((one) => one.label).join("\n")));
+      this.svg.append(shape);
+      this.boxes.push([x - 6, x + 6, this.top - 10, this.top]);
+      if (group.length > 1) this.writeLabel(String(group.length), [[x + 8, this.top - 1, "start"], [x - 8, this.top - 1, "end"]]);
+    }
+  }
+
+  /** Write the labels of the marks where they cover no other label and as little as possible of the lines. */
+  drawMarkLabels() {
+    for (const { at, label } of this.horizontals) {
+      const y = this.down(at);
+      const [left, right] = [this.left + 4, this.right - 4];
+      this.writeLabel(label, [[left, y - 5, "start"], [right, y - 5, "end"], [left, y + 13, "start"], [right, y + 13, "end"]]);
+    }
+    for (const { at, label } of this.verticals.filter((one) => one.kind === "best")) {
+      const x = this.across(at);
+      const [low, high] = [this.bottom - 6, this.top + 10];
+      this.writeLabel(label, [[x + 4, low, "start"], [x - 4, low, "end"], [x + 4, high, "start"], [x - 4, high, "end"]]);
+    }
+    for (const { at, label } of this.verticals.filter((one) => one.kind === "epoch")) {
+      const x = this.across(at);
+      this.writeLabel(label, [[x - 4, this.top - 1, "end"], [x + 4, this.top - 1, "start"]], { optional: true });
+    }
+  }
+
+  /** Write a label at the best of some positions ([x, y, anchor]); an optional one only where it covers no other. */
+  writeLabel(text, positions, { optional = false, style = "" } = {}) {
+    const points = this.series.flatMap((one, index) => (this.off.has(index) ? [] : one.x.map((x, at) => [this.across(x), one.y[at]])));
+    const candidates = positions.map(([x, y, anchor]) => {
+      const width = LETTER * text.length;
+      const first = anchor === "end" ? x - width : x;
+      const box = [first, first + width, y - 10, y + 3];
+      const isOutside = box[0] < 0 || box[1] > this.width;
+      const covered = this.boxes.filter((other) => overlap(box, other)).length;
+      const hidden = points.filter(([px, value]) => value !== null && px > box[0] && px < box[1] && Math.abs(this.down(value) - y + 4) < 9).length;
+      return { x, y, anchor, box, labels: covered + isOutside, cost: 1000 * (covered + isOutside) + hidden };
+    });
+    const best = candidates.reduce((one, other) => (other.cost < one.cost ? other : one));
+    if (optional && best.labels) return;
+    this.boxes.push(best.box);
+    this.svg.append(draw("text", { class: style, x: best.x, y: best.y, "text-anchor": best.anchor }, text));
+  }
+
+  /** Return the last value of every line of evaluations; with its name where there is room for it. */
+  endLabels() {
+    if (!this.chart.end_labels) return [];
+    const lines = this.series.filter((one, index) => one.points && !this.off.has(index));
+    const isNamed = this.width >= 560 && lines.every((one) => one.name.length <= 12);
+    return lines.flatMap((one) => {
+      const last = one.y.findLastIndex((value) => value !== null);
+      if (last < 0) return [];
+      const value = this.format(one.y[last]);
+      return [{ text: isNamed ? `${one.name} ${value}` : value, x: one.x[last], value: one.y[last] }];
+    });
+  }
+
+  /** Write the end labels beside their points, moved apart where they would overlap. */
+  drawEndLabels(ends) {
+    const placed = ends.map((end) => ({ ...end, left: this.across(end.x) + 8, y: this.down(end.value) + 4 })).sort((a, b) => a.y - b.y);
+    for (const [at, end] of placed.entries()) end.y = Math.max(end.y, at ? placed[at - 1].y + LINE : this.top + 4);
+    for (const [at, end] of [...placed.entries()].reverse()) {
+      end.y = Math.min(end.y, at + 1 < placed.length ? placed[at + 1].y - LINE : this.bottom);
+      this.writeLabel(end.text, [[end.left, end.y, "start"]], { style: "end" });
     }
   }
 
@@ -318,6 +402,10 @@ class ChartView {
       }
       if (path) this.svg.append(draw("path", { class: `line c${colour} dash${one.dash}`, d: path }));
       if (!one.points && one.x.length > 1) continue;
+      if (this.chart.end_labels && one.x.length === 1 && one.y[0] !== null) {
+        // A single evaluation has no line; a guide connects it with the axis.
+        this.svg.append(draw("line", { class: `guide c${colour}`, x1: this.left, x2: this.across(one.x[0]), y1: this.down(one.y[0]), y2: this.down(one.y[0]) }));
+      }
       for (const place of one.x.keys()) {
         if (one.y[place] !== null) this.svg.append(draw("circle", { class: `knob fill${colour}`, cx: this.across(one.x[place]), cy: this.down(one.y[place]), r: one.x.length > 40 ? "2.5" : "4" }));
       }
@@ -325,7 +413,7 @@ class ChartView {
   }
 }
 
-/** Draw every chart that has a place on the page. */
+/** Draw every chart that has an element on the page. */
 function startCharts(charts) {
   const views = [];
   for (const chart of Object.values(charts)) {
@@ -338,7 +426,7 @@ function startCharts(charts) {
       if (width && width !== view.width) view.redraw(width);
     }).observe(figure);
   }
-  // Paper is narrower than most windows; the observer may not be asked in time.
+  // Paper is narrower than most windows; the observer may be called too late.
   window.addEventListener("beforeprint", () => views.forEach((view) => view.redraw(660)));
   window.addEventListener("afterprint", () => views.forEach((view) => view.redraw(Math.round(view.figure.clientWidth))));
 }

@@ -1,17 +1,19 @@
-"""Several runs beside each other: what differs in their settings, whether they really differ, and repeated seeds."""
+"""Several runs: differing settings, paired differences on the same questions, spread over seeds."""
 
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from albertqa.config import Settings
+from albertqa.config import Settings, field_docs
+from albertqa.report.analysis import Analysis
+from albertqa.report.breakdown import Facet, GroupScore, facets_of, group_scores
 from albertqa.report.outcome import Outcome
-from albertqa.report.run import Run
+from albertqa.report.templates import format_setting
+from albertqa.rundir.directory import Run
 from albertqa.scoring.interval import Interval, difference_interval
 
-# Where a run is written and what is shown of it decides no result.
+# Settings that change no result: where a run is written, and what is shown of it.
 _NO_RESULT = frozenset(
     {"output_dir", "logging_steps", "report_to", "save_total_limit", "save_steps", "eval_batch_size"}
 )
@@ -19,12 +21,12 @@ _NO_RESULT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One setting that differs.
+    """A setting that differs.
 
     Attributes:
         name: The setting.
         meaning: Its docstring.
-        values: Its values, one for each column.
+        values: Its values, formatted, in the order of the runs.
     """
 
     name: str
@@ -34,35 +36,41 @@ class SettingRow:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better one run is than the first, on the same questions.
+    """The difference of a run from the first one, on the same questions.
 
     Attributes:
-        baseline: Name of the first run.
-        candidate: Name of the other.
-        questions: Questions that both answered.
-        exact: Candidate's exact match less the baseline's, in points, with its interval.
-        f1: The same of F1.
-        better: Questions with a greater F1 than the baseline's.
-        worse: Questions with a smaller one.
+        exact: This run's exact match minus the first's, in points, with its interval.
+        f1: F1 likewise.
+        better: Questions with a higher F1 than the first's.
+        worse: Questions with a lower one.
     """
 
-    baseline: str
-    candidate: str
-    questions: int
     exact: Interval
     f1: Interval
     better: int
     worse: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A figure over several seeds.
+@dataclass(frozen=True)
+class SharedData:
+    """Runs that were evaluated on the same questions.
 
     Attributes:
-        mean: The mean.
-        deviation: The sample's standard deviation.
+        analyses: The runs.
+        facets: The questions in groups.
+        scores: For each facet and each run, the scores of the facet's groups.
+        differences: Every further run against the first.
     """
+
+    analyses: Sequence[Analysis]
+    facets: Sequence[Facet]
+    scores: Sequence[Sequence[Sequence[GroupScore | None]]]
+    differences: Sequence[Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over several seeds: its mean and the sample's standard deviation."""
 
     mean: float
     deviation: float
@@ -70,7 +78,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SeedGroup:
-    """Runs that differ in nothing but the seed.
+    """Runs that differ in the seed only.
 
     Attributes:
         names: Their names.
@@ -87,40 +95,43 @@ class SeedGroup:
     loss: Spread
 
 
-def settings_beside_recipe(settings: Settings, docs: Mapping[str, str]) -> list[SettingRow]:
-    """List the settings that differ from the published recipe.
+def differing_settings(columns: Sequence[Settings]) -> list[SettingRow]:
+    """Return the settings that are not the same in all columns and can change a result.
 
     Args:
-        settings: A run's settings.
-        docs: What each setting means.
+        columns: The settings of several runs, or of a run and the recipe (`Settings()`).
+    """
+    docs = field_docs()
+    rows = []
+    for field in dataclasses.fields(Settings):
+        values = [getattr(settings, field.name) for settings in columns]
+        if field.name not in _NO_RESULT and any(value != values[0] for value in values):
+            rows.append(SettingRow(field.name, docs[field.name], tuple(map(format_setting, values))))
+    return rows
+
+
+def share_data(analyses: Sequence[Analysis]) -> list[SharedData]:
+    """Group runs by their validation questions.
+
+    Args:
+        analyses: The runs; those without outcomes are left out.
 
     Returns:
-        The differing settings that can change a result, with two values each: the run's and the recipe's.
+        The groups, in the order of their first run.
     """
-    return _differing([settings, Settings()], docs)
+    groups: dict[str, list[Analysis]] = {}
+    for one in analyses:
+        if one.outcomes:
+            groups.setdefault(one.run.facts.data.validation.content_sha256, []).append(one)
+    return [_shared(members) for members in groups.values()]
 
 
-def settings_beside_each_other(runs: Sequence[Run], docs: Mapping[str, str]) -> list[SettingRow]:
-    """List the settings that are not the same in all runs.
+def paired_difference(baseline: Sequence[Outcome], candidate: Sequence[Outcome]) -> Difference:
+    """Compare two runs question by question.
 
     Args:
-        runs: The runs.
-        docs: What each setting means.
-
-    Returns:
-        The differing settings that can change a result, with one value a run.
-    """
-    return _differing([run.settings for run in runs], docs)
-
-
-def difference_to_first(
-    baseline: tuple[Run, Sequence[Outcome]], candidate: tuple[Run, Sequence[Outcome]]
-) -> Difference:
-    """Tell how much better one run is than another on the same questions.
-
-    Args:
-        baseline: A run with what it said.
-        candidate: Another, on the same questions.
+        baseline: The first run's answers.
+        candidate: The other's, to the same questions.
 
     Returns:
         The difference with its paired bootstrap intervals.
@@ -128,73 +139,58 @@ def difference_to_first(
     Raises:
         DataError: The questions are not the same.
     """
-
-    def percent(outcomes: Sequence[Outcome], figure: str) -> dict[str, float]:
-        return {one.example.id: 100 * float(getattr(one, figure)) for one in outcomes}
-
-    f1_before, f1_after = percent(baseline[1], "f1"), percent(candidate[1], "f1")
+    exact_before, exact_after = ({one.example.id: 100 * one.exact for one in of} for of in (baseline, candidate))
+    f1_before, f1_after = ({one.example.id: 100 * one.f1 for one in of} for of in (baseline, candidate))
     return Difference(
-        baseline=baseline[0].name,
-        candidate=candidate[0].name,
-        questions=len(f1_before),
-        exact=difference_interval(percent(baseline[1], "exact"), percent(candidate[1], "exact")),
+        exact=difference_interval(exact_before, exact_after),
         f1=difference_interval(f1_before, f1_after),
         better=sum(f1_after[key] > value for key, value in f1_before.items()),
         worse=sum(f1_after[key] < value for key, value in f1_before.items()),
     )
 
 
-def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
-    """Fold runs that differ in nothing but the seed.
+def seed_groups(runs: Mapping[str, Run]) -> list[SeedGroup]:
+    """Group runs that differ in the seed only.
 
     Args:
-        runs: The runs.
+        runs: The runs by their names; those without an evaluation are left out.
 
     Returns:
-        The groups of at least two evaluated runs, in the order of their first run.
+        The groups with at least two seeds, in the order of their first run.
     """
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
+    groups: dict[tuple[Settings, str], dict[str, Run]] = {}
+    for name, run in runs.items():
         if run.scores:
-            groups.setdefault((_without_seed(run.settings), run.validation["content_sha256"]), []).append(run)
+            key = (_without_seed(run.settings), run.facts.data.validation.content_sha256)
+            groups.setdefault(key, {})[name] = run
     return [
         SeedGroup(
-            names=tuple(run.name for run in members),
-            seeds=tuple(run.settings.seed for run in members),
-            exact=_spread(members, "exact"),
-            f1=_spread(members, "f1"),
-            loss=_spread(members, "loss"),
+            names=tuple(members),
+            seeds=tuple(run.settings.seed for run in members.values()),
+            exact=_spread([run.scores["exact"] for run in members.values()]),
+            f1=_spread([run.scores["f1"] for run in members.values()]),
+            loss=_spread([run.scores["loss"] for run in members.values()]),
         )
         for members in groups.values()
-        if len({run.settings.seed for run in members}) > 1
+        if len({run.settings.seed for run in members.values()}) > 1
     ]
 
 
-def _spread(runs: Sequence[Run], key: str) -> Spread:
-    values = [float(run.scores[key]) for run in runs]
+def _shared(members: Sequence[Analysis]) -> SharedData:
+    windows = next((one.windows for one in members if one.windows is not None), None)
+    facets = facets_of(members[0].examples, None if windows is None else [len(ranges) for ranges in windows])
+    return SharedData(
+        analyses=members,
+        facets=facets,
+        scores=[[group_scores(facet, one.outcomes) for one in members] for facet in facets],
+        differences=[paired_difference(members[0].outcomes, one.outcomes) for one in members[1:]],
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values))
 
 
 def _without_seed(settings: Settings) -> Settings:
-    same = Settings()
-    return dataclasses.replace(settings, seed=0, **{name: getattr(same, name) for name in _NO_RESULT})
-
-
-def _differing(columns: Sequence[Settings], docs: Mapping[str, str]) -> list[SettingRow]:
-    rows = []
-    for field in dataclasses.fields(Settings):
-        values = [getattr(settings, field.name) for settings in columns]
-        if field.name not in _NO_RESULT and any(value != values[0] for value in values):
-            rows.append(SettingRow(field.name, docs.get(field.name, ""), tuple(map(spelled, values))))
-    return rows
-
-
-def spelled(value: Any) -> str:
-    """Write a setting's value as a person would."""
-    if value is None:
-        return "unset"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+    default = Settings()
+    return dataclasses.replace(settings, seed=0, **{name: getattr(default, name) for name in _NO_RESULT})

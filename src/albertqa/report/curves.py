@@ -1,55 +1,54 @@
-"""The course of a run, or of several: losses, scores, learning rate, gradient norm and speed against the step."""
+"""Training curves of one or several runs: losses, scores, learning rate, gradient norm and speed by step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from albertqa.report.chart import Chart, Mark, Numbers, Series, numbers, pooled
-from albertqa.report.run import Run
+from albertqa.report.chart import Chart, Mark, Series, numbers, pooled
+from albertqa.rundir.directory import Run
 
 MOST_POINTS = 600
-"""Points of a line at most; of more steps, neighbours are pooled, and a band shows the least and the greatest."""
+"""Points of a line at most; more steps are pooled, and a band shows their minimum and maximum."""
 
-_SMOOTHED_SHARE = 0.02
+_SMOOTHED_SHARE, _LEAST_SMOOTHED = 0.02, 10
+_MOST_EPOCH_MARKS = 12
 _LOG_FROM_RATIO = 40.0
 
 
-def curves_of(runs: Sequence[Run], references: Sequence[Mark]) -> list[Chart]:
-    """Draw the curves of runs over each other.
+def curves_of(runs: Mapping[str, Run], references: Sequence[Mark] = ()) -> list[Chart]:
+    """Return the curves of runs, drawn over each other.
 
     Args:
-        runs: The runs.
-        references: Published scores to draw into the chart of exact and f1.
+        runs: The runs by their names.
+        references: Published scores to mark in the chart of exact match and F1.
 
     Returns:
-        The charts that have points.
+        The charts that have points; all have the same range of steps.
     """
     marks = _marks(runs)
-    # The same steps in every chart, so that what stands above each other belongs together.
-    steps = (0.0, float(max([1, *(row["step"] for run in runs for row in run.rows)])))
-    several = len(runs) > 1
     charts = [
-        Chart("loss", "Loss", "step", "loss", tuple(_loss_lines(runs)), verticals=marks),
+        Chart("loss", "Loss", "step", "loss", _loss_lines(runs), marks, end_labels=True),
         Chart(
             "scores",
             "Exact match and F1 on the validation questions",
             "step",
             "percent",
-            tuple(_score_lines(runs)),
-            verticals=marks,
-            horizontals=tuple(references),
+            _score_lines(runs),
+            marks,
+            tuple(references),
+            style="percent",
+            end_labels=True,
         ),
         Chart(
             "rate",
             "Learning rate",
             "step",
             "learning rate",
-            tuple(_step_lines(runs, "learning_rate", "learning rate", smooth=False)),
-            verticals=marks,
+            _step_lines(runs, "learning_rate", "learning rate", smooth=False),
+            marks,
             style="power",
         ),
         _norm_chart(runs, marks),
@@ -57,57 +56,60 @@ def curves_of(runs: Sequence[Run], references: Sequence[Mark]) -> list[Chart]:
             "speed",
             "Training speed",
             "step",
-            "real tokens per second",
-            tuple(_step_lines(runs, "tokens_per_second", "tokens per second", smooth=True, band=not several)),
-            verticals=marks,
+            "tokens per second, without padding",
+            _step_lines(runs, "tokens_per_second", "tokens per second"),
+            marks,
             style="thousands",
         ),
     ]
-    return [replace(chart, x_range=steps) for chart in charts if any(len(line.x) for line in chart.series)]
+    last = max([1, *(run.step for run in runs.values())])
+    drawn = [chart for chart in charts if any(value is not None for line in chart.series for value in line.y)]
+    return [replace(chart, x_range=(0.0, float(last))) for chart in drawn]
 
 
 def smoothed_loss(run: Run, step: int) -> float | None:
-    """Give the mean training loss over the steps up to a step, over as many as the curve is smoothed with."""
-    rows = run.steps
-    losses = [row["train_loss"] for row in rows if row["step"] <= step and row["train_loss"] is not None]
-    return float(np.mean(losses[-_window(len(rows)) :])) if losses else None
+    """Return the training loss at a step as the curve shows it; None without a finite loss up to there."""
+    losses = [row.loss for row in run.steps if row.step <= step and row.has_loss]
+    return float(np.mean(losses[-smoothed_steps(run) :])) if losses else None
 
 
-def _window(num_steps: int) -> int:
-    return max(1, round(num_steps * _SMOOTHED_SHARE))
+def smoothed_steps(run: Run) -> int:
+    """Return how many steps the running mean of a curve spans: 2 % of them, but at least 10 if there are more."""
+    num_steps = len(run.steps)
+    return max(1, round(num_steps * _SMOOTHED_SHARE), min(_LEAST_SMOOTHED, num_steps // 5))
 
 
-def _loss_lines(runs: Sequence[Run]) -> list[Series]:
-    several = len(runs) > 1
-    lines = [
-        _step_line(run.steps, "train_loss", _named(runs, run, _minimized(run)), index, smooth=True, band=not several)
-        for index, run in enumerate(runs)
+def _loss_lines(runs: Mapping[str, Run]) -> tuple[Series, ...]:
+    training = [
+        _step_line(run, "train_loss", _label(runs, name, _minimized(run)), index, band=len(runs) == 1)
+        for index, (name, run) in enumerate(runs.items())
     ]
-    for index, run in enumerate(runs):
-        colour = index if several else 1
-        lines.append(_evaluation_line(run, "validation_loss", _named(runs, run, "validation"), colour, 1))
-    return lines
+    validation = [
+        _evaluation_line(run, "validation_loss", _label(runs, name, "validation"), index if len(runs) > 1 else 1, 1)
+        for index, (name, run) in enumerate(runs.items())
+    ]
+    return (*training, *validation)
 
 
 def _minimized(run: Run) -> str:
-    """Name the training loss; where a regularizer is part of it, it does not compare with the validation loss."""
+    """Name the training loss; with a regularizer in it, it does not compare with the validation loss."""
     parts = {"label smoothing": run.settings.label_smoothing_factor, "R-Drop": run.settings.r_drop_alpha}
     return "training" + "".join(f" + {name}" for name, strength in parts.items() if strength)
 
 
-def _score_lines(runs: Sequence[Run]) -> list[Series]:
+def _score_lines(runs: Mapping[str, Run]) -> tuple[Series, ...]:
     several = len(runs) > 1
     lines = []
-    for index, run in enumerate(runs):
-        lines.append(_evaluation_line(run, "f1", _named(runs, run, "F1"), index if several else 0, 0))
-        lines.append(_evaluation_line(run, "exact", _named(runs, run, "exact"), index if several else 1, 1))
-    return lines
+    for index, (name, run) in enumerate(runs.items()):
+        lines.append(_evaluation_line(run, "f1", _label(runs, name, "F1"), index if several else 0, 0))
+        lines.append(_evaluation_line(run, "exact", _label(runs, name, "exact"), index if several else 1, 1))
+    return tuple(lines)
 
 
-def _norm_chart(runs: Sequence[Run], marks: tuple[Mark, ...]) -> Chart:
-    lines = tuple(_step_lines(runs, "grad_norm", "gradient norm", smooth=True, band=len(runs) == 1))
+def _norm_chart(runs: Mapping[str, Run], marks: tuple[Mark, ...]) -> Chart:
+    lines = _step_lines(runs, "grad_norm", "gradient norm")
     values = [value for line in lines for value in (*line.y, *line.low, *line.high) if value]
-    clips = {run.settings.max_grad_norm for run in runs if run.settings.max_grad_norm}
+    clips = {run.settings.max_grad_norm for run in runs.values() if run.settings.max_grad_norm}
     clip_marks = tuple(Mark(clip, f"clipped above {clip:g}", "reference") for clip in sorted(clips))
     is_wide = bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_FROM_RATIO
     return Chart(
@@ -115,39 +117,47 @@ def _norm_chart(runs: Sequence[Run], marks: tuple[Mark, ...]) -> Chart:
     )
 
 
-def _named(runs: Sequence[Run], run: Run, what: str) -> str:
-    return f"{run.name}: {what}" if len(runs) > 1 else what
+def _label(runs: Mapping[str, Run], name: str, what: str) -> str:
+    return f"{name}: {what}" if len(runs) > 1 else what
 
 
-def _evaluation_line(run: Run, key: str, name: str, colour: int, dash: int) -> Series:
-    rows = run.evaluations
-    steps, values = (numbers(row.get(one) for row in rows) for one in ("step", key))
-    return Series(name, steps, values, colour, dash, points=True)
+def _evaluation_line(run: Run, key: str, label: str, colour: int, dash: int) -> Series:
+    steps = numbers(row.step for row in run.evaluations)
+    return Series(label, steps, numbers(getattr(row, key) for row in run.evaluations), colour, dash, points=True)
 
 
-def _step_lines(runs: Sequence[Run], key: str, what: str, *, smooth: bool, band: bool = False) -> list[Series]:
-    return [
-        _step_line(run.steps, key, _named(runs, run, what), index, smooth=smooth, band=band)
-        for index, run in enumerate(runs)
-    ]
+def _step_lines(runs: Mapping[str, Run], key: str, what: str, *, smooth: bool = True) -> tuple[Series, ...]:
+    return tuple(
+        _step_line(run, key, _label(runs, name, what), index, smooth=smooth, band=smooth and len(runs) == 1)
+        for index, (name, run) in enumerate(runs.items())
+    )
 
 
-def _step_line(rows: Sequence[dict[str, Any]], key: str, name: str, colour: int, *, smooth: bool, band: bool) -> Series:
-    steps = [row["step"] for row in rows]
-    raw = np.asarray([math.nan if row.get(key) is None else row[key] for row in rows], dtype=np.float64)
-    window = _window(len(rows)) if smooth else 1
+def _step_line(run: Run, key: str, label: str, colour: int, *, smooth: bool = True, band: bool = False) -> Series:
+    steps = [row.step for row in run.steps]
+    raw = np.asarray([getattr(row, key) for row in run.steps], dtype=np.float64)
+    window = smoothed_steps(run) if smooth else 1
     values = _running_mean(raw, window)
     slices = pooled(steps, MOST_POINTS)
     if len(slices) == len(steps) and window == 1:
-        return Series(name, numbers(steps), numbers(values.tolist()), colour)
-    low: Numbers = numbers(_of_known(raw[one], np.min) for one in slices) if band else ()
-    high: Numbers = numbers(_of_known(raw[one], np.max) for one in slices) if band else ()
-    last = numbers(steps[one][-1] for one in slices)
-    return Series(name, last, numbers(_of_known(values[one], np.mean) for one in slices), colour, low=low, high=high)
+        return Series(label, numbers(steps), numbers(values.tolist()), colour)
+
+    def pool(of: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], np.float64]) -> tuple[float | None, ...]:
+        finite = [of[one][np.isfinite(of[one])] for one in slices]
+        return numbers(float(reduce(part)) if len(part) else math.nan for part in finite)
+
+    return Series(
+        label,
+        numbers(steps[one][-1] for one in slices),
+        pool(values, np.mean),
+        colour,
+        low=pool(raw, np.min) if band else (),
+        high=pool(raw, np.max) if band else (),
+    )
 
 
 def _running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Average each value with those before it, `window` in all; what is not there does not count."""
+    """Average each value with those before it, `window` in all; NaN and infinity are left out."""
     known = np.isfinite(values)
     total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     number = np.concatenate([[0], np.cumsum(known)])
@@ -158,24 +168,21 @@ def _running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float6
     return np.where(count > 0, mean, math.nan)
 
 
-def _of_known(values: NDArray[np.float64], pick: Any) -> float:
-    known = values[np.isfinite(values)]
-    return float(pick(known)) if len(known) else math.nan
-
-
-def _marks(runs: Sequence[Run]) -> tuple[Mark, ...]:
-    """Mark the ends of epochs, the best step, and findings where they happened."""
+def _marks(runs: Mapping[str, Run]) -> tuple[Mark, ...]:
+    """Mark the ends of epochs, the best step, and findings at their steps; those of step 0 are of the whole run."""
     marks = []
-    plans = {(run.facts["plan"]["steps_per_epoch"], run.facts["plan"]["total_steps"]) for run in runs}
+    plans = {(run.facts.plan.steps_per_epoch, run.facts.plan.total_steps) for run in runs.values()}
     if len(plans) == 1:
-        per_epoch, total = next(iter(plans))
+        ((per_epoch, total),) = plans
         ends = range(per_epoch, total + 1, per_epoch)
-        marks += [Mark(step, f"epoch {number}", "epoch") for number, step in enumerate(ends, 1) if len(ends) <= 12]
-    for run in runs:
+        if len(ends) <= _MOST_EPOCH_MARKS:
+            marks += [Mark(step, f"epoch {number}", "epoch") for number, step in enumerate(ends, 1)]
+    for name, run in runs.items():
         if run.scores and len(runs) == 1:
             marks.append(Mark(run.best_step, "best", "best"))
-        for finding in run.findings:
-            if finding.step is not None:
-                label = f"{finding.name}: {finding.message}"
-                marks.append(Mark(finding.step, _named(runs, run, label), finding.severity))
+        marks += [
+            Mark(one.step, _label(runs, name, f"{one.name}: {one.message}"), one.severity)
+            for one in run.findings
+            if one.step
+        ]
     return tuple(marks)

@@ -1,22 +1,21 @@
-"""All that is written about one run, from one analysis: its page, and the cards of its models."""
+"""Page and model cards of one run, from one analysis."""
 
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from albertqa.report.analysis import analyse
-from albertqa.report.card import models_of, write_cards
+from albertqa.report.analysis import analyse, load_runs
+from albertqa.report.card import write_cards
 from albertqa.report.page import page_target, write_page
-from albertqa.report.run import load_runs
 
 
 @dataclass(frozen=True)
 class Description:
-    """What was written about a run.
+    """The files that describe a run.
 
     Attributes:
-        page: The page.
-        model_cards: A README.md for each model of the run, best first; none where it has no model yet.
+        page: The report.
+        model_cards: A README.md for each model of the run, best first; empty if it has no model yet.
     """
 
     page: Path
@@ -24,20 +23,21 @@ class Description:
 
 
 def describe_run(run: str | PathLike[str], output: str | PathLike[str] | None = None) -> Description:
-    """Write a run's page and the cards of its models.
+    """Write a run's report and the cards of its models.
 
     Args:
         run: Run directory.
-        output: The page's file; None: ``report.html`` in the run.
+        output: The report's file; None: ``report.html`` in the run.
 
     Returns:
-        What was written.
+        The files written.
 
     Raises:
-        AlbertQAError: The directory is no run or is damaged, or a file cannot be written.
+        AlbertQAError: The directory is not a run or is damaged, or a file cannot be written.
     """
-    loaded = load_runs([Path(run)])
-    target = page_target(loaded, output)
-    analyses = analyse(loaded)
-    cards = write_cards(analyses[0]) if models_of(loaded[0].path) else []
+    path = Path(run)
+    runs = load_runs([path])
+    target = page_target([path], output)
+    analyses = analyse(runs)
+    cards = write_cards(analyses[0])
     return Description(write_page(analyses, target), tuple(cards))

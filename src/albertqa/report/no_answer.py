@@ -1,12 +1,13 @@
-"""SQuAD v2.0: how well a run tells that a question has no answer, and what every other threshold would have given."""
+"""SQuAD v2.0: how well a run recognises questions without an answer, and the scores at other thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from albertqa.report.outcome import Outcome
-from albertqa.report.run import Run
+from albertqa.rundir.directory import Run
 from albertqa.scoring.official import score_each
 from albertqa.scoring.threshold import Threshold, tune_threshold
 
@@ -15,14 +16,14 @@ _MOST_POINTS = 240
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """What one threshold would have given.
+    """The scores at one threshold.
 
     Attributes:
         threshold: Predict "no answer" where the null odds are above it.
         exact: Exact match in percent.
         f1: F1 in percent.
-        precision: Share of the "no answer" predictions that are right, percent; None where there are none.
-        recall: Share of the questions without an answer that are found, percent.
+        precision: Share of the "no answer" predictions that are right, percent; None if there are none.
+        recall: Share of the questions without an answer that are predicted so, percent.
     """
 
     threshold: float
@@ -34,16 +35,16 @@ class SweepPoint:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """How well a run tells that a question has no answer.
+    """How well a run recognises questions without an answer.
 
     Attributes:
         threshold: The run's own threshold.
-        found: Questions without an answer, said to have none.
+        found: Questions without an answer, predicted empty.
         missed: Questions without an answer, answered.
-        wrongly_empty: Questions with an answer, said to have none.
+        wrongly_empty: Questions with an answer, predicted empty.
         answered: Questions with an answer, answered.
-        sweep: What other thresholds would have given, from "always no answer" to "always an answer".
-        best: The best thresholds, tuned on these very questions and so too good for new ones.
+        sweep: Scores at other thresholds, from "always no answer" to "always an answer".
+        best: The best thresholds, tuned on these very questions and so too optimistic for new ones.
     """
 
     threshold: float
@@ -57,27 +58,27 @@ class NoAnswer:
     @property
     def precision(self) -> float | None:
         """Share of the "no answer" predictions that are right, percent."""
-        said = self.found + self.wrongly_empty
-        return 100 * self.found / said if said else None
+        predicted = self.found + self.wrongly_empty
+        return 100 * self.found / predicted if predicted else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the questions without an answer that are found, percent."""
-        there = self.found + self.missed
-        return 100 * self.found / there if there else None
+        """Share of the questions without an answer that are predicted so, percent."""
+        unanswerable = self.found + self.missed
+        return 100 * self.found / unanswerable if unanswerable else None
 
 
 def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
-    """Judge a run's "no answer".
+    """Judge a run's "no answer" predictions.
 
     Args:
         run: The run.
-        outcomes: What it said.
+        outcomes: Its answers.
 
     Returns:
-        The judgement; None on v1.1, and where the run kept no null odds or no candidates.
+        The judgement; None on v1.1, and if the run kept no null odds or no candidates.
     """
-    if not run.version_2 or not outcomes:
+    if not run.facts.version_2 or not outcomes:
         return None
     if any(one.example.id not in run.null_odds or not one.n_best for one in outcomes):
         return None
@@ -108,12 +109,12 @@ def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
 
 
 def _sweep(
-    odds: "np.ndarray[tuple[int], np.dtype[np.float64]]",
-    answered: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
-    unanswered: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
-    has_none: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    odds: NDArray[np.float64],
+    answered: NDArray[np.float64],
+    unanswered: NDArray[np.float64],
+    has_none: NDArray[np.bool_],
 ) -> tuple[SweepPoint, ...]:
-    """Try the thresholds at which the predictions change, thinned out evenly.
+    """Return the scores at thresholds where predictions change, evenly thinned out.
 
     Shapes:
         odds, has_none: (Q,)
@@ -122,9 +123,9 @@ def _sweep(
     order = np.argsort(odds, kind="stable")
     gain = np.vstack([np.zeros(2), np.cumsum((answered - unanswered)[order], axis=0)])
     scores = 100 * (unanswered.sum(axis=0) + gain) / len(odds)
-    # After the first k questions by null odds are answered, "no answer" is said to the rest.
+    # The first k questions by null odds are answered, the rest is predicted empty.
     found = int(has_none.sum()) - np.concatenate([[0], np.cumsum(has_none[order])])
-    said = len(odds) - np.arange(len(odds) + 1)
+    predicted = len(odds) - np.arange(len(odds) + 1)
     last_of_equal = np.append(np.flatnonzero(np.diff(odds[order]) > 0) + 1, len(odds))
     places = [0, *last_of_equal.tolist()]
     thinned = sorted({places[round(at)] for at in np.linspace(0, len(places) - 1, min(_MOST_POINTS, len(places)))})
@@ -134,7 +135,7 @@ def _sweep(
             threshold=below_all if not at else float(odds[order[at - 1]]),
             exact=float(scores[at, 0]),
             f1=float(scores[at, 1]),
-            precision=100 * float(found[at]) / int(said[at]) if said[at] else None,
+            precision=100 * float(found[at]) / int(predicted[at]) if predicted[at] else None,
             recall=100 * float(found[at]) / max(1, int(has_none.sum())),
         )
         for at in thinned

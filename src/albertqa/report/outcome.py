@@ -1,23 +1,22 @@
-"""What a run said to each validation question: data reloaded, answers placed, scored, and put into kinds of error."""
+"""What a run answered to each validation question, scored and classified by kind of error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from albertqa import files
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
-from albertqa.data.read import load_several
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.reading import load_several
 from albertqa.decode.spans import Candidate
 from albertqa.errors import AlbertQAError
-from albertqa.report.run import Run
-from albertqa.scoring.metric import normalize_answer
+from albertqa.rundir.directory import Run
+from albertqa.scoring.metric import QuestionScore, normalize_answer
 from albertqa.scoring.official import score_each
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import load_tokenizer
 
 Ranges = tuple[tuple[int, int], ...]
-"""First character and the one after the last, of each window's part of the context."""
+"""First character of each window's part of the context, and the character after its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,8 @@ class Kind:
 
     Attributes:
         key: Its name in the page's data.
-        label: Its name for a person.
-        meaning: What it says, in one sentence.
+        label: Its name on the page.
+        meaning: Its definition, in one sentence.
         advice: What may help; empty for right answers.
     """
 
@@ -41,55 +40,55 @@ KINDS = (
     Kind("right", "Right", "Equal to a gold answer after the official normalisation."),
     Kind(
         "boundary",
-        "Boundary off",
-        "The right place, but too long or too short: the answer overlaps a gold.",
-        "Look at how your golds are cut; consistent annotation and more golds per question move these.",
+        "Wrong boundary",
+        "Overlaps a gold answer, but is too long or too short.",
+        "Check where your gold answers begin and end; consistent annotation and several golds per question help.",
     ),
     Kind(
         "place",
         "Wrong place",
-        "Elsewhere in the context, although a gold stood in the same window.",
-        "The model had seen the right words and preferred others: more training data of this sort helps.",
+        "Elsewhere in the context, although a gold answer was in the same window.",
+        "More training data of this kind helps.",
     ),
     Kind(
         "window",
         "Wrong window",
-        "From a window of the context that holds no gold: windows are compared by raw scores.",
+        "From a window of the context without a gold answer; windows are compared by their raw scores.",
         "Longer windows (--max-seq-length) or more overlap (--doc-stride) help with long contexts.",
     ),
     Kind(
-        "empty",
-        "Empty",
-        "No answer given, although there is one.",
-        "On v2.0, raise --null-score-diff-threshold; see the threshold sweep.",
+        "missed",
+        "No answer, but there is one",
+        "Predicted empty, although the context has an answer.",
+        "On v2.0 data, raise --null-score-diff-threshold; see the threshold charts.",
     ),
     Kind(
-        "invented",
-        "Answered, but there is none",
-        "An answer to a question whose context has none (v2.0).",
-        "Lower --null-score-diff-threshold; see the threshold sweep.",
+        "unanswerable",
+        "Answer, but there is none",
+        "Predicted an answer, although the context has none (v2.0).",
+        "Lower --null-score-diff-threshold; see the threshold charts.",
     ),
 )
-KIND_INDEX = {kind.key: index for index, kind in enumerate(KINDS)}
+_KIND_INDEX = {kind.key: index for index, kind in enumerate(KINDS)}
 
-RANKS = ("1st", "2nd to 5th", "6th to 20th", "not among them")
+RANKS = ("1st", "2nd to 5th", "6th to 20th", "not in the n-best")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One question with what a run said to it.
+    """One question with a run's answer.
 
     Attributes:
         example: The question.
         text: The answer; "" for "no answer".
-        span: Its first character in the context and the one after its last; None where unknown or empty.
-        probability: The run's own probability of it; None where the run kept no candidates.
+        span: Its first character in the context and the character after its last; None if unknown or empty.
+        probability: Its probability; None if the run kept no candidates.
         exact: Exact match, 0 or 1.
         f1: F1, 0 to 1.
         n_best: All candidates kept, best first.
-        chosen: Position of the answer among them; None where it is not there.
+        chosen: Position of the answer among them; None if it is not one of them.
         kind: Index into `KINDS`.
-        rank: Index into `RANKS`: where the first right candidate stands; None where the run kept no candidates.
+        rank: Index into `RANKS`: the rank of the first right candidate; None if the run kept no candidates.
     """
 
     example: Example
@@ -111,35 +110,37 @@ def reload_validation(run: Run) -> tuple[list[Example], str]:
         run: The run.
 
     Returns:
-        The examples and "", or none and the reason why they are not to be had.
+        The examples and "", or an empty list and the reason why they cannot be used.
     """
-    facts = run.validation
-    names = ", ".join(facts["sources"])
+    facts = run.facts.data.validation
+    names = ", ".join(facts.sources)
+    if not facts.sources:
+        return [], f"The validation data is unknown: {files.RUN_JSON} does not name it."
     try:
-        examples = load_several(facts["sources"], limit=facts["questions"])
+        examples = load_several(facts.sources, limit=facts.questions)
     except AlbertQAError as error:
-        return [], f"The validation data ({names}) cannot be read any more: {error}"
-    if content_sha256(examples) != facts["content_sha256"]:
+        return [], f"The validation data ({names}) can no longer be read: {error}"
+    if content_sha256(examples) != facts.content_sha256:
         return [], (
-            f"The validation data ({names}) has changed since the run: its content hash is not the one in "
-            f"{files.RUN_JSON}, so nothing is said here about single questions."
+            f"The validation data ({names}) has changed since the run: its content hash differs from the one in "
+            f"{files.RUN_JSON}. Single questions are left out."
         )
     return examples, ""
 
 
 def window_ranges(run: Run, examples: Sequence[Example]) -> tuple[list[Ranges] | None, str]:
-    """Find which part of its context each window of each question holds, as the run cut them.
+    """Find which part of its context each window of each question holds, as the run built them.
 
     Args:
-        run: The run; its models' tokenizer cuts the windows.
+        run: The run; its model's tokenizer builds the windows.
         examples: Its validation data.
 
     Returns:
-        The ranges of each question and "", or None and the reason why they are not to be had.
+        The ranges of each question and "", or None and the reason why they are unknown.
     """
     folder = next((run.path / name for name in (files.BEST, files.FINAL) if (run.path / name).is_dir()), None)
     if folder is None:
-        return None, "The run keeps no model, so its tokenizer is not there to cut the windows again."
+        return None, "The windows are unknown: the run has no model, and so no tokenizer to build them with."
     settings = run.settings
     try:
         tokenizer = load_tokenizer(folder)
@@ -147,12 +148,10 @@ def window_ranges(run: Run, examples: Sequence[Example]) -> tuple[list[Ranges] |
             examples, tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
         )
     except AlbertQAError as error:
-        return None, f"The windows cannot be cut again: {error}"
-    if len(store) != run.validation["windows"]:
-        return None, (
-            f"The windows cannot be cut again: this tokenizer gives {len(store):,}, the run had "
-            f"{run.validation['windows']:,}."
-        )
+        return None, f"The windows are unknown: {error}"
+    expected = run.facts.data.validation.windows
+    if len(store) != expected:
+        return None, f"The windows are unknown: this tokenizer builds {len(store):,}, the run had {expected:,}."
     return [_ranges_of(store, index) for index in range(len(examples))], ""
 
 
@@ -162,20 +161,20 @@ def _ranges_of(store: WindowStore, index: int) -> Ranges:
 
 
 def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges] | None) -> list[Outcome]:
-    """Put together what a run said to each question.
+    """Score and classify a run's answers.
 
     Args:
         run: The run.
         examples: Its validation data.
-        windows: Ranges of each question's windows; None where they are not known.
+        windows: Ranges of each question's windows; None if unknown.
 
     Returns:
-        One outcome a question with a prediction, in the order of the data.
+        One outcome for each question with a prediction, in the order of the data.
 
     Raises:
-        DataError: Version 1.1 is asked for and a question has no answer.
+        DataError: A v1.1 run has a question without an answer.
     """
-    scores = score_each(examples, run.predictions, version_2=run.version_2)
+    scores = score_each(examples, run.predictions, version_2=run.facts.version_2)
     found = []
     for index, example in enumerate(examples):
         if example.id not in scores:
@@ -197,23 +196,23 @@ def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges]
                 f1=score.f1,
                 n_best=n_best,
                 chosen=chosen,
-                kind=KIND_INDEX[_kind(example, text, span, score.exact, score.f1, windows[index] if windows else ())],
+                kind=_KIND_INDEX[_kind(example, text, span, score, windows[index] if windows else ())],
                 rank=_rank(example, n_best),
             )
         )
     return found
 
 
-def _kind(example: Example, text: str, span: tuple[int, int] | None, exact: float, f1: float, windows: Ranges) -> str:
-    if exact == 1.0:
+def _kind(example: Example, text: str, span: tuple[int, int] | None, score: QuestionScore, windows: Ranges) -> str:
+    if score.exact == 1.0:
         return "right"
     if not example.has_answer:
-        return "invented"
+        return "unanswerable"
     if not text:
-        return "empty"
+        return "missed"
     golds = [(gold.answer_start, gold.answer_end) for gold in example.golds]
-    if span is None:  # the run kept no candidates: shared words are the only sign of the place
-        return "boundary" if f1 > 0 else "place"
+    if span is None:  # the run kept no candidates: only shared words suggest the place
+        return "boundary" if score.f1 > 0 else "place"
     if any(span[0] < end and start < span[1] for start, end in golds):
         return "boundary"
     seen = [window for window in windows if window[0] <= span[0] and span[1] <= window[1]]

@@ -1,27 +1,27 @@
-// The start of the page: theme, navigation, charts, and the questions once they are unpacked.
+// Start of the page: theme, navigation, wide tables, charts, and the questions once they are decompressed.
 
-/** Let the reader choose the theme; the choice is kept where the browser allows it. */
+/** Let the reader choose the theme; the choice is saved if the browser allows it. */
 function startTheme() {
-  const themes = [["", "as the system"], ["light", "light"], ["dark", "dark"]];
+  const themes = [["", "System theme"], ["light", "Light theme"], ["dark", "Dark theme"]];
   const button = document.getElementById("theme");
-  const keep = (theme) => { try { localStorage.setItem("albertqa-theme", theme); } catch { /* a file may not be allowed to keep anything */ } };
-  const kept = () => { try { return localStorage.getItem("albertqa-theme") ?? ""; } catch { return ""; } };
+  const save = (theme) => { try { localStorage.setItem("albertqa-theme", theme); } catch { /* not allowed for this file */ } };
+  const saved = () => { try { return localStorage.getItem("albertqa-theme") ?? ""; } catch { return ""; } };
   const apply = (theme) => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
-    button.lastElementChild.textContent = themes.find(([name]) => name === theme)?.[1] ?? themes[0][1];
+    button.textContent = themes.find(([name]) => name === theme)?.[1] ?? themes[0][1];
   };
   button.addEventListener("click", () => {
     const now = themes.findIndex(([name]) => name === (document.documentElement.dataset.theme ?? ""));
     const next = themes[(now + 1) % themes.length][0];
     apply(next);
-    keep(next);
+    save(next);
   });
-  apply(kept());
+  apply(saved());
   button.hidden = false;
 }
 
-/** Mark the part of the page that is being read in the navigation. */
+/** Mark the section that is being read in the navigation. */
 function startNavigation() {
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
   const sections = [...links.keys()].map((id) => document.getElementById(id));
@@ -41,19 +41,33 @@ function startNavigation() {
   mark();
 }
 
+/** Say above every table that is wider than its place that it can be scrolled. */
+function startWideTables() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const hint = make("p", { class: "hint", "aria-hidden": "true" }, "Scroll sideways for more columns →");
+    hint.hidden = true;
+    box.before(hint);
+    const update = () => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; };
+    const observer = new ResizeObserver(update);
+    observer.observe(box);
+    observer.observe(box.firstElementChild);
+  }
+}
+
 async function startQuestions() {
   const data = document.getElementById("questions-data");
   if (!data) return;
   const status = document.getElementById("browser-status");
   if (!("DecompressionStream" in window)) {
-    status.textContent = "This browser cannot unpack the questions (it lacks DecompressionStream); a current one can.";
+    status.textContent = "This browser is too old to show the questions (it lacks DecompressionStream).";
     return;
   }
-  new QuestionBrowser(await unpack(data.textContent));
+  new QuestionBrowser(await decompress(data.textContent));
   status.remove();
 }
 
 startTheme();
 startNavigation();
+startWideTables();
 startCharts(JSON.parse(document.getElementById("charts-data").textContent));
 startQuestions();

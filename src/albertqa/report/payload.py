@@ -1,7 +1,7 @@
-"""The page's data: charts as JSON, questions as deflated JSON; nothing in either can end its script element.
+"""The page's data: charts as JSON, questions as compressed JSON; nothing in either can close its script element.
 
-Characters are counted as browsers count them, in UTF-16 code units; answers are written as places in their context, so
-that every context stands in the page once.
+Characters are counted in UTF-16 code units, as browsers count them. Answers are positions in their context, so that
+every context is in the page only once.
 """
 
 import base64
@@ -22,27 +22,27 @@ _LAST_NARROW = "\uffff"
 
 
 def script_json(value: Any) -> str:
-    """Write JSON that is safe inside a script element: no `<` can open or close anything there."""
+    """Return JSON that is safe inside a script element: without `<`, `>` and `&`."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def packed_json(value: Any) -> str:
-    """Write JSON as base64 of its zlib stream, which browsers unpack themselves (`DecompressionStream`)."""
+    """Return JSON as base64 of a zlib stream, which browsers can decompress (`DecompressionStream`)."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
 def questions_json(examples: Sequence[Example], facets: Sequence[Facet]) -> dict[str, Any]:
-    """Lay out the questions of a data set, in columns.
+    """Return the questions of a data set in columns.
 
     Args:
         examples: The questions.
         facets: Their groups.
 
     Returns:
-        ``contexts``, ``titles`` (one a context), and for each question ``ids``, ``questions``, ``context`` (its index),
-        ``golds`` (start and length, one after the other; each place once) and one column of groups for each facet.
+        ``contexts``, ``titles`` (of the contexts), and for each question ``ids``, ``questions``, ``context`` (its
+        index), ``golds`` (start, length, start, length …; each span once) and one column of groups for each facet.
     """
     places = {text: at for at, text in enumerate(dict.fromkeys(example.context for example in examples))}
     titles = [""] * len(places)
@@ -64,16 +64,15 @@ def questions_json(examples: Sequence[Example], facets: Sequence[Facet]) -> dict
 
 
 def answers_json(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Lay out what a run said, in columns in the order of the questions.
+    """Return a run's answers in columns, in the order of the questions.
 
     Args:
         name: The run's name.
-        outcomes: What it said, one for each question.
+        outcomes: Its answers, one for each question.
 
     Returns:
-        ``answer`` (start and length, or the text itself where its place is not known), ``exact``, ``f1`` (percent),
-        ``probability`` (None where not known), ``kind``, ``rank`` and ``n_best`` (start, length and probability, one
-        after the other).
+        ``answer`` (start and length, or the text if its position is unknown), ``exact``, ``f1`` (percent),
+        ``probability`` (None if unknown), ``kind``, ``rank`` and ``n_best`` (start, length, probability, start …).
     """
     units = _Units()
     return {
@@ -101,19 +100,19 @@ def answers_json(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _short(value: float, digits: int) -> float | int:
-    """Round; whole numbers without their point."""
+    """Round; whole numbers become integers."""
     rounded = round(value, digits)
     return int(rounded) if rounded == int(rounded) else rounded
 
 
 class _Units:
-    """Counts characters as browsers do."""
+    """Converts character positions to UTF-16 code units."""
 
     def __init__(self) -> None:
         self._before: dict[str, list[int] | None] = {}
 
     def span(self, context: str, start: int, end: int) -> list[int]:
-        """Give a span's start and length in UTF-16 code units."""
+        """Return a span's start and length in UTF-16 code units."""
         if context not in self._before:
             wide = (1 + (character > _LAST_NARROW) for character in context)
             is_wide = max(context, default="") > _LAST_NARROW

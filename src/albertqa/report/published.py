@@ -1,25 +1,25 @@
-"""The published result to stand beside, and when it may: only where the data really is the SQuAD v1.1 dev set."""
+"""The published result, shown beside a run only if the validation data is exactly the SQuAD v1.1 dev set."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from albertqa.data.example import Example
-from albertqa.report.run import Run
+from albertqa.rundir.directory import Run
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedCard:
-    """What a public model card says.
+    """The figures of a public model card.
 
     Attributes:
         name: The model's name on the Hub.
         exact: Exact match in percent.
         f1: F1 in percent.
-        questions: Questions of its data.
+        questions: Questions of its validation data.
         windows: Its "eval_samples".
         base: The encoder that was fine-tuned.
-        data: What it was trained on.
+        data: The training data.
     """
 
     name: str
@@ -41,21 +41,22 @@ _DEV_IDS_SHA256 = "3fdb9bf5e1a187ca5f02c2bcbb252ae1198cc49832c888d608623b5c24bc2
 
 
 def ids_sha256(ids: Iterable[str]) -> str:
-    """Hash question ids, whatever their order."""
+    """Return the hash of question ids, in any order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def card_beside(run: Run, examples: Sequence[Example]) -> PublishedCard | None:
-    """Give the published card where a run was evaluated on the same questions.
+def published_card(run: Run, examples: Sequence[Example]) -> PublishedCard | None:
+    """Return the published card if a run was evaluated on the same questions.
 
     Args:
         run: The run.
-        examples: Its validation data; empty where it is not to be had, then the ids of its predictions count.
+        examples: Its validation data; empty where it cannot be read, then the ids of its predictions count.
 
     Returns:
-        The card, or None where the questions are not exactly those 10,570.
+        The card, or None unless the questions are exactly those 10,570.
     """
     ids = [example.id for example in examples] or list(run.predictions)
-    if run.version_2 or len(ids) != CARD.questions or run.validation["questions"] != CARD.questions:
+    questions = run.facts.data.validation.questions
+    if run.facts.version_2 or len(ids) != CARD.questions or questions != CARD.questions:
         return None
     return CARD if ids_sha256(ids) == _DEV_IDS_SHA256 else None

@@ -1,10 +1,10 @@
-// The browser of questions: filter, search, sort, and a page of twenty-five at a time, so that any number is quick.
-// Questions and contexts are somebody's data: they are only ever set as text.
+// The list of questions: filters, search, order, and pages of twenty-five, so that it is fast with any number.
+// Questions and contexts are only ever set as text, never as HTML.
 
 const PER_PAGE = 25;
 
-/** Unpack base64 of a zlib stream to the JSON value in it. */
-async function unpack(text) {
+/** Return the JSON value in base64 of a zlib stream. */
+async function decompress(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return JSON.parse(await new Response(stream).text());
@@ -36,11 +36,11 @@ class QuestionBrowser {
     return this.data.sets[this.run.set];
   }
 
-  /** Offer the filters that the chosen run has. */
+  /** Fill the filters with what the chosen run has. */
   chooseRun() {
     const kinds = this.data.kinds.map((kind, index) => [index, kind.label, this.run.kind.filter((one) => one === index).length]);
     const present = kinds.filter(([, , count]) => count).map(([index, label, count]) => [index, `${label} (${count.toLocaleString("en")})`]);
-    fill(this.fields.kind, [["", "all"], ["wrong", "all but right"], ...present], this.fields.kind.value);
+    fill(this.fields.kind, [["", "all"], ["wrong", "all wrong answers"], ...present], this.fields.kind.value);
     const group = this.fields.group;
     const before = group.value;
     fill(group, [["", "all"]]);
@@ -56,15 +56,15 @@ class QuestionBrowser {
     const others = this.data.runs.map((run, index) => [index, run]).filter(([, run]) => run !== this.run && run.set === this.run.set);
     const choices = others.flatMap(([index, run]) => [
       [`${index}:all`, run.name],
-      [`${index}:better`, `${run.name}: better here`],
-      [`${index}:worse`, `${run.name}: worse here`],
+      [`${index}:lower`, `${run.name}, lower F1`],
+      [`${index}:higher`, `${run.name}, higher F1`],
     ]);
     fill(this.fields.versus, [["", "no other run"], ...choices], this.fields.versus.value);
     this.fields.versus.parentElement.hidden = others.length === 0;
   }
 
   facets() {
-    const rank = { key: "rank", title: "First right candidate", groups: this.data.ranks, of: this.run.rank };
+    const rank = { key: "rank", title: "Rank of the first right candidate", groups: this.data.ranks, of: this.run.rank };
     return this.run.rank.some((one) => one >= 0) ? [...this.set.facets, rank] : this.set.facets;
   }
 
@@ -80,8 +80,8 @@ class QuestionBrowser {
       waiting = setTimeout(() => this.update(), 120);
     });
     this.form.addEventListener("reset", () => setTimeout(() => { this.chooseRun(); this.update(); }));
-    document.getElementById("page-before").addEventListener("click", () => this.turn(-1));
-    document.getElementById("page-after").addEventListener("click", () => this.turn(1));
+    document.getElementById("page-previous").addEventListener("click", () => this.turn(-1));
+    document.getElementById("page-next").addEventListener("click", () => this.turn(1));
     for (const button of document.querySelectorAll("button.show")) {
       button.hidden = false;
       button.addEventListener("click", () => this.showGroup(button.dataset));
@@ -91,7 +91,7 @@ class QuestionBrowser {
   /** Show the questions of a row of the tables above. */
   showGroup({ run, kind, facet, group }) {
     const index = this.data.runs.findIndex((one) => one.name === run);
-    // Of the runs on the same questions, the one that is being looked at stays.
+    // Among runs on the same questions, keep the one that is shown.
     if (this.run.set !== this.data.runs[index].set) this.fields.run.value = String(index);
     this.chooseRun();
     this.fields.kind.value = kind ?? "";
@@ -111,7 +111,7 @@ class QuestionBrowser {
     document.getElementById("browser").scrollIntoView({ block: "start" });
   }
 
-  /** Give text for searching in, made when it is first wanted. */
+  /** Return texts in lower case, computed when first needed. */
   lower(what, values) {
     const key = `${this.run.set}:${what}`;
     if (!this.lowered.has(key)) this.lowered.set(key, values.map((value) => value.toLowerCase()));
@@ -134,7 +134,7 @@ class QuestionBrowser {
     return spans;
   }
 
-  /** Choose the questions that pass the filters, in order; show the first page of them. */
+  /** Select the questions that match the filters, in order, and show the first page. */
   update() {
     const { run, set } = this;
     const kind = this.fields.kind.value;
@@ -147,8 +147,8 @@ class QuestionBrowser {
     for (let index = 0; index < set.ids.length; index += 1) {
       if (kind === "wrong" ? run.kind[index] === 0 : kind !== "" && run.kind[index] !== Number(kind)) continue;
       if (facet && facet.of[index] !== Number(group)) continue;
-      if (beside && change === "better" && run.f1[index] <= beside.f1[index]) continue;
-      if (beside && change === "worse" && run.f1[index] >= beside.f1[index]) continue;
+      if (beside && change === "lower" && run.f1[index] <= beside.f1[index]) continue;
+      if (beside && change === "higher" && run.f1[index] >= beside.f1[index]) continue;
       if (matches(index)) found.push(index);
     }
     this.found = this.ordered(found);
@@ -179,16 +179,16 @@ class QuestionBrowser {
 
   ordered(found) {
     const { f1, probability, exact } = this.run;
-    const sure = (index) => probability[index] ?? 0;
-    // How sure the run was of what it got wrong: 1 is a sure mistake, -1 a right answer that it was sure of.
-    const mistake = (index) => sure(index) * (1 - (f1[index] + 100 * exact[index]) / 100);
+    const confidence = (index) => probability[index] ?? 0;
+    // From 1, a wrong answer with probability 1, to -1, a right answer with probability 1.
+    const mistake = (index) => confidence(index) * (1 - (f1[index] + 100 * exact[index]) / 100);
     const orders = {
       file: null,
-      sure: (a, b) => mistake(b) - mistake(a),
-      worst: (a, b) => f1[a] - f1[b] || sure(b) - sure(a),
-      best: (a, b) => f1[b] - f1[a] || sure(b) - sure(a),
-      unsure: (a, b) => sure(a) - sure(b),
-      confident: (a, b) => sure(b) - sure(a),
+      mistakes: (a, b) => mistake(b) - mistake(a),
+      "lowest-f1": (a, b) => f1[a] - f1[b] || confidence(b) - confidence(a),
+      "highest-f1": (a, b) => f1[b] - f1[a] || confidence(b) - confidence(a),
+      "least-confident": (a, b) => confidence(a) - confidence(b),
+      "most-confident": (a, b) => confidence(b) - confidence(a),
     };
     const order = orders[this.fields.order.value];
     return order ? found.sort((a, b) => order(a, b) || a - b) : found;
@@ -200,12 +200,12 @@ class QuestionBrowser {
     this.list.replaceChildren(...this.found.slice(first, last).map((index) => this.row(index)));
     this.list.start = first + 1;
     document.getElementById("page-place").textContent = `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${this.found.length.toLocaleString("en")}`;
-    document.getElementById("page-before").disabled = first === 0;
-    document.getElementById("page-after").disabled = last >= this.found.length;
+    document.getElementById("page-previous").disabled = first === 0;
+    document.getElementById("page-next").disabled = last >= this.found.length;
     this.pages.hidden = this.found.length <= PER_PAGE;
   }
 
-  /** Make one question's row; what it opens to is made when it is opened. */
+  /** Make the row of one question; its details are made when it is opened. */
   row(index) {
     const { run, set } = this;
     const kind = this.data.kinds[run.kind[index]];
@@ -224,11 +224,11 @@ class QuestionBrowser {
         make("br"),
         make("span", {}, "probability ", make("b", {}, probability === null ? "–" : probability.toFixed(2))),
       ),
-      said("Gold", golds.length ? golds.map(shortened).join(" · ") : "no answer"),
-      said("Answer", shortened(this.answerText(run, index)) || "no answer"),
+      labelled("Gold", golds.length ? golds.map(shortened).join(" · ") : "no answer"),
+      labelled("Answer", shortened(this.answerText(run, index)) || "no answer"),
     );
     const other = this.fields.versus.value ? this.data.runs[Number(this.fields.versus.value.split(":")[0])] : null;
-    if (other) button.append(said(other.name, `${shortened(this.answerText(other, index)) || "no answer"} (F1 ${other.f1[index].toFixed(0)})`));
+    if (other) button.append(labelled(other.name, `${shortened(this.answerText(other, index)) || "no answer"} (F1 ${other.f1[index].toFixed(0)})`));
     const item = make("li", {}, button);
     button.addEventListener("click", () => {
       const open = button.getAttribute("aria-expanded") === "true";
@@ -239,7 +239,7 @@ class QuestionBrowser {
     return item;
   }
 
-  /** Make what a question opens to: its context with gold and answer marked, and the candidates. */
+  /** Make the details of a question: its context with gold and answer marked, and its candidates. */
   detail(index) {
     const { run, set } = this;
     const place = set.context[index];
@@ -271,7 +271,7 @@ class QuestionBrowser {
       const cell = make("td", { dir: "auto" }, shortened(text) || "no answer");
       rows.append(make("tr", {}, cell, make("td", { class: "number" }, numbers[at + 2].toFixed(3)), make("td", { class: "bar" }, bar)));
     }
-    return [make("h4", {}, "Candidates with their probabilities"), make("table", { class: "n-best" }, rows)];
+    return [make("h4", {}, "Candidates and their probabilities"), make("table", { class: "n-best" }, rows)];
   }
 
   groupsOf(index) {
@@ -280,15 +280,15 @@ class QuestionBrowser {
   }
 }
 
-/** Put choices into a select, keeping what was chosen where it is still there. */
+/** Fill a select with choices; keep the chosen one if it is still there. */
 function fill(select, choices, chosen = "") {
   select.replaceChildren(...choices.map(([value, label]) => make("option", { value }, label)));
   select.value = chosen;
   if (select.selectedIndex < 0) select.selectedIndex = 0;
 }
 
-function said(who, what) {
-  return make("span", { class: "said" }, `${who}: `, make("b", { dir: "auto" }, what));
+function labelled(label, text) {
+  return make("span", { class: "labelled" }, `${label}: `, make("b", { dir: "auto" }, text));
 }
 
 /** Cut a text that would fill the screen. */
@@ -296,7 +296,7 @@ function shortened(text) {
   return text.length > 400 ? `${text.slice(0, 400)}…` : text;
 }
 
-/** Give a context as text nodes and marks: golds, and the answer. */
+/** Return a context as text nodes and marks for golds and answer. */
 function marked(context, golds, answer) {
   const cuts = new Set([0, context.length]);
   for (const span of answer ? [...golds, answer] : golds) span.forEach((cut) => cuts.add(cut));

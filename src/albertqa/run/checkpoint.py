@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from albertqa.errors import RunError
+from albertqa.errors import ModelError, RunError
 from albertqa.files import CHECKPOINTS, first_line, write_folder, write_json
 from albertqa.model.load import SpanModel
 
@@ -88,7 +88,7 @@ class Progress:
         best: The best model so far.
         adaptation: How the steps were adapted to the machine.
         metrics_bytes: Length of ``metrics.jsonl`` at this step; later lines are of steps that will be done again.
-        augmentation: How often each augmentation applied (see `albertqa.windows.augment.Augmenter`).
+        augmentation: How often each augmentation applied (see `albertqa.windows.augmentation.Augmenter`).
     """
 
     state: TrainState = field(default_factory=TrainState)
@@ -200,17 +200,14 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         RunError: The checkpoint is of another model.
     """
     try:
-        model.model.load_state_dict(load_file(folder / WEIGHTS, device=str(model.device)))
+        model.load_weights(folder)
         tensors = load_file(folder / OPTIMIZER, device="cpu")
         # Without moments, no step was applied before this checkpoint.
         was_stepped = any(name.startswith("exp_avg/") for name in tensors)
         for name, parameter in model.model.named_parameters():
             if not parameter.requires_grad or not was_stepped:
                 continue
-            moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
-            for moment, value in moments.items():
-                if moment != "step" and value.shape != parameter.shape:
-                    raise ValueError(f"{moment} of {name}: expected {[*parameter.shape]}, found {[*value.shape]}")
+            moments = _moments(tensors, name, parameter)
             optimizer.state[parameter] = {
                 moment: value if moment == "step" and model.device.type == "cpu" else value.to(model.device)
                 for moment, value in moments.items()
@@ -219,10 +216,24 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         if model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng/cuda"], model.device)
         return Progress.read(folder / STATE_JSON)
-    except (KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (KeyError, ModelError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder}: does not fit this model ({first_line(error)}). Start again in another --output-dir"
         ) from error
+
+
+def _moments(tensors: dict[str, torch.Tensor], name: str, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state of a parameter.
+
+    Raises:
+        KeyError: It is missing.
+        ValueError: It is of another shape.
+    """
+    moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
+    for moment in ("exp_avg", "exp_avg_sq"):
+        if moments[moment].shape != parameter.shape:
+            raise ValueError(f"{moment} of {name}: expected {[*parameter.shape]}, found {[*moments[moment].shape]}")
+    return moments
 
 
 def _optimizer_tensors(model: SpanModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -1,15 +1,18 @@
 """Evaluation while a run trains: scores on the validation data, and the best model so far."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from albertqa.config import Settings
 from albertqa.errors import RunError
 from albertqa.files import BEST, EVAL_JSON, write_json
+from albertqa.model.world import World
+from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import BestModel
 from albertqa.run.inspection import machine_state
 from albertqa.run.setup import Learner, RunData
+from albertqa.run.train_sample import TrainSample, write_suspects
 from albertqa.rundir.rows import EvaluationRow
 from albertqa.rundir.run_json import Plan
 from albertqa.scoring.evaluation import Evaluation, evaluate_windows, write_predictions
@@ -24,7 +27,8 @@ class Evaluator:
         learner: The model.
         plan: The steps.
         best: The best model so far; kept up to date.
-        progress: Called during an evaluation with the windows done and all windows.
+        world: The processes that share the windows; process 0 writes.
+        callbacks: Told of the progress of an evaluation.
     """
 
     def __init__(
@@ -34,10 +38,12 @@ class Evaluator:
         learner: Learner,
         plan: Plan,
         best: BestModel,
-        progress: Callable[[int, int], None],
+        world: World,
+        callbacks: Sequence[Callback],
     ) -> None:
         self._settings, self._data, self._learner, self._plan = settings, data, learner, plan
-        self.best, self._progress = best, progress
+        self.best, self._world, self._callbacks = best, world, callbacks
+        self._sample = TrainSample(data.train, len(data.validation))
 
     def evaluate(self, step: int) -> EvaluationRow:
         """Evaluate after a number of steps; write ``best/`` and its files if it is the best so far.
@@ -53,13 +59,17 @@ class Evaluator:
             )
         run = self._settings.output_dir
         is_best = self._count(evaluation, step)
-        if is_best:
+        if is_best and self._world.is_main:
             self._keep(run, evaluation, step)
-        statistics = evaluation.answer_statistics
+        statistics, settings = evaluation.answer_statistics, self._settings
+        figures, suspects = self._sample.evaluate(self._learner.model, batch_size=settings.eval_batch_size)
+        if self._world.is_main:
+            write_suspects(run, step, suspects)
         return EvaluationRow(
             step=step,
             epoch=round(step / self._plan.steps_per_epoch, 6),
             validation_loss=evaluation.loss,
+            validation_loss_error=evaluation.loss_error,
             exact=evaluation.exact,
             f1=evaluation.f1,
             eval_seconds=round(evaluation.seconds, 3),
@@ -69,6 +79,8 @@ class Evaluator:
             predicted_words_mean=statistics.words_mean,
             same_start=statistics.same_start,
             same_start_percent=statistics.same_start_percent,
+            contradicted_percent=statistics.contradicted_percent,
+            **figures,
             **machine_state(run),
         )
 
@@ -94,7 +106,8 @@ class Evaluator:
         def progress(more: int) -> None:
             nonlocal done
             done += more
-            self._progress(done, len(windows))
+            for callback in self._callbacks:
+                callback.on_evaluation_progress(done, len(windows))
 
         return evaluate_windows(
             self._learner.model,
@@ -104,4 +117,5 @@ class Evaluator:
             version_2=self._data.version_2,
             batch_size=self._settings.eval_batch_size,
             progress=progress,
+            world=self._world,
         )

@@ -15,17 +15,15 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import available_bytes, is_out_of_memory
-from albertqa.model.recompute import recompute_activations
 from albertqa.run.objective import Objective
 from albertqa.windows.batches import pack
 from albertqa.windows.store import Window, WindowStore
@@ -102,7 +100,6 @@ def fit_to_memory(
     micro_batch: int,
     recompute: bool,
     may_recompute: bool,
-    tokens: int | None = None,
 ) -> Fit | None:
     """Find how many windows one forward and backward may have.
 
@@ -114,7 +111,6 @@ def fit_to_memory(
         micro_batch: Windows that are wanted.
         recompute: Whether activations are recomputed already.
         may_recompute: Whether they may be where nothing else fits.
-        tokens: Tokens of the longest window there can be, where augmentation makes longer ones; None: as in the store.
 
     Returns:
         What was found, or None on a device whose memory cannot be told (neither CPU nor CUDA).
@@ -124,7 +120,7 @@ def fit_to_memory(
     available = available_bytes(model.device)
     pending = _pending_bytes(model.model, optimizer)
     room = int(_SHARE * available) - pending
-    longest = longest_window(store, tokens)
+    longest = longest_window(store)
     with _left_as_it_was(model, optimizer):
 
         def measure(windows: int, *, matrices: bool = True) -> int:
@@ -137,8 +133,9 @@ def fit_to_memory(
             return available + 1
 
         need, most = _most_windows(measure, micro_batch, room)
-        if most == 0 and may_recompute and not recompute and recompute_activations(model.model):
+        if most == 0 and may_recompute and not recompute:
             recompute = True
+            model.recompute_activations()
             need, most = _most_windows(measure, micro_batch, room)
         if model.device.type == "cuda" and need.of(most) > _SURE_SHARE * room:
             while most > 1 and measure(most) > room:
@@ -159,7 +156,7 @@ def fit_to_memory(
 
 
 def _most_windows(measure: Callable[..., int], wanted: int, room: int) -> tuple[_Need, int]:
-    """Give what windows need, and how many of those wanted there is room for: 0 if for none."""
+    """Return what windows need, and how many of those wanted there is room for: 0 if for none."""
     one = measure(1)
     if wanted * one <= room or one > room:
         return _Need(one, one), wanted if wanted * one <= room else 0
@@ -175,7 +172,7 @@ def _pending_bytes(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> 
 
 @contextmanager
 def _left_as_it_was(model: SpanModel, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Give a model in training, with gradients to add to; leave no trace of what is done with it."""
+    """Set a model up for training, with gradients to add to, and leave no trace of what is done with it."""
     is_cuda = model.device.type == "cuda"
     was_training = model.model.training
     with torch.random.fork_rng([model.device] if is_cuda else []):
@@ -192,25 +189,15 @@ def _left_as_it_was(model: SpanModel, optimizer: torch.optim.Optimizer) -> Itera
                 torch.cuda.empty_cache()
 
 
-def longest_window(store: WindowStore, tokens: int | None = None) -> Window:
-    """Give the longest window.
-
-    Args:
-        store: The windows.
-        tokens: Make it so long, by repeating its last token; None: as it is.
-    """
-    window = store[int(store.lengths.argmax())]
-    more = max(0, (tokens or 0) - len(window.input_ids))
-    input_ids, token_type_ids = (
-        np.pad(one, (0, more), mode="edge") for one in (window.input_ids, window.token_type_ids)
-    )
-    return replace(window, input_ids=input_ids, token_type_ids=token_type_ids)
+def longest_window(store: WindowStore) -> Window:
+    """Return the longest window."""
+    return store[int(store.lengths.argmax())]
 
 
 def peak_bytes(
     model: SpanModel, window: Window, objective: Objective, windows: int = 1, *, matrices: bool = True
 ) -> int:
-    """Do forward and backward of a window, so many times over, and give what that took at most.
+    """Run forward and backward of a window, so many times over, and return the most memory that took.
 
     Args:
         model: The model, in training, with gradients to add to; they are not counted.

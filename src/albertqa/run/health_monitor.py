@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from albertqa.errors import AlbertQAError
-from albertqa.health.diagnosis import diagnose
+from albertqa.health.diagnosis import diagnose, diagnose_before_training
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.callbacks import Callback
 from albertqa.rundir.findings import SEVERITIES, Finding, Severity, write_findings
@@ -15,7 +15,9 @@ from albertqa.rundir.rows import EvaluationRow, Row, StepRow
 class HealthMonitor(Callback):
     """Diagnoses a run while it trains, reports each finding once, and writes ``health.json``.
 
-    A diagnosis never ends a run: an error in it is reported once, and the run goes on.
+    A finding that a later evaluation does not confirm is withdrawn, and that is reported, too. A diagnosis never ends a
+    run: an error in it is reported once, and the run goes on. What needs no step is looked at once, before the first; a
+    later look costs the same however many steps were done.
 
     Args:
         run: The run directory, with ``config.toml``, ``run.json`` and the rows so far.
@@ -27,50 +29,62 @@ class HealthMonitor(Callback):
     def __init__(self, run: Path, say: Callable[[str], None]) -> None:
         self._run, self._say = run, say
         self._record: RunRecord | None = None
-        self._rows: list[Row] = []
+        self._before: list[Finding] = []
         self._reported: dict[str, Severity] = {}
         self._has_failed = False
         with self._survived():
-            self._load()
+            self._record = load_record(run)
+            self._before = diagnose_before_training(self._record, failed=self._fail)
             self._diagnose()
 
     def on_step(self, row: StepRow) -> None:
         """Diagnose from time to time."""
-        self._rows.append(row)
+        self._add(row)
         if row.step % self.EVERY_STEPS == 0:
             with self._survived():
                 self._diagnose()
 
     def on_evaluation(self, row: EvaluationRow) -> None:
         """Diagnose, and write what was found."""
-        self._rows.append(row)
+        self._add(row)
         with self._survived():
             self._diagnose(is_written=True)
 
     def on_end(self) -> None:
         """Diagnose the run as its directory has it now, and write that."""
         with self._survived():
-            self._load()
+            self._record = load_record(self._run)
             self._diagnose(is_written=True)
 
-    def _load(self) -> None:
-        self._record, self._rows = load_record(self._run), []
+    def _add(self, row: Row) -> None:
+        if self._record is not None:
+            self._record.history.add(row)
 
     def _diagnose(self, *, is_written: bool = False) -> None:
-        """Diagnose the run as it is now; report and write what is new or has become worse, or write in any case."""
+        """Diagnose the run as it is now; report and write what is new or has become worse.
+
+        Args:
+            is_written: Write in any case, and report what is withdrawn: an evaluation was done, or the run is over.
+        """
         if self._record is None:
             return
-        if self._rows:
-            self._record, self._rows = self._record.with_rows(self._rows), []
-        findings = diagnose(self._record, failed=self._fail)
+        record = RunRecord(self._record.run, self._record.history)
+        findings = diagnose(record, before=self._before, failed=self._fail)
         news = [finding for finding in findings if self._is_new(finding)]
         for finding in news:
             self._reported[finding.name] = finding.severity
             self._say(f"{finding.severity}: {finding.name}: {finding.message} Try: {finding.remedy}")
+        if is_written:
+            for name in self._reported.keys() - {finding.name for finding in findings}:
+                severity = self._reported.pop(name)
+                self._say(f"{severity} withdrawn: {name}: no longer so at step {record.step:,}")
         if news or is_written:
-            write_findings(self._run, self._record.status, findings)
+            write_findings(self._run, record.status, findings)
 
     def _is_new(self, finding: Finding) -> bool:
+        # Notes are for whoever asks.
+        if finding.severity == "note":
+            return False
         reported = self._reported.get(finding.name)
         return reported is None or SEVERITIES.index(finding.severity) < SEVERITIES.index(reported)
 

@@ -23,7 +23,7 @@ from albertqa.run.optimizer import scheduled_rate
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import EvaluationRow, StepRow
 from albertqa.rundir.run_json import Plan
-from albertqa.windows.augment import Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.batches import WindowSource, epoch_order
 from albertqa.windows.store import WindowStore
 
@@ -113,7 +113,7 @@ def train_steps(
     rate_at = learning_rate or partial(scheduled_rate, config, plan)
     order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     order_epoch, view = -1, windows.epoch(0)
-    stopping = should_stop()
+    stopping = stepper.world.any(should_stop())
     while state.step < plan.total_steps and not stopping:
         started = time.perf_counter()
         epoch, position = divmod(state.step, plan.steps_per_epoch)
@@ -154,8 +154,8 @@ def train_steps(
             evaluation = evaluate(state.step)
             for callback in callbacks:
                 callback.on_evaluation(evaluation)
-        stopping = should_stop()
+        stopping = stepper.world.any(should_stop())
         if is_last or stopping or state.step % plan.save_every_steps == 0:
             for callback in callbacks:
                 callback.on_save(state)
-            stopping = should_stop()
+            stopping = stepper.world.any(should_stop())

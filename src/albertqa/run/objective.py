@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 
 from albertqa.model.load import SpanModel
-from albertqa.model.packed import log_probabilities, span_losses, tokens_of
+from albertqa.model.span_loss import log_probabilities, span_losses, tokens_of
 from albertqa.windows.batches import PackedBatch
 
 # Shapes: returns (W,) float32, with its gradient.
@@ -19,7 +19,7 @@ Objective: TypeAlias = Callable[[SpanModel, PackedBatch], torch.Tensor]
 
 
 def span_objective(model: SpanModel, batch: PackedBatch) -> torch.Tensor:
-    """Give the recipe's loss: cross entropy of the gold's start and end (see `albertqa.model.packed.span_losses`)."""
+    """Return the recipe's loss: cross entropy of the gold's start and end (see `span_losses`)."""
     return span_losses(*model.logits(batch), batch)
 
 
@@ -64,7 +64,7 @@ def build_objective(*, label_smoothing: float = 0.0, r_drop_alpha: float = 0.0) 
 def smoothed_span_losses(
     start_logits: torch.Tensor, end_logits: torch.Tensor, batch: PackedBatch, *, label_smoothing: float
 ) -> torch.Tensor:
-    """Give every window's loss against smoothed labels: mean of start and end.
+    """Return every window's loss against smoothed labels: mean of start and end.
 
     The target is 1 - label_smoothing on the gold token plus label_smoothing spread evenly over the window's real
     tokens. Special and question tokens are among them: the span head scores them, so they are classes of its softmax
@@ -95,7 +95,7 @@ def smoothed_span_losses(
 
 
 def symmetric_divergences(first: torch.Tensor, second: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-    """Give (KL(P‖Q) + KL(Q‖P)) / 2 for every window; P and Q are softmaxes over its real tokens.
+    """Return (KL(P‖Q) + KL(Q‖P)) / 2 for every window; P and Q are softmaxes over its real tokens.
 
     Args:
         first: Logits of P for all tokens; gradients flow to both.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST_STEPS = 20
-"""With fewer steps, noise and descent cannot be told apart."""
 _MEMORY = 1 / 30
 """Steps over which the smoothing forgets, as a share of the ramp: a fifth of a decade where it has six."""
 _START = 1 / 10
@@ -35,7 +33,7 @@ class RangeTest:
         learning_rates: Learning rate of each step done.
         losses: Loss of each step's windows, before its update.
         smoothed: The losses' mean over the steps around each.
-        guess_loss: Loss of a uniform guess on these windows.
+        guess_loss: Uniform baseline: loss of equal probabilities on these windows.
         start_loss: Mean loss of the first steps.
         descent: How far the smoothed loss fell below it.
         noise: How far chance alone moves that difference (one standard deviation).
@@ -59,9 +57,9 @@ class RangeTest:
 
 
 def has_diverged(losses: Sequence[float], *, num_steps: int) -> bool:
-    """Tell whether the loss has climbed back.
+    """Return whether the loss has climbed back.
 
-    Three quarters of what it had fallen, and more than noise: a broken encoder often gives a uniform guess, so that
+    Three quarters of what it had fallen, and more than noise: a broken encoder often predicts uniformly, so that
     its loss is not above where it began.
 
     Args:
@@ -103,7 +101,7 @@ def judge(
         losses: Loss of each.
         num_steps: Steps of the whole ramp.
         diverged: Learning rate at which the test stopped; None: at its end.
-        guess_loss: Loss of a uniform guess.
+        guess_loss: Uniform baseline: loss of equal probabilities.
 
     Returns:
         The test with its suggestion.
@@ -152,7 +150,7 @@ def judge(
 
 
 def smooth(losses: Sequence[float], decay: float) -> NDArray[np.float64]:
-    """Give every loss's exponential mean over the steps before and after it, debiased.
+    """Return every loss's exponential mean over the steps before and after it, debiased.
 
     Args:
         losses: The losses.
@@ -181,7 +179,7 @@ def _decayed_sum(values: NDArray[np.float64], decay: float) -> NDArray[np.float6
 
 
 def _noise(losses: Sequence[float]) -> float:
-    """Give the standard deviation of one loss, from differences of neighbours: a slow descent is no noise."""
+    """Return the standard deviation of one loss, from differences of neighbours: a slow descent is no noise."""
     return math.sqrt(float(np.square(np.diff(losses)).mean()) / 2) if len(losses) > 1 else 0.0
 
 
@@ -194,7 +192,7 @@ def _start_steps(num_steps: int) -> int:
 
 
 def _middle(learning_rates: Sequence[float], smoothed: NDArray[np.float64], level: float) -> float:
-    """Give the learning rate at which the curve goes through a level, between two steps on the logarithm of the rate.
+    """Return the learning rate at which the curve goes through a level, between two steps on the logarithm of the rate.
 
     The last one is below the level; where the first is, too, its rate is the answer.
     """

@@ -27,16 +27,17 @@ import numpy as np
 import torch
 
 from albertqa.config import OptimizerConfig, Settings, equal_passes, to_flags
-from albertqa.data.read import load_several
+from albertqa.data.reading import load_several
 from albertqa.errors import DataError, RunError, SettingsError
-from albertqa.files import free_beside, write_json, write_text
+from albertqa.files import free_beside, plural, write_json, write_text
+from albertqa.health.curve import FEWEST_STEPS
 from albertqa.model.load import SpanModel, resolve_model
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import Adaptation, TrainState
 from albertqa.run.loop import TrainingWindows, train_steps
 from albertqa.run.objective import build_objective
 from albertqa.run.range_chart import draw_range
-from albertqa.run.range_curve import FEWEST_STEPS, RangeTest, has_diverged, judge, spell_rate
+from albertqa.run.range_curve import RangeTest, has_diverged, judge, spell_rate
 from albertqa.run.setup import build_augmenter, fit_steps, load_learner, set_up_device
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import StepRow
@@ -91,7 +92,8 @@ def find_lr(
     store = build_windows(examples, tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride)
     steps = ramp_steps(len(store), step_windows=settings.step_windows, num_steps=num_steps)
     say(
-        f"range test: {steps} steps of {settings.step_windows} windows, learning rate {min_lr:g} to {max_lr:g}"
+        f"range test: {steps} steps of {plural(settings.step_windows, 'window')}, "
+        f"learning rate {min_lr:g} to {max_lr:g}"
         + (f" (an epoch has no more; asked for: {num_steps})" if steps < num_steps else "")
     )
     learner = load_learner(settings, folder, tokenizer, device)
@@ -227,8 +229,8 @@ def ramp_steps(num_windows: int, *, step_windows: int, num_steps: int) -> int:
     available = num_windows // step_windows
     if available < FEWEST_STEPS:
         raise DataError(
-            f"range test: {num_windows} windows are {available} steps of {step_windows}, expected at least "
-            f"{FEWEST_STEPS}. Use more questions, or fewer windows a step (--train-batch-size)"
+            f"range test: {plural(num_windows, 'window')} are {plural(available, 'step')} of {step_windows}, "
+            f"expected at least {FEWEST_STEPS}. Use more questions, or fewer windows a step (--train-batch-size)"
         )
     return min(num_steps, available)
 

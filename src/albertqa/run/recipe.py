@@ -6,15 +6,18 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from albertqa.config import Settings, load_settings, to_toml
 from albertqa.errors import AlbertQAError, RunError, SettingsError
-from albertqa.files import CONFIG_TOML, FINAL, write_text
+from albertqa.files import CONFIG_TOML, FINAL, RUN_JSON, write_text
 from albertqa.model.load import resolve_model
+from albertqa.model.world import World, open_world
 from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
 from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from albertqa.run.evaluator import Evaluator
@@ -26,9 +29,10 @@ from albertqa.run.objective import build_objective
 from albertqa.run.provenance import Provenance
 from albertqa.run.setup import fit_steps, load_data, load_learner, set_up_device
 from albertqa.run.step import Stepper
-from albertqa.run.trackers import open_trackers
+from albertqa.run.trackers import ExperimentTracker, open_trackers
 from albertqa.rundir.directory import locked, read_scores
 from albertqa.rundir.rows import RowWriter
+from albertqa.rundir.run_json import read_run_json
 from albertqa.windows.tokenizer import load_tokenizer
 
 _MAY_CHANGE_ON_RESUME = {
@@ -75,111 +79,162 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
         AlbertQAError: Something the user can act on; nothing of the run is lost.
     """
     settings.check()
-    run = settings.output_dir
-    _check_folder(run, settings, resume=resume)
-
-    def say(text: str) -> None:
-        for callback in callbacks:
-            callback.on_message(text)
-
-    # Data and windows; model, optimizer, plan.
     device = set_up_device(settings)
-    folder = resolve_model(settings.model)
-    tokenizer = load_tokenizer(folder)
-    data = load_data(settings, tokenizer, say)
-    learner = load_learner(settings, folder, tokenizer, device, version_2=data.version_2)
-    model = model_facts(learner.model, tokenizer, settings.model)
-    machine = machine_facts(learner.model, learner.model.autocast_dtype, run)
-    plan = plan_steps(len(data.train.store), settings, settings)
-    objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
-
-    with locked(run), StopRequest() as request:
-        # Where the run is, and what fits the memory.
-        progress = Progress()
-        if resume:
-            checkpoint, warnings = newest_checkpoint(run)
-            for warning in warnings:
-                say(f"warning: {warning}")
-            if checkpoint is not None:
-                progress = load_checkpoint(checkpoint, learner.model, learner.optimizer)
-            elif (run / FINAL).is_dir():
-                raise RunError(f"{run}: the run is over and has no checkpoint to resume. Choose another --output-dir")
-            say(f"resuming from step {progress.state.step} of {plan.total_steps}")
+    with open_world(device.type) as world:
+        # Process 0 alone writes and reports.
+        if not world.is_main:
+            callbacks = ()
         else:
-            # The folder is taken only now, so that a mistake in the settings, once corrected, does not find it taken.
-            _refuse_taken(run)
-            write_text(run / CONFIG_TOML, to_toml(settings))
-        state, adaptation = progress.state, progress.adaptation
-        fit = None
-        if state.step < plan.total_steps:
-            fit = fit_steps(settings, learner, data.train.store, objective, adaptation, say)
-        provenance = Provenance(run, settings, data.facts, plan, data.version_2, model, machine, fit)
-        provenance.write("running", progress)
+            _check_folder(settings.output_dir, settings, resume=resume)
+        world.wait()
+        with locked(settings.output_dir) if world.is_main else nullcontext(), StopRequest() as request:
+            training = _Training(settings, device, world, callbacks)
+            training.resume() if resume else training.start()
+            training.fit()
+            result = training.run(request)
+            world.wait()
+        return result
 
-        # What happens beside the steps.
-        if data.train.augmenter is not None:
-            if progress.augmentation:
-                data.train.augmenter.resume_counts(progress.augmentation)
-            progress.augmentation = data.train.augmenter.counts
-        rows = RowWriter(run, progress.metrics_bytes)
 
-        def evaluation_progress(done: int, total: int) -> None:
-            for callback in callbacks:
-                callback.on_evaluation_progress(done, total)
+class _Training:
+    """A run from its data to its end: prepared, then `start` or `resume`, `fit` and `run`."""
 
-        evaluator = Evaluator(settings, data, learner, plan, progress.best, evaluation_progress)
-
-        def save() -> None:
-            progress.metrics_bytes = rows.sync()
-            written = save_checkpoint(run, progress, learner.model, tokenizer, learner.optimizer)
-            remove_checkpoints(written, keep=settings.save_total_limit)
-
-        every_callback: list[Callback] = [
-            RecordRows(rows),
-            *open_trackers(settings.report_to, run, dataclasses.asdict(settings)),
-            *callbacks,
-            HealthMonitor(run, say),
-            Checkpoints(save),
-        ]
-
-        # The steps, and the end.
-        stepper = Stepper(
-            learner.model,
-            learner.optimizer,
-            objective,
-            settings,
-            adaptation,
-            may_recompute=settings.gradient_checkpointing is not False,
-            say=say,
+    def __init__(self, settings: Settings, device: torch.device, world: World, callbacks: Sequence[Callback]) -> None:
+        """Prepare data and windows, model and optimizer, and the plan of the steps."""
+        self._settings, self._world, self._callbacks = settings, world, callbacks
+        self._folder = settings.output_dir
+        source = resolve_model(settings.model)
+        self._tokenizer = load_tokenizer(source)
+        self._data = load_data(settings, source, self._tokenizer, self._say)
+        self._learner = load_learner(settings, source, self._tokenizer, device, self._data)
+        self._plan = plan_steps(len(self._data.train.store), settings, settings)
+        self._objective = build_objective(
+            label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
         )
-        try:
-            for callback in every_callback:
-                callback.on_start(state.step, plan.total_steps)
+        self._progress = Progress()
+        model = self._learner.model
+        self._provenance = Provenance(
+            settings,
+            self._data.facts,
+            self._plan,
+            self._data.version_2,
+            model_facts(model, self._tokenizer, settings.model),
+            machine_facts(model, model.autocast_dtype, self._folder),
+            world.size,
+        )
+        world.require_agreement(self._provenance.identity())
+
+    def start(self) -> None:
+        """Take the run directory.
+
+        Only now, so that a mistake in the settings, once corrected, does not find it taken.
+        """
+        self._trackers = self._open_trackers()
+        if self._world.is_main:
+            _refuse_taken(self._folder)
+            write_text(self._folder / CONFIG_TOML, to_toml(self._settings))
+
+    def resume(self) -> None:
+        """Put model, optimizer and random generators back to the newest undamaged checkpoint."""
+        checkpoint, warnings = newest_checkpoint(self._folder)
+        for warning in warnings:
+            self._say(f"warning: {warning}")
+        if checkpoint is not None:
+            self._progress = load_checkpoint(checkpoint, self._learner.model, self._learner.optimizer)
+        elif (self._folder / FINAL).is_dir():
+            raise RunError(f"{self._folder}: the run is over, without a checkpoint. Choose another --output-dir")
+        self._say(f"resuming from step {self._progress.state.step} of {self._plan.total_steps}")
+        before = read_run_json(self._folder).world_size if (self._folder / RUN_JSON).is_file() else self._world.size
+        if before != self._world.size:
+            self._say(f"{self._world.size} processes, {before} before: same data order, sums in another order")
+        self._trackers = self._open_trackers()
+
+    def fit(self) -> None:
+        """Fit the steps to the memory, of the smallest machine if there are several."""
+        adaptation = self._progress.adaptation
+        if self._progress.state.step == self._plan.total_steps:
+            return
+        store = self._data.train.store
+        self._provenance.fit = fit_steps(self._settings, self._learner, store, self._objective, adaptation, self._say)
+        everywhere = self._world.gather((adaptation.micro_batch or 0, adaptation.recompute))
+        adaptation.micro_batch = min(micro_batch for micro_batch, _ in everywhere) or None
+        adaptation.recompute = any(recompute for _, recompute in everywhere)
+
+    def run(self, request: StopRequest) -> RunResult:
+        """Do the steps; write the final model and how the run ended."""
+        state, best = self._progress.state, self._progress.best
+        evaluator = Evaluator(self._settings, self._data, self._learner, self._plan, best, self._world, self._callbacks)
+        stepper = Stepper(
+            self._learner.model,
+            self._learner.optimizer,
+            self._objective,
+            self._settings,
+            self._progress.adaptation,
+            self._world,
+            may_recompute=self._settings.gradient_checkpointing is not False,
+            say=self._say,
+        )
+        with self._writing() as callbacks:
+            for callback in callbacks:
+                callback.on_start(state.step, self._plan.total_steps)
             train_steps(
                 stepper,
-                data.train,
-                settings,
-                plan,
+                self._data.train,
+                self._settings,
+                self._plan,
                 state,
-                callbacks=every_callback,
+                callbacks=callbacks,
                 evaluate=evaluator.evaluate,
-                should_stop=lambda: request.signal_number is not None or progress.best.stopped_early,
+                should_stop=lambda: request.signal_number is not None or best.stopped_early,
             )
-            status = "finished" if state.step == plan.total_steps else "interrupted"
-            if status == "interrupted" and progress.best.stopped_early:
-                status = "stopped early"
-            if status != "interrupted":
-                learner.save(run / FINAL)
-            provenance.write(status, progress)
+            is_done = state.step == self._plan.total_steps
+            status = "finished" if is_done else "stopped early" if best.stopped_early else "interrupted"
+            if self._world.is_main:
+                if status != "interrupted":
+                    self._learner.save(self._folder / FINAL)
+                self._provenance.write(status, self._progress)
+        scores = read_scores(self._folder)
+        return RunResult(self._folder, status, state.step, best.best_step, scores, request.signal_number)
+
+    @contextmanager
+    def _writing(self) -> Iterator[list[Callback]]:
+        """Yield what writes and reports beside the steps, in process 0 only, and end it however they end."""
+        if not self._world.is_main:
+            yield []
+            return
+        self._provenance.write("running", self._progress)
+        rows = RowWriter(self._folder, self._progress.metrics_bytes)
+        if (augmenter := self._data.train.augmenter) is not None:
+            if self._progress.augmentation:
+                augmenter.resume_counts(self._progress.augmentation)
+            self._progress.augmentation = augmenter.counts
+
+        def save() -> None:
+            self._progress.metrics_bytes = rows.sync()
+            model, optimizer = self._learner.model, self._learner.optimizer
+            written = save_checkpoint(self._folder, self._progress, model, self._tokenizer, optimizer)
+            remove_checkpoints(written, keep=self._settings.save_total_limit)
+
+        monitor = HealthMonitor(self._folder, self._say)
+        callbacks = [RecordRows(rows), *self._trackers, *self._callbacks, monitor, Checkpoints(save)]
+        try:
+            yield callbacks
         except Exception as error:
             # On a full disk, say, this fails too; what is reported is the error.
             with suppress(AlbertQAError, OSError):
-                provenance.write("failed", progress, str(error) or type(error).__name__)
+                self._provenance.write("failed", self._progress, str(error) or type(error).__name__)
             raise
         finally:
-            for callback in every_callback:
+            for callback in callbacks:
                 callback.on_end()
-        return RunResult(run, status, state.step, progress.best.best_step, read_scores(run), request.signal_number)
+
+    def _open_trackers(self) -> list[ExperimentTracker]:
+        names = self._settings.report_to if self._world.is_main else ()
+        return open_trackers(names, self._folder, dataclasses.asdict(self._settings))
+
+    def _say(self, text: str) -> None:
+        for callback in self._callbacks:
+            callback.on_message(text)
 
 
 def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:
@@ -195,7 +250,10 @@ def _check_folder(run: Path, settings: Settings, *, resume: bool) -> None:
             if field.name not in _MAY_CHANGE_ON_RESUME and getattr(settings, field.name) != getattr(before, field.name)
         ]
         if changed:
-            raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}")
+            remedy = "Leave the flags out"
+            if settings.num_threads != before.num_threads is None:
+                remedy += "; other threads from here on: OMP_NUM_THREADS=N, and results then differ in the last digits"
+            raise SettingsError(f"{run}: a resumed run keeps its settings: {'; '.join(changed)}. {remedy}")
         return
     _refuse_taken(run)
     if run.is_file():

@@ -5,6 +5,9 @@ window at a time does not fit, the encoder's activations are recomputed in the b
 those of the step's windows, however they are divided: they differ by the rounding of sums, and by dropout, whose draws
 depend on the division. What was found to fit holds for the rest of the run, resumed or not.
 
+**Processes.** Several processes (`albertqa.model.world`) divide a step's windows by tokens and add up their gradients
+in one exchange; all of them then do the same optimizer step, and use less memory together.
+
 **NaN and infinity.** A step with such a loss or gradient is skipped: weights and moments stay, step count and learning
 rate go on. Half precision is given up after the first such step. fp16's loss scale is meant to overflow now and then;
 only where it has come down below 1 is that a fault.
@@ -15,13 +18,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
-from albertqa.model.recompute import recompute_activations
+from albertqa.model.world import ALONE, World
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.objective import Objective
 from albertqa.windows.batches import pack
@@ -62,6 +67,7 @@ class Stepper:
         objective: What the steps minimize.
         config: Windows of a pass, clipping.
         adaptation: What earlier steps were adapted to; changed as steps run out of memory or numbers.
+        world: The processes that share each step's windows.
         may_recompute: Whether activations may be recomputed where nothing else fits.
         say: Takes a line for the user.
     """
@@ -73,15 +79,16 @@ class Stepper:
         objective: Objective,
         config: OptimizerConfig,
         adaptation: Adaptation,
+        world: World = ALONE,
         *,
         may_recompute: bool = True,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.adaptation = adaptation
+        self.adaptation, self.world = adaptation, world
         self._model, self._optimizer, self._objective, self._config = model, optimizer, objective, config
         self._may_recompute, self._say = may_recompute, say
         if adaptation.recompute:
-            recompute_activations(model.model)
+            model.recompute_activations()
         if adaptation.fp32_since_step is not None:
             model.autocast_dtype = None
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
@@ -108,7 +115,8 @@ class Stepper:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         before = (self.adaptation.micro_batch, self.adaptation.recompute)
-        losses, loss, tokens = self._gradient_in_memory(windows, number)
+        losses, tokens = self._gradient_in_memory(windows, number)
+        loss = float(losses.sum()) / len(windows)
         try:
             self._scaler.unscale_(self._optimizer)
             parameters = self._model.model.parameters()
@@ -150,42 +158,59 @@ class Stepper:
                 "windows that metrics.jsonl names; the last checkpoint is complete"
             )
 
-    def _gradient_in_memory(self, windows: Sequence[Window], number: int) -> tuple[torch.Tensor, float, int]:
-        """Compute the gradients, with less memory from try to try until they fit."""
+    def _gradient_in_memory(self, windows: Sequence[Window], number: int) -> tuple[torch.Tensor, int]:
+        """Compute the gradients, with less memory from try to try until they fit in every process."""
         device = self._model.device
         cpu_rng = torch.get_rng_state()
         cuda_rng = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        shares = self.world.shares(np.array([len(window.input_ids) for window in windows]))
         while True:
+            losses = None
             try:
-                return self._gradient(windows)
+                losses = self._gradient(windows, shares[self.world.rank])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+            if not self.world.any(losses is None) and losses is not None:
+                return self._summed(losses, windows)
             # Outside the handler nothing holds the failed pass's tensors any more, but for reference cycles.
             gc.collect()
             if cuda_rng is not None:
                 torch.cuda.empty_cache()
                 torch.cuda.set_rng_state(cuda_rng, device)
             torch.set_rng_state(cpu_rng)
-            self._use_less_memory(windows, number)
+            self._use_less_memory(windows, number, most=max(map(len, shares)))
 
-    def _gradient(self, windows: Sequence[Window]) -> tuple[torch.Tensor, float, int]:
-        """Add up the gradients of the step's micro-batches; return every window's loss, their mean, and real tokens."""
+    def _gradient(self, windows: Sequence[Window], mine: NDArray[np.int64]) -> torch.Tensor:
+        """Add up the gradients of this process's windows; return the loss of every window, 0 for the others'."""
         self._model.model.train()
         self._optimizer.zero_grad(set_to_none=True)
-        losses, mean, tokens = [], torch.zeros((), device=self._model.device), 0
-        for first in range(0, len(windows), self.micro_batch):
-            part = windows[first : first + self.micro_batch]
-            batch = pack(part, range(len(part))).to(self._model.device)
+        losses = torch.zeros(len(windows), device=self._model.device)
+        for first in range(0, len(mine), self.micro_batch):
+            part = mine[first : first + self.micro_batch]
+            batch = pack(windows, part).to(self._model.device)
             each = self._objective(self._model, batch)
             # The sum over the step's windows divided by their number is the mean, however they are divided.
             self._scaler.scale(each.sum() / len(windows)).backward()
-            losses.append(each.detach())
-            mean, tokens = mean + each.detach().sum() / len(windows), tokens + batch.num_tokens
-        return torch.cat(losses), float(mean), tokens
+            losses[torch.from_numpy(part).to(losses.device)] = each.detach()
+        return losses
 
-    def _use_less_memory(self, windows: Sequence[Window], number: int) -> None:
-        tried = min(self.micro_batch, len(windows))
+    def _summed(self, losses: torch.Tensor, windows: Sequence[Window]) -> tuple[torch.Tensor, int]:
+        """Add up gradients and losses over all processes, in one exchange; return the losses, and the step's tokens."""
+        if self.world.size > 1:
+            trained = [one for one in self._model.model.parameters() if one.requires_grad]
+            for parameter in trained:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            parts = [*(one.grad for one in trained if one.grad is not None), losses]
+            flat = torch.cat([part.flatten() for part in parts])
+            self.world.sum_(flat)
+            for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+                part.copy_(total.view_as(part))
+        return losses, sum(len(window.input_ids) for window in windows)
+
+    def _use_less_memory(self, windows: Sequence[Window], number: int, *, most: int) -> None:
+        tried = min(self.micro_batch, most)
         if tried > 1:
             self.adaptation.micro_batch = tried // 2
             self._say(
@@ -193,8 +218,9 @@ class Stepper:
                 f"{self.adaptation.micro_batch}, as all later steps are"
             )
             return
-        if self._may_recompute and not self.adaptation.recompute and recompute_activations(self._model.model):
+        if self._may_recompute and not self.adaptation.recompute:
             self.adaptation.recompute = True
+            self._model.recompute_activations()
             self._say(
                 f"step {number}: out of memory with one window at a time; done again with its activations recomputed "
                 "in the backward pass, which is slower, as all later steps are"

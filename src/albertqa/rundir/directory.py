@@ -1,5 +1,6 @@
 """A run directory as a whole: locked while it is trained in, and read for whoever looks at a run."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ def read_scores(run: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     remedy = "Put the file back as it was, or remove it"
-    scores = convert(read_object(path), dict[str, float], str(path), remedy=remedy)
+    scores = read_object(path)
+    for name, value in scores.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RunError(f"{path}: expected a number as '{name}', found {json.dumps(value)[:40]}. {remedy}")
     missing = [name for name in ("exact", "f1", "loss", "questions", "windows") if name not in scores]
     if missing:
         raise RunError(f"{path}: expected '{missing[0]}', found none. {remedy}")

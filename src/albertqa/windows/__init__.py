@@ -1,1 +1,1 @@
-"""ALBERT's tokenizer done right; examples → windows with labels and offsets; their store; batches without padding."""
+"""Tokenizers without Transformers; examples → windows with labels and offsets; their store; batches without padding."""

@@ -1,4 +1,4 @@
-"""Examples become windows: sliced, labelled, and cached under what they were made of.
+"""Build windows of examples: slice, label, and cache them under what they were made of.
 
 Source: `run_qa.py`'s `prepare_train_features` (Transformers). `doc_stride` is the overlap in tokens; the question is
 stripped on the left and never cut; only the context is split; a window without the whole first gold is labelled CLS.
@@ -6,19 +6,19 @@ stripped on the left and never cut; only the context is split; a window without 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from albertqa.data.content import content_sha256
-from albertqa.data.example import Example
+from albertqa.data.example import Example, content_sha256
 from albertqa.errors import DataError
 from albertqa.files import build_once, cache_folder
+from albertqa.windows.offsets import token_characters
 from albertqa.windows.store import (
     CONTEXT_SCHEMA,
     CONTEXTS_ARROW,
@@ -36,14 +36,45 @@ from albertqa.windows.store import (
 from albertqa.windows.tokenizer import QATokenizer
 
 # Part of the cache key: raise it whenever the same input would give other files.
-_FORMAT = 1
+_FORMAT = 2
 _EXAMPLES_PER_CHUNK = 1024
+# Questions listed in one message.
+_MOST_SHOWN = 100
 
-ContextTokens: TypeAlias = tuple[Int32Array, Int32Array, Int32Array]
-"""Token ids of a context, their first characters, and the characters after their last ones."""
 
-Tokenize: TypeAlias = Callable[[Iterable[str], QATokenizer], dict[str, ContextTokens]]
-"""From contexts to the tokens of each."""
+class LongQuestionsError(DataError):
+    """Some questions leave no room in a window for new context tokens beside the overlap.
+
+    Args:
+        questions: Id of each, and what was found and expected.
+    """
+
+    remedy = "Shorten the question, raise --max-seq-length or lower --doc-stride"
+
+    def __init__(self, questions: Sequence[tuple[str, str]]) -> None:
+        self.questions = tuple(questions)
+        shown = "; ".join(f"question {question_id}: {message}" for question_id, message in questions[:_MOST_SHOWN])
+        more = f"; and {len(questions) - _MOST_SHOWN} more" if len(questions) > _MOST_SHOWN else ""
+        super().__init__(f"{shown}{more}. {self.remedy}")
+
+
+@dataclass(frozen=True)
+class ContextTokens:
+    """The tokens of a context.
+
+    Attributes:
+        input_ids: Token ids.
+        start_char: First character of each token.
+        end_char: Character after the last one of each token.
+    """
+
+    input_ids: Int32Array
+    start_char: Int32Array
+    end_char: Int32Array
+
+
+Tokenize: TypeAlias = Callable[[list[str], QATokenizer], dict[str, ContextTokens]]
+"""From contexts, each once, to the tokens of each."""
 
 
 def build_windows(
@@ -67,7 +98,7 @@ def build_windows(
         The store; its windows are in the order of the examples.
 
     Raises:
-        DataError: A question leaves no room for new context tokens beside the overlap.
+        LongQuestionsError: Some questions leave no room for new context tokens beside the overlap.
     """
     stores = cache if cache is not None else cache_folder() / "windows"
     key_of = [_FORMAT, content_sha256(examples), tokenizer.fingerprint, max_seq_length, doc_stride]
@@ -76,54 +107,14 @@ def build_windows(
     def write(building: Path) -> None:
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(pa.OSFile(str(building / name), "wb")) for name in DATA_FILES}
-            _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks, tokenize_contexts)
+            _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride), sinks)
         facts = {"max_seq_length": max_seq_length, "doc_stride": doc_stride, "layout": asdict(tokenizer.layout)}
         write_manifest(building, facts)
 
     return WindowStore.open(build_once(folder, is_complete=is_complete, write=write))
 
 
-def _write_files(
-    examples: Sequence[Example],
-    tokenizer: QATokenizer,
-    max_seq_length: int,
-    doc_stride: int,
-    sinks: dict[str, pa.NativeFile],
-    tokenize: Tokenize,
-) -> None:
-    context_index: dict[str, int] = {}
-    with (
-        pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
-        pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
-        pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
-    ):
-        for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
-            chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-            contexts = tokenize(dict.fromkeys(example.context for example in chunk), tokenizer)
-            new = [tokens for text, tokens in contexts.items() if text not in context_index]
-            for text in contexts:
-                context_index.setdefault(text, len(context_index))
-            if new:
-                contexts_out.write_batch(
-                    _list_batch(CONTEXT_SCHEMA, [list(column) for column in zip(*new, strict=True)])
-                )
-            questions = [
-                np.asarray(encoding.ids, dtype=np.int32)
-                for encoding in tokenizer.encode_batch([example.question.lstrip() for example in chunk])
-            ]
-            questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [questions]))
-            rows = [
-                (first + at, context_index[example.context], *window)
-                for at, (example, question) in enumerate(zip(chunk, questions, strict=True))
-                for window in _slice_and_label(
-                    example, len(question), contexts[example.context], tokenizer, max_seq_length, doc_stride
-                )
-            ]
-            columns = np.asarray(rows, dtype=np.int32).T
-            windows_out.write_batch(pa.record_batch([pa.array(column) for column in columns], names=WINDOW_COLUMNS))
-
-
-def tokenize_contexts(texts: Iterable[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
+def tokenize_contexts(texts: list[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
     """Tokenize contexts in parallel.
 
     Args:
@@ -133,13 +124,54 @@ def tokenize_contexts(texts: Iterable[str], tokenizer: QATokenizer) -> dict[str,
     Returns:
         The tokens of each context.
     """
-    contexts = list(texts)
     tokens = {}
-    for text, encoding in zip(contexts, tokenizer.encode_batch(contexts), strict=True):
+    for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
         offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-        start_char, end_char = _without_outer_space(text, offsets[:, 0].copy(), offsets[:, 1].copy())
-        tokens[text] = (np.asarray(encoding.ids, dtype=np.int32), start_char, end_char)
+        tokens[text] = ContextTokens(np.asarray(encoding.ids, dtype=np.int32), *token_characters(text, offsets))
     return tokens
+
+
+@dataclass(frozen=True)
+class _Slicer:
+    """Tokenizes contexts and cuts them into windows.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        max_seq_length: Most tokens of a window.
+        doc_stride: Overlap of neighbouring windows, tokens.
+        tokenize: Tokenizes contexts.
+    """
+
+    tokenizer: QATokenizer
+    max_seq_length: int
+    doc_stride: int
+    tokenize: Tokenize = tokenize_contexts
+
+    def too_long(self, num_question_tokens: int, room: int) -> str:
+        return (
+            f"has {num_question_tokens} tokens and leaves {room} of {self.max_seq_length} for the context, expected "
+            f"more than doc_stride ({self.doc_stride})"
+        )
+
+    def windows(
+        self, example: Example, num_question_tokens: int, context: ContextTokens, room: int
+    ) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (first_token, end_token, start_position, end_position, length) of every window of one example."""
+        layout = self.tokenizer.layout
+        num_other = num_question_tokens + layout.num_special_tokens
+        context_start = num_other - len(layout.suffix)
+        gold = example.golds[0] if example.golds else None
+        for first, end in slices(len(context.input_ids), room, self.doc_stride):
+            start = last = None
+            if gold is not None and first < end and context.start_char[first] <= gold.answer_start:
+                inside = slice(first, end)
+                start, last = _gold_tokens(
+                    context.start_char[inside], context.end_char[inside], gold.answer_start, gold.answer_end
+                )
+            if start is None or last is None:
+                yield first, end, 0, 0, num_other + end - first
+            else:
+                yield first, end, context_start + start, context_start + last, num_other + end - first
 
 
 def windows_in_memory(
@@ -160,23 +192,46 @@ def windows_in_memory(
         tokenize: Instead of `tokenize_contexts`, for example one that remembers contexts.
     """
     sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
-    _write_files(examples, tokenizer, max_seq_length, doc_stride, sinks, tokenize)
+    _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride, tokenize), sinks)
     files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
     return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
 
 
-def _without_outer_space(text: str, start_char: Int32Array, end_char: Int32Array) -> tuple[Int32Array, Int32Array]:
-    """Move offsets off leading white space, which some tokenizers count to the token after it.
-
-    A token of nothing but white space (a lone ``▁``) takes the next character, as it does where the pre-tokenizer
-    splits at white space first.
-    """
-    space = np.fromiter((character.isspace() for character in text), dtype=bool, count=len(text))
-    last = len(text) - 1
-    while (leading := (start_char < end_char) & space[np.minimum(start_char, last)]).any():
-        start_char[leading] += 1
-        end_char[leading & (start_char == end_char) & (end_char <= last)] += 1
-    return start_char, end_char
+def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
+    context_index: dict[str, int] = {}
+    too_long: list[tuple[str, str]] = []
+    with (
+        pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
+        pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
+        pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
+    ):
+        for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
+            chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
+            contexts = slicer.tokenize(list(dict.fromkeys(example.context for example in chunk)), slicer.tokenizer)
+            new = [tokens for text, tokens in contexts.items() if text not in context_index]
+            for text in contexts:
+                context_index.setdefault(text, len(context_index))
+            if new:
+                columns = [[getattr(tokens, name) for tokens in new] for name in CONTEXT_SCHEMA.names]
+                contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, columns))
+            questions = [
+                np.asarray(encoding.ids, dtype=np.int32)
+                for encoding in slicer.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
+            ]
+            questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [questions]))
+            rows = []
+            for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
+                context = contexts[example.context]
+                room = slicer.max_seq_length - slicer.tokenizer.layout.num_special_tokens - len(question)
+                if room <= slicer.doc_stride and room < len(context.input_ids):
+                    too_long.append((example.id, slicer.too_long(len(question), room)))
+                    continue
+                windows = slicer.windows(example, len(question), context, room)
+                rows += [(first + at, context_index[example.context], *window) for window in windows]
+            table = np.asarray(rows, dtype=np.int32).reshape(-1, len(WINDOW_COLUMNS)).T
+            windows_out.write_batch(pa.record_batch([pa.array(column) for column in table], names=WINDOW_COLUMNS))
+    if too_long:
+        raise LongQuestionsError(too_long)
 
 
 def _list_batch(schema: pa.Schema, columns: list[list[Int32Array]]) -> pa.RecordBatch:
@@ -185,37 +240,6 @@ def _list_batch(schema: pa.Schema, columns: list[list[Int32Array]]) -> pa.Record
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in column])]).astype(np.int32)
         arrays.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(column))))
     return pa.record_batch(arrays, schema=schema)
-
-
-def _slice_and_label(
-    example: Example,
-    num_question_tokens: int,
-    context: ContextTokens,
-    tokenizer: QATokenizer,
-    max_seq_length: int,
-    doc_stride: int,
-) -> Iterator[tuple[int, int, int, int, int]]:
-    """Give (first_token, end_token, start_position, end_position, length) of every window of one example."""
-    _, start_char, end_char = context
-    num_other = num_question_tokens + tokenizer.layout.num_special_tokens
-    room = max_seq_length - num_other
-    if room <= doc_stride and room < len(start_char):
-        raise DataError(
-            f"question {example.id}: has {num_question_tokens} tokens and leaves {room} of {max_seq_length} for the "
-            f"context, expected more than doc_stride ({doc_stride}). Shorten the question, raise --max-seq-length or "
-            "lower --doc-stride"
-        )
-    context_start = num_other - len(tokenizer.layout.suffix)
-    gold = example.golds[0] if example.golds else None
-    for first, end in slices(len(start_char), room, doc_stride):
-        length = num_other + end - first
-        start = last = None
-        if gold is not None and first < end and start_char[first] <= gold.answer_start:
-            start, last = _gold_tokens(start_char[first:end], end_char[first:end], gold.answer_start, gold.answer_end)
-        if start is None or last is None:
-            yield first, end, 0, 0, length
-        else:
-            yield first, end, context_start + start, context_start + last, length
 
 
 def slices(num_tokens: int, room: int, doc_stride: int) -> Iterator[tuple[int, int]]:

@@ -1,9 +1,11 @@
-"""Where the sentences of a text begin, by a small rule; augmentation cuts contexts there.
+"""Find where the sentences of a text begin, by a small rule.
 
-A border in the wrong place makes a cut context read less well and does nothing else: whoever cuts keeps the answer
-whole by its tokens. So the rule errs on the side of too few borders.
+Augmentation cuts contexts there and keeps the answer whole by its tokens, so a wrong border only makes a cut context
+read less well. The rule errs on the side of too few borders.
 """
 
+import bisect
+import functools
 import re
 
 import numpy as np
@@ -50,6 +52,24 @@ def sentence_starts(text: str) -> list[int]:
     return [first, *(one.end() for one in breaks if one.end() < len(text) and _ends_sentence(text, one))]
 
 
+def sentence_at(text: str, position: int) -> str:
+    """Return the sentence that holds a character, without white space around it.
+
+    Args:
+        text: The text.
+        position: Index of the character.
+    """
+    starts = _cached_starts(text)
+    after = max(1, bisect.bisect_right(starts, position))
+    return text[starts[after - 1] : starts[after] if after < len(starts) else None].strip() if starts else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_starts(text: str) -> list[int]:
+    # Several questions in a row ask about one context.
+    return sentence_starts(text)
+
+
 def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) -> Int64Array:
     """Find where sentences begin among the tokens of a text, or of a part of it.
 
@@ -77,7 +97,7 @@ def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) ->
 
 
 def _ends_sentence(text: str, found: re.Match[str]) -> bool:
-    """Tell whether a sentence ends with a stop or a line's end."""
+    """Return whether a sentence ends with a stop or a line's end."""
     matched = found[0]
     if matched[0] in _IDEOGRAPHIC or matched.count("\n") > 1:
         return True
@@ -92,7 +112,7 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
 
 
 def _abbreviates(text: str, stop: int) -> bool:
-    """Tell whether a full stop belongs to the word before it."""
+    """Return whether a full stop belongs to the word before it."""
     before = text[max(0, stop - _WORD_CHARS) : stop].split()
     word = before[-1].lstrip(_OPENERS) if before else ""
     has_stop_inside = "." in word and not word[0].isdigit()

@@ -98,7 +98,7 @@ class TokenLists:
         return self._num_rows
 
     def get(self, row: int, column: str) -> Int32Array:
-        """Give one list as a view of the mapped file.
+        """Return one list as a view of the mapped file.
 
         Args:
             row: Position of the list.
@@ -169,6 +169,11 @@ class WindowStore:
         return len(self._questions)
 
     @property
+    def num_contexts(self) -> int:
+        """Number of different contexts."""
+        return len(self._contexts)
+
+    @property
     def lengths(self) -> Int32Array:
         """Real tokens of each window, (W,) int32."""
         return self.columns["length"]
@@ -192,8 +197,17 @@ class WindowStore:
             end_position=column["end_position"],
         )
 
+    def context(self, index: int) -> tuple[Int32Array, Int32Array, Int32Array]:
+        """Return token ids, first and end characters of a whole context's tokens (see `Window`).
+
+        Args:
+            index: The context.
+        """
+        input_ids, starts, ends = (self._contexts.get(index, name) for name in CONTEXT_SCHEMA.names)
+        return input_ids, starts, ends
+
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
-        """Give where the context begins in a window, and first and end characters of its tokens (see `Window`).
+        """Return where the context begins in a window, and first and end characters of its tokens (see `Window`).
 
         Args:
             index: The window.
@@ -238,7 +252,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether a store is whole: its manifest is there and every file is what the manifest says."""
+    """Return whether a store is complete: its manifest is there and every file is what the manifest says."""
     try:
         files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
         return all(

@@ -1,14 +1,10 @@
-"""ALBERT's tokenizer done right, and any other fast tokenizer as its model was trained with it.
+"""Load an encoder's tokenizer exactly as the encoder was trained with it, without Transformers.
 
-Why not `AutoTokenizer`: current Transformers turns ALBERT's user-defined pieces ( ``( ) " - . – £ €`` ) into added
-tokens that are cut out before the pre-tokenizer, and asks for no segment ids. Both change the model's input without a
-word. Here a ``spiece.model`` becomes exactly what SentencePiece and the pre-training gave, a ``tokenizer.json`` is
-taken as it is, and both must pass a self-check before anything is built on them.
-
-Source: SentencePiece's unigram model; the digit-comma rule and the order of normalizers follow the converter that made
-the Hub's ``tokenizer.json`` of ``albert/albert-base-v2`` (10,808 windows on dev v1.1 at 384/128).
+A ``tokenizer.json`` is taken as it is; older vocabulary files are built into one (`albertqa.windows.vocabularies`).
+Whatever would silently change a model's input is refused (`albertqa.windows.tokenizer_checks`).
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,28 +12,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from albertqa.errors import TokenizerError
+from albertqa.errors import DataError, TokenizerError
 from albertqa.files import fetch_folder
+from albertqa.windows.tokenizer_checks import (
+    TokenizerParts,
+    check_albert,
+    check_folding,
+    check_unknown,
+    parts_of,
+    read_parts,
+)
+from albertqa.windows.tokenizer_files import (
+    ADDED_TOKENS_JSON,
+    CONFIG_JSON,
+    MERGES_TXT,
+    SENTENCEPIECE_BPE_MODEL,
+    SPECIAL_TOKENS_MAP_JSON,
+    SPIECE_MODEL,
+    TOKENIZER_CONFIG_JSON,
+    TOKENIZER_JSON,
+    VOCAB_JSON,
+    VOCAB_TXT,
+    TokenizerSettings,
+    bare_settings,
+    read_bytes,
+    read_settings,
+    refuse_failures,
+)
+from albertqa.windows.vocabularies import BuiltTokenizer, build_from_folder, build_from_spiece
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-TOKENIZER_JSON = "tokenizer.json"
-TOKENIZER_CONFIG_JSON = "tokenizer_config.json"
-SPIECE_MODEL = "spiece.model"
+# Tables of embeddings are rounded up to multiples of 64 or 128, so a few rows have no token.
+_LEAST_USED_EMBEDDINGS = 0.9
+# Longest input of every supported family as published.
+_POSITIONS = 512
 
-_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json")
-_HUB_FILES = (TOKENIZER_JSON, TOKENIZER_CONFIG_JSON, SPIECE_MODEL, "config.json", *_VOCABULARIES)
-
-# A piece that ends in digit + comma would glue "1976," into one token, and the span "1976" could never be labelled.
-_DIGIT_COMMA_PENALTY = 100.0
-
-# What SentencePiece gives for ALBERT's own 30,000 pieces: user-defined pieces keep the space before them, digits let
-# go of the comma, accents and case are folded, two back-quotes are one quotation mark.
-_ALBERT_VOCABULARY_SIZE = 30_000
-_ALBERT_PROBE = 'Countries (OAPEC) cut ``10" - in 1976, 5, é £5.'
-_ALBERT_PROBE_PIECES = '▁countries ▁ ( oa pec ) ▁cut ▁ " 10 " ▁ - ▁in ▁1976 , ▁5 , ▁ e ▁ £ 5 .'
-_LOSSLESS_PROBE = 'a (b) c "d" - e. 5, 1976, x'
+_HUB_FILES = (TOKENIZER_JSON, TOKENIZER_CONFIG_JSON, SPECIAL_TOKENS_MAP_JSON, ADDED_TOKENS_JSON, CONFIG_JSON,
+              SPIECE_MODEL, SENTENCEPIECE_BPE_MODEL, VOCAB_TXT, VOCAB_JSON, MERGES_TXT)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,17 +79,19 @@ class PairLayout:
 
 @dataclass(frozen=True)
 class QATokenizer:
-    """A fast tokenizer with what question answering needs to know about it.
+    """A tokenizer with what question answering needs to know about it.
 
     Attributes:
         backend: The `tokenizers.Tokenizer`, without truncation and padding.
         layout: Special tokens and segment ids of a question-context pair.
+        special_tokens: Spelling of its special tokens by role: cls, sep, pad, unk, mask, bos, eos; those it has.
         config: What is written as ``tokenizer_config.json`` beside a saved model.
         source: Where it came from, for messages.
     """
 
     backend: "Tokenizer"
     layout: PairLayout
+    special_tokens: dict[str, str]
     config: dict[str, Any]
     source: str
 
@@ -89,48 +104,112 @@ class QATokenizer:
         """SHA-256 of everything that decides how text becomes tokens."""
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
-    @property
+    @functools.cached_property
     def vocab_size(self) -> int:
-        """Number of token ids, added tokens included."""
-        return int(self.backend.get_vocab_size(with_added_tokens=True))
+        """Number of embeddings that the token ids need, added tokens included."""
+        return 1 + max(self.backend.get_vocab(with_added_tokens=True).values())
+
+    def token_id(self, role: str) -> int | None:
+        """Return the id of a special token.
+
+        Args:
+            role: One of the roles of `special_tokens`. Of "unk", only what stands for text that is not in the
+                vocabulary counts: a byte-level tokenizer has no unknown text.
+
+        Returns:
+            The id; None without such a token.
+        """
+        if role == "unk" and type(self.backend.model).__name__ == "BPE" and self.backend.model.unk_token is None:
+            return None
+        spelling = self.special_tokens.get(role)
+        found: int | None = None if spelling is None else self.backend.token_to_id(spelling)
+        return found
 
     def encode_batch(self, texts: Sequence[str]) -> list["Encoding"]:
-        """Tokenize texts in parallel, without special tokens.
+        """Tokenize texts in parallel, without special tokens; one that a text spells ("[SEP]", "<pad>") is plain text.
 
         Args:
             texts: Raw texts.
 
         Returns:
             One `tokenizers.Encoding` a text; its offsets are characters of the raw text, half-open.
+
+        Raises:
+            DataError: A text has half a character (a lone surrogate), which is no text.
+            TokenizerError: The tokenizer fails on a text.
         """
-        return list(self.backend.encode_batch(list(texts), add_special_tokens=False))
+        encodings = self._encode(self.backend, list(texts))
+        # Looking at the ids is cheaper than a second tokenizer in every process, and knows what normalization does.
+        special = {self.backend.token_to_id(spelling) for spelling in self.special_tokens.values()}
+        spelled = [at for at, encoding in enumerate(encodings) if not special.isdisjoint(encoding.ids)]
+        if spelled:
+            plain = self._encode(self._plain_backend, [texts[at] for at in spelled])
+            for at, encoding in zip(spelled, plain, strict=True):
+                encodings[at] = encoding
+        return encodings
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and ``tokenizer_config.json``, which `AutoTokenizer` opens with segment ids on."""
-        self.backend.save(str(folder / TOKENIZER_JSON))
         text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
+        (folder / TOKENIZER_JSON).write_text(self.backend.to_str(pretty=True), encoding="utf-8")
         (folder / TOKENIZER_CONFIG_JSON).write_text(text, encoding="utf-8")
+
+    @functools.cached_property
+    def _plain_backend(self) -> "Tokenizer":
+        """The same tokenizer with special tokens that no text can spell; ids are the same."""
+        from tokenizers import Tokenizer
+
+        parts = json.loads(self.backend.to_str())
+        special, vocabulary = set(self.special_tokens.values()), parts["model"]["vocab"]
+        if isinstance(vocabulary, list):
+            # A unigram model finds its pieces in any text; the others never put these together.
+            parts["model"]["vocab"] = [[_unspellable(one, special), score] for one, score in vocabulary]
+        pieces = set(vocabulary) if isinstance(vocabulary, dict) else {one for one, _ in vocabulary}
+        # One that is not in the model's vocabulary has an id of its own, from which those after it count on.
+        parts["added_tokens"] = [
+            {**token, "content": _unspellable(token["content"], special)}
+            for token in parts["added_tokens"]
+            if token["content"] not in special & pieces
+        ]
+        with refuse_failures(f"{self.source}: the tokenizer cannot be saved and opened again"):
+            return Tokenizer.from_str(json.dumps(parts))
+
+    def _encode(self, backend: "Tokenizer", texts: list[str]) -> list["Encoding"]:
+        try:
+            with refuse_failures(f"{self.source}: the tokenizer fails on a text", silent=False):
+                return list(backend.encode_batch(texts, add_special_tokens=False))
+        except TokenizerError:
+            for number, text in enumerate(texts):
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise DataError(
+                        f"text {number + 1}: has half a character (a lone surrogate) at character {error.start}"
+                    ) from error
+            raise
 
 
 def load_tokenizer(source: str | Path) -> QATokenizer:
     """Load a tokenizer from a ``spiece.model``, a folder, or a Hub name, and check it.
 
     Args:
-        source: Path of a SentencePiece model, folder with ``tokenizer.json`` or ``spiece.model``, or a Hub name.
+        source: Path of ALBERT's SentencePiece model, folder with ``tokenizer.json`` or a vocabulary file, or a Hub
+            name.
 
     Returns:
         The checked tokenizer.
 
     Raises:
-        TokenizerError: Nothing usable is there, or it fails the self-check.
+        TokenizerError: Nothing usable is there, or it would change a model's input silently.
     """
     path = Path(source)
-    if path.is_file():
-        if path.name == TOKENIZER_JSON:
-            return _from_folder(path.parent, str(source))
-        return _checked(_from_spiece(path), _albert_config(), str(source), albert=True)
-    if path.is_dir():
-        return _from_folder(path, str(source))
+    if path.is_file() and path.name != TOKENIZER_JSON:
+        settings = bare_settings(str(source))
+        with refuse_failures(f"{path}: no tokenizer can be made of it"):
+            built = build_from_spiece(path, settings)
+        return _checked(built, settings)
+    if path.exists():
+        return _from_folder(path.parent if path.is_file() else path, str(source))
     fetched = fetch_folder(
         str(source),
         _HUB_FILES,
@@ -141,106 +220,75 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
     return _from_folder(fetched, str(source))
 
 
+def check_embeddings(tokenizer: QATokenizer, num_embeddings: int, source: str) -> None:
+    """Refuse a tokenizer that does not belong to a model's embeddings.
+
+    Args:
+        tokenizer: The tokenizer.
+        num_embeddings: Rows of the model's table of token embeddings.
+        source: What the user called the model.
+
+    Raises:
+        TokenizerError: It has more tokens than the model, or far fewer.
+    """
+    if not _LEAST_USED_EMBEDDINGS * num_embeddings <= tokenizer.vocab_size <= num_embeddings:
+        raise TokenizerError(
+            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {num_embeddings}; "
+            "they do not belong together"
+        )
+
+
+def _unspellable(token: str, special: set[str]) -> str:
+    return f"\0special\0{token}" if token in special else token
+
+
 def _from_folder(folder: Path, source: str) -> QATokenizer:
-    config = _read_json(folder / TOKENIZER_CONFIG_JSON)
-    albert = _is_albert(folder, config)
-    if (folder / TOKENIZER_JSON).is_file():
-        from tokenizers import Tokenizer
+    from tokenizers import Tokenizer
 
-        try:
-            backend = Tokenizer.from_file(str(folder / TOKENIZER_JSON))
-        except Exception as error:
-            raise TokenizerError(f"{folder / TOKENIZER_JSON}: not a tokenizer file ({error})") from error
-        return _checked(backend, _saved_config(config, albert), source, albert=albert)
-    if (folder / SPIECE_MODEL).is_file():
-        keep_accents, lower = bool(config.get("keep_accents", False)), bool(config.get("do_lower_case", True))
-        backend = _from_spiece(folder / SPIECE_MODEL, lower_case=lower, keep_accents=keep_accents)
-        return _checked(backend, _albert_config(lower, keep_accents), source, albert=True)
-    return _from_transformers(folder, config, source)
+    settings = read_settings(folder, source)
+    path = folder / TOKENIZER_JSON
+    if not path.is_file():
+        return _checked(build_from_folder(folder, settings), settings)
+    parts = read_parts(path)
+    with refuse_failures(f"{path}: not a tokenizer file"):
+        backend = Tokenizer.from_buffer(read_bytes(path))
+    return _checked(BuiltTokenizer(backend, settings.special_tokens), settings, parts)
 
 
-def _from_transformers(folder: Path, config: dict[str, Any], source: str) -> QATokenizer:
-    """Let Transformers convert an older encoder's vocabulary files (BERT's vocab.txt and the like)."""
-    if not any((folder / name).is_file() for name in ("vocab.txt", "vocab.json")):
-        raise TokenizerError(f"{source}: no tokenizer there, expected {TOKENIZER_JSON} or {SPIECE_MODEL} in {folder}")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise TokenizerError(f"{source}: Transformers cannot open this tokenizer ({first_line})") from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise TokenizerError(f"{source}: has only a slow tokenizer; offsets need a fast one (tokenizer.json)")
-    return _checked(backend, _saved_config(config, albert=False), source, albert=False)
-
-
-def _from_spiece(path: Path, *, lower_case: bool = True, keep_accents: bool = False) -> "Tokenizer":
-    """Build the tokenizer that SentencePiece's own unigram model is, with ALBERT's preprocessing before it."""
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
-    from tokenizers.models import Unigram
-
-    proto = sentencepiece_model_pb2.ModelProto()
-    try:
-        proto.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise TokenizerError(f"{path}: not a SentencePiece model (expected ALBERT's spiece.model)") from error
-    if not proto.pieces or proto.trainer_spec.model_type != 1:
-        raise TokenizerError(f"{path}: not a unigram SentencePiece model (expected ALBERT's spiece.model)")
-    pieces = [(piece.piece, piece.score - _penalty(piece.piece)) for piece in proto.pieces]
-    missing = {"[CLS]", "[SEP]"} - {piece for piece, _ in pieces}
-    if missing:
-        raise TokenizerError(f"{path}: lacks the pieces {sorted(missing)}; expected an ALBERT spiece.model")
-    tokenizer = Tokenizer(Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
-    steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not keep_accents:
-        steps += [normalizers.NFKD(), normalizers.StripAccents()]
-    if lower_case:
-        steps.append(normalizers.Lowercase())
-    if proto.normalizer_spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap))
-    steps.append(normalizers.Replace(Regex(" {2,}"), " "))
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    # Splitting at white space first keeps the space itself out of a token's offsets.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
-    )
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so that
-    # a trained model's folder has the fingerprint, and opens the windows, of the spiece.model it came from.
-    return Tokenizer.from_str(tokenizer.to_str())
-
-
-def _penalty(piece: str) -> float:
-    return _DIGIT_COMMA_PENALTY if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit() else 0.0
-
-
-def _checked(backend: "Tokenizer", config: dict[str, Any], source: str, *, albert: bool) -> QATokenizer:
+def _checked(built: BuiltTokenizer, settings: TokenizerSettings, parts: TokenizerParts | None = None) -> QATokenizer:
     """Take truncation and padding off, read the pair layout, and refuse what would silently change the input."""
+    from tokenizers import Tokenizer
+
+    backend, source = built.backend, settings.source
+    if parts is None:
+        # JSON moves some scores by one unit in the last place: take them as a saved tokenizer.json will give them, so
+        # that a trained model's folder has the fingerprint, and opens the windows, of the vocabulary it came from.
+        text = backend.to_str()
+        with refuse_failures(f"{source}: the tokenizer cannot be saved and opened again"):
+            backend, parts = Tokenizer.from_str(text), parts_of(json.loads(text))
     backend.no_truncation()
     backend.no_padding()
     layout = _pair_layout(backend, source)
-    if albert:
-        _self_check(backend, layout, source)
-    return QATokenizer(backend, layout, config, source)
+    special = _special_tokens(backend, layout, parts, built.special_tokens)
+    segments = (layout.question_segment, layout.context_segment)
+    with refuse_failures(f"{source}: the tokenizer fails on a plain text"):
+        if parts.model == "Unigram" and special["cls"] == "[CLS]":
+            check_albert(backend, segments, source)
+        check_folding(parts, built.flags, source)
+        config = _saved_config(special, built.flags, settings, has_segments=segments[0] != segments[1])
+        tokenizer = QATokenizer(backend, layout, special, config, source)
+        check_unknown(
+            parts, lambda texts: [one.ids for one in tokenizer.encode_batch(texts)], tokenizer.token_id("unk"), source
+        )
+    return tokenizer
 
 
 def _pair_layout(backend: "Tokenizer", source: str) -> PairLayout:
     """Find the special tokens and segment ids by encoding one pair."""
+    # tokenizers raises plain Exception where an unknown letter has no token.
     no_tokens = f"{source}: the tokenizer gives no tokens for a plain letter; it is damaged or empty"
-    try:
+    with refuse_failures(no_tokens):
         encoding = backend.encode("a", "b")
-    except Exception as error:
-        # tokenizers raises plain Exception where an unknown letter has no token.
-        raise TokenizerError(no_tokens) from error
     sequence_ids, ids, segments = encoding.sequence_ids, encoding.ids, encoding.type_ids
     if 0 not in sequence_ids or 1 not in sequence_ids:
         raise TokenizerError(no_tokens)
@@ -258,66 +306,41 @@ def _pair_layout(backend: "Tokenizer", source: str) -> PairLayout:
             f"{source}: the tokenizer puts no [CLS] before and no [SEP] between question and context; "
             "its tokenizer.json lacks the post-processor"
         )
+    found = (layout.question_segment, layout.context_segment)
+    if not set(found) <= {0, 1}:
+        raise TokenizerError(f"{source}: segment ids of question and context are {found}, expected 0 or 1")
+    if any(backend.id_to_token(token) is None for token in (*layout.prefix, *layout.middle, *layout.suffix)):
+        raise TokenizerError(f"{source}: the post-processor adds tokens that the vocabulary does not have")
     return layout
 
 
-def _self_check(backend: "Tokenizer", layout: PairLayout, source: str) -> None:
-    """Refuse an ALBERT tokenizer that does not do what SentencePiece and the pre-training did."""
-    remedy = "Use the Hub's tokenizer.json of albert/albert-base-v2 or the bare spiece.model"
-    if (layout.question_segment, layout.context_segment) != (0, 1):
-        found = (layout.question_segment, layout.context_segment)
-        raise TokenizerError(f"{source}: segment ids of question and context are {found}, expected (0, 1). {remedy}")
-    joined = "".join(backend.encode(_LOSSLESS_PROBE, add_special_tokens=False).tokens)
-    expected = "▁" + _LOSSLESS_PROBE.replace(" ", "▁")
-    if joined != expected and "▁" in joined:
-        raise TokenizerError(
-            f"{source}: loses or moves spaces: '{_LOSSLESS_PROBE}' becomes '{joined}', expected '{expected}' "
-            f"(punctuation was turned into added tokens). {remedy}"
-        )
-    if backend.get_vocab_size() != _ALBERT_VOCABULARY_SIZE or backend.token_to_id("▁countries") is None:
-        return
-    pieces = " ".join(backend.encode(_ALBERT_PROBE, add_special_tokens=False).tokens)
-    if pieces != _ALBERT_PROBE_PIECES:
-        raise TokenizerError(
-            f"{source}: not ALBERT's tokenization: '{_ALBERT_PROBE}' becomes '{pieces}', "
-            f"expected '{_ALBERT_PROBE_PIECES}'. {remedy}"
-        )
+def _special_tokens(
+    backend: "Tokenizer", layout: PairLayout, parts: TokenizerParts, named: dict[str, str]
+) -> dict[str, str]:
+    """Return the special tokens by role: as the tokenizer itself uses them, as a file names them, or by usual names."""
+    special = {"pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
+    found = {role: name for role, names in special.items() for name in names if backend.token_to_id(name) is not None}
+    found |= {role: name for role, name in named.items() if backend.token_to_id(name) is not None}
+    found |= {"cls": str(backend.id_to_token(layout.prefix[0])), "sep": str(backend.id_to_token(layout.middle[0]))}
+    if parts.unknown is not None:
+        found["unk"] = parts.unknown
+    elif parts.model != "BPE":
+        found.pop("unk", None)
+    return found
 
 
-def _is_albert(folder: Path, tokenizer_config: dict[str, Any]) -> bool:
-    """Tell whether a folder's tokenizer is ALBERT's SentencePiece (and not, say, a WordPiece used with ALBERT)."""
-    if str(tokenizer_config.get("tokenizer_class", "")).startswith("Albert"):
-        return True
-    if (folder / SPIECE_MODEL).is_file():
-        return True
-    model_is_albert = _read_json(folder / "config.json").get("model_type") == "albert"
-    backend = _read_json(folder / TOKENIZER_JSON).get("model")
-    return model_is_albert and isinstance(backend, dict) and backend.get("type") == "Unigram"
-
-
-def _albert_config(lower_case: bool = True, keep_accents: bool = False) -> dict[str, Any]:
-    return _saved_config({"do_lower_case": lower_case, "keep_accents": keep_accents}, albert=True)
-
-
-def _saved_config(config: dict[str, Any], albert: bool) -> dict[str, Any]:
-    """Keep a tokenizer's own configuration, and make sure that Transformers will ask it for segment ids."""
-    saved = dict(config)
-    if albert:
-        special = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "<pad>", "unk_token": "<unk>"}
-        special |= {"mask_token": "[MASK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
-        saved = {"tokenizer_class": "AlbertTokenizer", "model_max_length": 512, **special, **saved}
-        saved["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-    return saved
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read an optional JSON object."""
-    if not path.is_file():
-        return {}
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise TokenizerError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(loaded, dict):
-        raise TokenizerError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
-    return loaded
+def _saved_config(
+    special: dict[str, str], flags: dict[str, bool], settings: TokenizerSettings, *, has_segments: bool
+) -> dict[str, Any]:
+    """Return the ``tokenizer_config.json`` with which Transformers takes the ``tokenizer.json`` as it is."""
+    segments = ["token_type_ids"] if has_segments else []
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": settings.model_max_length or _POSITIONS,
+        "model_input_names": ["input_ids", *segments, "attention_mask"],
+        # A text that spells a special token is plain text, as it was in training.
+        "split_special_tokens": True,
+        **{f"{role}_token": spelling for role, spelling in special.items()},
+        **settings.flags,
+        **flags,
+    }

@@ -1,0 +1,151 @@
+"""``albertqa answer``: answers to one question, or to all of a file."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional
+
+from albertqa.cli.output import json_text, print_json
+from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
+from albertqa.config import Switch, flag
+from albertqa.data.rows import ReadOptions
+from albertqa.errors import DataError, SettingsError
+from albertqa.files import plural, write_json, write_text
+
+if TYPE_CHECKING:
+    from albertqa.answer.answerer import Answer as FoundAnswer
+    from albertqa.cli.terminal import Terminal
+
+_STANDARD_INPUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer one question, or all questions of a file."""
+
+    model: Positional[Annotated[str, flag(metavar="MODEL")]]
+    """Run directory (its best/), model folder, or Hub name."""
+    question: Annotated[str | None, flag(metavar="TEXT")] = None
+    """The question."""
+    context: Annotated[str | None, flag(metavar="TEXT")] = None
+    """The text that should hold the answer."""
+    context_file: Annotated[Path | None, flag(metavar="FILE")] = None
+    """A text file to take the context from."""
+    input: Annotated[str | None, flag(metavar="FILE")] = None
+    """Questions with their contexts: SQuAD JSON, JSONL, CSV or Parquet, or a Hub name; answers in it are not looked
+    at. `-`: JSONL rows with `question` and `context` from standard input."""
+    output: Annotated[Path | None, flag(metavar="FILE")] = None
+    """Where the answers go: a .json file of id to text, as the official metric takes it, or a .jsonl file with
+    everything; unset: JSONL on standard output."""
+    n_best: int = 1
+    """Candidates given for a question."""
+    json: Switch = False
+    """Print the answer as JSON."""
+    reader: ReaderFlags = field(default_factory=ReaderFlags)
+    """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
+    device: EvaluationDevice = field(default_factory=EvaluationDevice)
+    """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
+
+    def run(self) -> int:
+        """Answer, and print or write."""
+        from albertqa.answer.answerer import Answerer
+        from albertqa.cli.terminal import Terminal
+
+        self._check()
+        rows = [(None, *self._one())] if self.input is None else self._all(self.input)
+        self.device.check()
+        answerer = Answerer(
+            self.model,
+            device=self.device.device,
+            mixed_precision=self.device.mixed_precision,
+            num_threads=self.device.num_threads,
+            **vars(self.reader),
+        )
+        answers = answerer.answer_batch(
+            [(question, context) for _, question, context in rows],
+            n_best=self.n_best,
+            batch_size=self.device.eval_batch_size,
+        )
+        if self.input is not None:
+            self._write([(name, question) for name, question, _ in rows], answers, Terminal(stderr=self.json))
+        elif self.json:
+            print_json(answers[0].to_json())
+        else:
+            _show(answers[0], Terminal())
+        return 0
+
+    def _check(self) -> None:
+        """Check that the flags go together."""
+        if (self.question is not None) == (self.input is not None):
+            raise SettingsError("answer: give either --question with --context (or --context-file), or --input FILE")
+        if self.input is None and (self.context is None) == (self.context_file is None):
+            raise SettingsError("answer: give the text with --context or --context-file, one of the two")
+        if self.output is not None and self.input is None:
+            raise SettingsError("--output: is for the answers to --input FILE; one answer is printed")
+        if self.output is not None and self.output.suffix not in {".json", ".jsonl"}:
+            raise SettingsError(f"--output: expected a .json or .jsonl file, found {self.output}")
+
+    def _one(self) -> tuple[str, str]:
+        """Return the question and its context."""
+        context = self.context
+        if self.context_file is not None:
+            try:
+                context = self.context_file.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{self.context_file}: not UTF-8 text (byte {error.start}). Save it as UTF-8"
+                ) from error
+        return self.question or "", context or ""
+
+    def _all(self, source: str) -> list[tuple[str | None, str, str]]:
+        """Return the id, question and context of every row; rows from standard input may have no id."""
+        from albertqa.answer.questions import read_pairs
+        from albertqa.data.reading import load_questions
+
+        if source == "-":
+            pairs = read_pairs(_STANDARD_INPUT)
+            rows = [(row.get("id"), row["question"], row["context"]) for row in pairs]
+        else:
+            rows = [(one.id, one.question, one.context) for one in load_questions(source, options=self.table)]
+        if self.output is not None and self.output.suffix == ".json":
+            _require_own_ids([name for name, _, _ in rows], source)
+        return rows
+
+    def _write(
+        self, asked: Sequence[tuple[str | None, str]], answers: Sequence["FoundAnswer"], terminal: "Terminal"
+    ) -> None:
+        """Write the answers to a file, or print them."""
+        if self.output is not None and self.output.suffix == ".json":
+            write_json(self.output, {str(name): one.text for (name, _), one in zip(asked, answers, strict=True)})
+        else:
+            rows = []
+            for (name, question), answer in zip(asked, answers, strict=True):
+                row = {"question": question, **answer.to_json()}
+                rows.append(json_text(row if name is None else {"id": name, **row}))
+            if self.output is None:
+                print("\n".join(rows))
+                return
+            write_text(self.output, "".join(f"{row}\n" for row in rows))
+        terminal.say(f"{plural(len(answers), 'answer')}: {self.output}")
+
+
+def _require_own_ids(names: Sequence[str | None], source: str) -> None:
+    if None in names:
+        raise DataError(f"{source}: row {names.index(None) + 1} has no id. Give it one, or write a .jsonl file")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{source}: {count:,} questions have the id {name}. Give each its own, or write a .jsonl file")
+
+
+def _show(answer: "FoundAnswer", terminal: "Terminal") -> None:
+    """Print the candidates for one question."""
+    for candidate in answer.n_best or ():
+        place = f"characters {candidate.start_char} to {candidate.end_char}" if candidate.text else "no answer"
+        terminal.say(f"{candidate.text or '(no answer)'}  {candidate.probability:.1%}  {place}")
+    if not answer.n_best:
+        terminal.say("(no answer)")

@@ -1,0 +1,89 @@
+"""``albertqa evaluate``: scores and predictions of a trained model."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional
+
+from albertqa.cli.output import finite, print_json
+from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
+from albertqa.config import Switch, flag
+from albertqa.data.rows import ReadOptions
+from albertqa.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Report loss, exact and f1 of a trained model, and write its predictions."""
+
+    model: Positional[Annotated[str, flag(metavar="MODEL")]]
+    """Run directory (its best/), model folder, or Hub name."""
+    data: Positional[Annotated[tuple[str, ...], flag(metavar="FILE ...")]]
+    """Data files or Hub names with golds; several are evaluated as one."""
+    output_dir: Annotated[Path | None, flag(metavar="DIR")] = None
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json and eval.json; unset: beside the model."""
+    max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
+    """Evaluate only the first so many questions."""
+    tune_threshold: Switch = False
+    """v2.0: also find the best threshold on this data, to be given with --null-score-diff-threshold on other data."""
+    json: Switch = False
+    """Print the result as JSON."""
+    reader: ReaderFlags = field(default_factory=ReaderFlags)
+    """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
+    device: EvaluationDevice = field(default_factory=EvaluationDevice)
+    """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
+    table: ReadOptions = field(default_factory=ReadOptions)
+    """How to read a table of your own. Example: --question-column frage --answer-column antwort --delimiter tab"""
+
+    def run(self) -> int:
+        """Evaluate, write and print."""
+        from albertqa import files
+        from albertqa.cli.terminal import Terminal
+        from albertqa.cli.train_command import without_counters
+        from albertqa.scoring.evaluation import evaluate, null_odds, write_predictions
+        from albertqa.scoring.threshold import tune_threshold
+
+        if not self.data:
+            raise DataError("evaluate: expected at least one data file, found none")
+        reader = dict(vars(self.reader))
+        evaluation = evaluate(
+            self.model,
+            self.data,
+            version_2=reader.pop("version_2_with_negative"),
+            limit=self.max_eval_examples,
+            options=self.table,
+            batch_size=self.device.eval_batch_size,
+            device=self.device.device,
+            mixed_precision=self.device.mixed_precision,
+            num_threads=self.device.num_threads,
+            **reader,
+        )
+        data = ", ".join(self.data)
+        summary: dict[str, Any] = evaluation.summary()
+        if self.tune_threshold:
+            odds = null_odds(evaluation.predictions)
+            if not odds:
+                raise SettingsError(
+                    f"--tune-threshold: {data} has no question without an answer; there is nothing to tune"
+                )
+            texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
+            tuned = tune_threshold(evaluation.examples, texts, odds)
+            summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
+        folder = self.output_dir or self._folder_beside_model()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(folder, evaluation.predictions)
+        files.write_json(folder / files.EVAL_JSON, finite(summary))
+        if self.json:
+            print_json(summary)
+        else:
+            terminal = Terminal()
+            terminal.table(f"{self.model} on {data}", without_counters(summary))
+            terminal.say(f"predictions and scores: {folder}")
+        return 0
+
+    def _folder_beside_model(self) -> Path:
+        beside = Path(self.model) if Path(self.model).is_dir() else Path()
+        names = (Path(one).name.split(".json")[0].replace(":", "-") for one in self.data)
+        return beside / f"evaluation-{'-'.join(names)}"

@@ -1,0 +1,301 @@
+"""The check of data files: what one or several hold, what is wrong with them, and the repaired copies."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from albertqa.data.example import content_sha256
+from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.reading import ReadResult, read
+from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
+from albertqa.data.rows import ReadOptions
+from albertqa.errors import DataError
+
+_DEFAULTS = ReadOptions()
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What one file holds. Contexts, golds and questions without answer are those of the readable questions.
+
+    Attributes:
+        name: The file as the user named it.
+        format: The form it turned out to have; empty where it could not be opened.
+        version: What the file says of itself, if anything.
+        num_questions: All questions, readable or not.
+        num_usable: Those without an error.
+        num_unanswerable: Readable questions without an answer.
+        num_contexts: Different contexts.
+        num_golds: Answers, alternatives included.
+        size_bytes: The size as stored.
+        sha256: The hash of the stored bytes.
+        content_sha256: The hash of the usable questions, whatever the format.
+        extra: More facts, merged into the JSON form; for whoever measures what this room cannot, such as tokens.
+    """
+
+    name: str
+    format: str
+    version: str | None
+    num_questions: int
+    num_usable: int
+    num_unanswerable: int
+    num_contexts: int
+    num_golds: int
+    size_bytes: int | None
+    sha256: str | None
+    content_sha256: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as a plain dictionary."""
+        return {
+            "name": self.name,
+            "format": self.format,
+            "version": self.version,
+            "questions": self.num_questions,
+            "usable": self.num_usable,
+            "unanswerable": self.num_unanswerable,
+            "contexts": self.num_contexts,
+            "golds": self.num_golds,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "content_sha256": self.content_sha256,
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """All findings of one kind.
+
+    Attributes:
+        kind: A key of `problem.KINDS`.
+        count: How many there are.
+        repairable: How many of them a repaired copy repairs.
+        by_file: How many there are in each file.
+        cases: The first few.
+    """
+
+    kind: str
+    count: int
+    repairable: int
+    by_file: dict[str, int]
+    cases: tuple[Problem, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """How bad this kind is."""
+        return KINDS[self.kind].severity
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the group as a plain dictionary."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "meaning": KINDS[self.kind].meaning,
+            "count": self.count,
+            "repairable": self.repairable,
+            "by_file": self.by_file,
+            "cases": [case.to_json() for case in self.cases],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        files: The facts of each file, in the order given.
+        groups: The findings by kind, most severe and most frequent first.
+        copies: What became of the repaired copies; empty where none were asked for.
+    """
+
+    files: tuple[FileFacts, ...]
+    groups: tuple[ProblemGroup, ...]
+    copies: tuple[RepairedCopy, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file can be trained on or evaluated as it is."""
+        return not self.count("error")
+
+    def count(self, severity: Severity) -> int:
+        """Count the findings of one severity."""
+        return sum(group.count for group in self.groups if group.severity == severity)
+
+    def with_problems(self, problems: Sequence[Problem], max_cases: int = 5) -> "CheckReport":
+        """Return the report with problems of further kinds, that a room above this one found.
+
+        Args:
+            problems: The problems.
+            max_cases: How many cases of each kind to keep.
+        """
+        tally = _Tally(max_cases)
+        for problem in problems:
+            tally.add(problem)
+        return replace(self, groups=_worst_first([*self.groups, *tally.groups()]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a plain dictionary."""
+        return {
+            "ok": self.ok,
+            "questions": sum(facts.num_questions for facts in self.files),
+            "errors": self.count("error"),
+            "warnings": self.count("warning"),
+            "notes": self.count("note"),
+            "files": [facts.to_json() for facts in self.files],
+            "problems": [group.to_json() for group in self.groups],
+            "repaired": [
+                {
+                    "source": copy.source,
+                    "path": copy.path,
+                    "dropped_path": copy.dropped_path,
+                    "questions": copy.num_questions,
+                    "repaired": copy.num_repaired,
+                    "dropped": copy.num_dropped,
+                    "ready": copy.path is not None and not copy.num_errors,
+                    "reason": copy.reason,
+                }
+                for copy in self.copies
+            ],
+        }
+
+
+def check_files(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    write_repaired: Path | None = None,
+    max_cases: int = 5,
+    options: ReadOptions = _DEFAULTS,
+) -> CheckReport:
+    """Check one or several data files, alone and against each other.
+
+    Args:
+        paths: Files, saved folders or Hub names; by custom the training data first.
+        write_repaired: Where repaired copies go: a file for one input, a folder for several. None writes nothing.
+        max_cases: How many cases of each kind to keep.
+        options: Names of columns, and what else cannot be known from a file alone.
+
+    Returns:
+        The report; a file that cannot be read is a problem in it.
+
+    Raises:
+        DataError: No paths, or the copies cannot be written where they should go.
+    """
+    if not paths:
+        raise DataError("check: expected at least one file, found none")
+    outputs = copy_paths(paths, write_repaired) if write_repaired is not None else []
+    tally = _Tally(max_cases)
+    comparison = _Comparison()
+    facts, copies = [], []
+    for number, path in enumerate(paths):
+        result = read(path, options=options)
+        facts.append(_facts(result))
+        for problem in (*result.problems, *comparison.against_earlier_files(result)):
+            tally.add(problem)
+        if outputs:
+            copies.append(write_repaired_copy(result, outputs[number]))
+    for problem in _mixed_files(facts):
+        tally.add(problem)
+    return CheckReport(tuple(facts), tally.groups(), tuple(copies))
+
+
+def _facts(result: ReadResult) -> FileFacts:
+    readable = [example for question in result.questions if (example := question.readable) is not None]
+    usable = result.examples
+    return FileFacts(
+        name=result.name,
+        format=result.format,
+        version=result.version,
+        num_questions=len(result.questions),
+        num_usable=len(usable),
+        num_unanswerable=sum(not example.has_answer for example in readable),
+        num_contexts=len({example.context for example in readable}),
+        num_golds=sum(len(example.golds) for example in readable),
+        size_bytes=result.size_bytes,
+        sha256=result.sha256,
+        content_sha256=content_sha256(usable),
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Findings counted by kind, with the first cases of each."""
+
+    max_cases: int
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    repairable: Counter[str] = field(default_factory=Counter)
+    cases: dict[str, list[Problem]] = field(default_factory=dict)
+
+    def add(self, problem: Problem) -> None:
+        self.counts.setdefault(problem.kind, Counter())[problem.file] += 1
+        self.repairable[problem.kind] += problem.repairable
+        cases = self.cases.setdefault(problem.kind, [])
+        if len(cases) < self.max_cases:
+            cases.append(problem)
+
+    def groups(self) -> tuple[ProblemGroup, ...]:
+        found = [
+            ProblemGroup(kind, by_file.total(), self.repairable[kind], dict(by_file), tuple(self.cases[kind]))
+            for kind, by_file in self.counts.items()
+        ]
+        return _worst_first(found)
+
+
+def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
+    return tuple(sorted(groups, key=lambda group: (_SEVERITIES.index(group.severity), -group.count)))
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """The ids and contexts of the files so far, each with the first file that has it."""
+
+    file_by_id: dict[str, str] = field(default_factory=dict)
+    file_by_context: dict[str, str] = field(default_factory=dict)
+
+    def against_earlier_files(self, result: ReadResult) -> list[Problem]:
+        """Report the contexts and ids that an earlier file has too, each once; then remember this file's."""
+        contexts = dict.fromkeys(one.readable.context for one in result.questions if one.readable is not None)
+        ids = dict.fromkeys(one.question_id for one in result.questions if one.question_id)
+        found = [
+            Problem(
+                "shared-context",
+                f"the context {quoted(context)} is also in {earlier}; "
+                "what is trained on one is not measured fairly on the other",
+                result.name,
+            )
+            for context in contexts
+            if (earlier := self.file_by_context.get(context)) is not None
+        ]
+        found += [
+            Problem("shared-id", f"the id is also in {earlier}", result.name, question_id=question_id)
+            for question_id in ids
+            if (earlier := self.file_by_id.get(question_id)) is not None
+        ]
+        for context in contexts:
+            self.file_by_context.setdefault(context, result.name)
+        for question_id in ids:
+            self.file_by_id.setdefault(question_id, result.name)
+        return found
+
+
+def _mixed_files(facts: Sequence[FileFacts]) -> list[Problem]:
+    """Report files with unanswerable questions beside files without."""
+    read_files = [file for file in facts if file.num_usable]
+    with_none = [file for file in read_files if not file.num_unanswerable]
+    if not with_none or len(with_none) == len(read_files):
+        return []
+    return [
+        Problem(
+            "mixed-versions",
+            f"{file.num_unanswerable:,} of {file.num_questions:,} questions have no answer, while every question of "
+            f"{with_none[0].name} has one; what is trained on one kind cannot be measured on the other",
+            file.name,
+        )
+        for file in read_files
+        if file.num_unanswerable
+    ]

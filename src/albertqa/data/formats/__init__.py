@@ -1,0 +1,1 @@
+"""The file formats: each module turns one format into rows."""

@@ -1,0 +1,107 @@
+"""CSV and TSV: a header, one question a row.
+
+A table has no types: numbers and truth values are read from their text here. What separates the cells shows in the
+header, or in Excel's line `sep=;` before it.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from albertqa.data.problems import SourceError
+from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, table_columns, text_as_number
+from albertqa.data.unpacking import DataFile
+from albertqa.errors import printable
+
+_DELIMITERS = (",", "\t", ";", "|")
+_EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_MAY_BE_ABSENT = ("id", "title", "answer_start", "answers.answer_start", "is_impossible")
+_MAX_CELL_CHARS = 2**26
+
+
+def read_csv_file(file: DataFile, options: ReadOptions) -> tuple[str, Rows]:
+    """Read a text table.
+
+    Args:
+        file: The file.
+        options: Delimiter and names of the columns, where they are not found.
+
+    Returns:
+        The format, `csv` or `tsv`, and the rows.
+
+    Raises:
+        SourceError: No header with question and context.
+    """
+    lines = file.lines()
+    first = next(line for line in lines if line.strip())  # a text of white space never comes here
+    excel = _EXCEL_SEPARATOR.fullmatch(first)
+    header = next(lines, "") if excel else first
+    delimiter = options.cell_delimiter or (excel[1] if excel else _delimiter(header, options))
+    rows = _cells(file, delimiter)
+    if excel:
+        next(rows)
+    names = [name.strip() for name in next(rows, (0, []))[1]]
+    columns = {name: field for field, name in table_columns(names, options).items()}
+    return "tsv" if delimiter == "\t" else "csv", _rows(names, columns, rows)
+
+
+def _delimiter(header: str, options: ReadOptions) -> str:
+    """Return the separator whose header names a question and a context, else the likeliest."""
+    names = options.names
+    for delimiter in _DELIMITERS:
+        if {names["question"], names["context"]} <= {name.strip().strip('"') for name in header.split(delimiter)}:
+            return delimiter
+    return max(_DELIMITERS, key=header.count)
+
+
+@contextmanager
+def _large_cells() -> Iterator[None]:
+    """Raise the csv module's process-wide limit of 131,072 characters a cell, and put it back."""
+    limit = csv.field_size_limit(_MAX_CELL_CHARS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _cells(file: DataFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank, with its first line."""
+    reader = csv.reader(file.lines(), delimiter=delimiter, strict=True)
+    while True:
+        first_line = reader.line_num + 1
+        try:
+            with _large_cells():
+                row = next(reader, None)
+        except csv.Error as error:
+            reason = printable(str(error))  # it may quote the tab that separates the cells
+            message = f"broken CSV in the row that begins at line {first_line:,}: {reason}; nothing after it was read"
+            raise SourceError("broken-csv", message, f"line {first_line}") from error
+        if row is None:
+            return
+        if any(row):
+            yield first_line, row
+
+
+def _rows(header: list[str], columns: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Rows:
+    for number, (line, row) in enumerate(rows, start=1):
+        place = f"row {number} (line {line})"
+        if len(row) == len(header):
+            cells = ((columns[name], cell) for name, cell in zip(header, row, strict=True) if name in columns)
+            yield Row(place, {field: cell_value(field, cell) for field, cell in cells}, header)
+        else:
+            yield BrokenRow(place, "broken-csv", f"expected {len(header)} cells as in the header, found {len(row)}")
+
+
+def cell_value(field: str, cell: str) -> object:
+    """Return what the text of a cell means in a field.
+
+    Args:
+        field: A name of `rows.FIELDS`.
+        cell: The cell's text.
+    """
+    if field in _MAY_BE_ABSENT and not cell:
+        return None
+    if field in ("answer_start", "answers.answer_start") and (number := text_as_number(cell)) is not None:
+        return number
+    return cell

@@ -1,0 +1,185 @@
+"""Checks of labels: do questions, answers and contexts belong together, and do training and validation data overlap?
+
+Nothing here changes training. The facts go into ``run.json``, where the rules of `albertqa.health` read them. They are
+cheap (texts are compared for a sample of the questions) and the same in every process.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from albertqa.data.answer_fit import UNSPACED, WORD, answer_fit, overlap, spread, words_of
+from albertqa.data.answer_units import answers_shift
+from albertqa.data.example import Example, Gold, letters_and_digits
+
+_SAMPLE = 1_000
+_FREQUENT_WORDS = 100
+# Of fewer words, too many are among the 100 most frequent by chance.
+_FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
+# A word that so many questions begin with asks for something ("who", "how"); so many times rarer in other questions, it
+# hardly occurs there. Of fewer questions shares say little.
+_ASKING_SHARE, _TIMES_RARER, _FEWEST_QUESTIONS = 0.04, 5.0, 80
+
+
+def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
+    """Measure what distinguishes correct texts and answers from damaged ones.
+
+    Args:
+        examples: The data, at least one question.
+
+    Returns:
+        Facts for ``run.json``, of the first golds and in percent where the name says so.
+        ``repeated_questions``: questions asked before on the same context; ``contradicting_questions``: those of them
+        whose golds do not overlap. ``same_start_percent``: golds at the one character of their contexts at which most
+        begin; ``golds_at_end_percent``: golds with no further word after them in their context;
+        ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
+        `albertqa.data.answer_units`. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
+        words.
+    """
+    golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
+    for one in examples:
+        golds_of[" ".join(one.question.split()), one.context].append(one.golds)
+    contradicting = sum(
+        golds != several[0] and not any(overlap(gold, other) for gold in golds for other in several[0])
+        for several in golds_of.values()
+        for golds in several[1:]
+    )
+    golds = [(one.context, one.golds[0]) for one in examples if one.golds]
+    starts = Counter(gold.answer_start for _, gold in golds)
+    sampled = [one.context for one in _sample(examples)]
+    return {
+        "contexts": len({context for _, context in golds_of}),
+        "repeated_questions": len(examples) - len(golds_of),
+        "contradicting_questions": contradicting,
+        "question_letters_mean": _mean(len(one.question) for one in examples),
+        "context_letters_mean": _mean(len(context) for _, context in golds_of),
+        "gold_words_mean": _mean(len(gold.text.split()) for _, gold in golds),
+        "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
+        "golds_at_end_percent": _percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
+        "golds_whole_words_percent": _percent(is_whole_words(*one) for one in golds) if golds else None,
+        "answers_shift": answers_shift(examples),
+        "answer_fit": answer_fit(examples),
+        "word_letters_mean": _word_letters_mean(sampled),
+        "upper_case_percent": _upper_case_percent(sampled),
+    }
+
+
+def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
+    """Measure what training and validation data share: no text should be in both, the language should.
+
+    Args:
+        train: The training data.
+        validation: The validation data.
+
+    Returns:
+        Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (the same question on the
+        same context) of the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
+        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 most frequent words of the
+        training contexts in the validation and in the training contexts. Where there are enough questions,
+        ``rare_question_words``: see there; and the share of the validation questions that have one of them.
+    """
+    plain: dict[str, str] = {}
+    contexts = {_plain(one.context, plain) for one in train}
+    questions = {(_plain(one.question, {}), _plain(one.context, plain)) for one in train}
+    here, there = (
+        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in words_of(context)[1]]
+        for part in (validation, train)
+    )
+    frequent = {word for word, _ in Counter(there).most_common(_FREQUENT_WORDS)}
+    facts: dict[str, Any] = {
+        "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
+        "shared_questions_percent": _percent(
+            (_plain(one.question, {}), _plain(one.context, plain)) in questions for one in validation
+        ),
+    }
+    if len(there) >= _FEWEST_TRAIN_WORDS and len(here) >= _FEWEST_VALIDATION_WORDS:
+        facts["frequent_words_percent"] = _percent(word in frequent for word in here)
+        facts["frequent_words_percent_train"] = _percent(word in frequent for word in there)
+    rare = rare_question_words(train, validation)
+    if rare is not None:
+        facts["rare_question_words"] = sorted(rare)
+        facts["rare_question_words_percent"] = _percent(not rare.isdisjoint(_asked(one)) for one in validation)
+    return facts
+
+
+def rare_question_words(train: Sequence[Example], validation: Sequence[Example]) -> set[str] | None:
+    """Return the words that validation questions begin with ("who", "what") and training questions hardly have.
+
+    Args:
+        train: The training data.
+        validation: The validation data.
+
+    Returns:
+        The words; None where there are too few questions to tell.
+    """
+    if min(len(train), len(validation)) < _FEWEST_QUESTIONS:
+        return None
+    first = Counter(words[0] for one in validation if (words := _asked(one)))
+    here, there = (Counter(word for one in part for word in set(_asked(one))) for part in (validation, train))
+    return {
+        word
+        for word, count in first.items()
+        if count >= _ASKING_SHARE * len(validation)
+        and here[word] / len(validation) >= _TIMES_RARER * there[word] / len(train)
+    }
+
+
+def is_whole_words(context: str, gold: Gold) -> bool:
+    """Check whether an answer begins and ends where words do.
+
+    Args:
+        context: Its context.
+        gold: The answer.
+    """
+    text = gold.text
+    return (
+        text.strip() == text
+        and not _is_inside_word(context, gold.answer_start)
+        and not _is_inside_word(context, gold.answer_end)
+    )
+
+
+def _is_inside_word(context: str, at: int) -> bool:
+    pair = context[at - 1 : at + 1] if 0 < at < len(context) else ""
+    return len(pair) == 2 and pair[0].isalnum() and pair[1].isalnum() and not UNSPACED.search(pair)
+
+
+def _asked(example: Example) -> list[str]:
+    """Return the words of a question, in lower case."""
+    return WORD.findall(example.question.casefold())
+
+
+def _sample(examples: Sequence[Example]) -> list[Example]:
+    """Return examples from all over the data."""
+    return spread(examples, _SAMPLE)
+
+
+def _plain(text: str, known: dict[str, str]) -> str:
+    if text not in known:
+        known[text] = letters_and_digits(text)
+    return known[text]
+
+
+def _upper_case_percent(texts: Iterable[str]) -> float:
+    """Return the share of upper case among the letters that have case."""
+    upper = lower = 0
+    for text in dict.fromkeys(texts):
+        upper += sum(map(str.isupper, text))
+        lower += sum(map(str.islower, text))
+    return round(100 * upper / max(1, upper + lower), 3)
+
+
+def _word_letters_mean(texts: Iterable[str]) -> float:
+    """Return the mean length of the words of scripts that put spaces between words; 0 where there are none."""
+    lengths = [len(word) for text in dict.fromkeys(texts) for word in WORD.findall(text) if not UNSPACED.search(word)]
+    return round(sum(lengths) / len(lengths), 3) if lengths else 0.0
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return round(sum(found) / len(found), 3) if found else 0.0
+
+
+def _percent(values: Iterable[bool]) -> float:
+    found = list(values)
+    return round(100 * sum(found) / max(1, len(found)), 3)

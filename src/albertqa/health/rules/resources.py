@@ -1,0 +1,270 @@
+"""Rules about memory, arithmetic, time and disk."""
+
+import shlex
+from collections.abc import Iterator
+
+import numpy as np
+
+from albertqa.config import equal_passes
+from albertqa.health.advice import train_again, use_base_model
+from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding, evidence
+
+_GIBIBYTE = 1 << 30
+# Weights, and AdamW's two moments, in fp32.
+_BYTES_PER_WEIGHT = 12
+# ALBERT-base's 12 million, and some.
+_BASE_PARAMETERS = 13_000_000
+
+
+def nan_loss(record: RunRecord) -> Iterator[Finding]:
+    """Steps that were skipped for a NaN or infinite loss or gradient, and evaluations with such a loss."""
+    faults, evaluations = record.history.faulty_steps, record.history.faulty_evaluations
+    failure = record.failure
+    failed = "loss is" in failure
+    if not faults and not evaluations and not failed:
+        return
+    windows = sorted({index for row in faults for index in row.non_finite_windows or ()})
+    precision, since = record.machine.precision, record.run.facts.fp32_since_step
+    settings = record.settings
+    # After the first such step, or with a GPU's next one, a run computes in full precision.
+    is_late = len(faults) > 2 if since is None else any(row.step >= since for row in faults)
+    is_full = precision not in {"float16", "bfloat16"} or is_late
+    change = (
+        train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
+        if is_full
+        else train_again(record, "fp32", mixed_precision="no")
+    )
+    seen = []
+    if faults:
+        seen.append(
+            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was NaN or infinite, and "
+            "the step was skipped"
+            + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})." if windows else ".")
+        )
+    if evaluations or "validation loss is" in failure:
+        seen.append("The validation loss was NaN or infinite: the training broke in the steps before.")
+    first = min([*(row.step for row in faults), *(row.step for row in evaluations)], default=record.step)
+    yield Finding(
+        "nan-loss",
+        "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
+        first,
+        " ".join(seen or ["The loss was NaN or infinite."])
+        + (" In full precision this comes from too high a learning rate: lower it." if is_full else
+           f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
+           "from the start.")
+        + (f" The run failed: {failure}" if failed else ""),
+        change,
+        {"skipped_steps": len(faults), "steps": len(record.steps), "faulty_evaluations": len(evaluations),
+         "precision": str(precision)},
+    )  # fmt: skip
+
+
+def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
+    """fp16 gradients that overflow again and again; now and then is how the loss scale is found."""
+    lost = record.history.overflowed_steps
+    if record.machine.precision != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
+        return
+    yield Finding(
+        "fp16-overflow",
+        "warning",
+        record.step,
+        f"In {lost:,} of {len(record.steps):,} steps the gradient was too large for fp16 and the step was skipped. "
+        "bf16 has the range of fp32; where the GPU lacks it, train in fp32.",
+        train_again(record, "bf16", mixed_precision="auto"),
+        {"overflowed_steps": lost, "steps": len(record.steps)},
+    )
+
+
+def out_of_memory(record: RunRecord) -> Iterator[Finding]:
+    """Memory that ran out: at steps that were repeated with less, or for good."""
+    failure = record.failure
+    if "out of memory" in failure:
+        yield from _failed_for_memory(record, failure)
+        return
+    again = record.history.out_of_memory_steps
+    if not again:
+        return
+    settings = record.settings
+    smallest = record.steps[-1].micro_batch or settings.train_batch_size
+    equal = equal_passes(settings.step_windows, smallest)
+    yield Finding(
+        "out-of-memory",
+        "warning",
+        again[0].step,
+        f"The memory did not hold step {again[0].step:,}"
+        + (f" and {len(again) - 1} more" if len(again) > 1 else "")
+        + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same up "
+        "to rounding; the time of the failed tries is lost. Use a batch that fits from the start.",
+        train_again(record, "fits", train_batch_size=equal, gradient_accumulation_steps=settings.step_windows // equal),
+        {"steps_done_again": len(again), "micro_batch_wanted": settings.train_batch_size, "micro_batch": smallest},
+    )
+
+
+def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
+    """Report what needs less memory than a run that did not get enough for one window at a time."""
+    settings = record.settings
+    length = settings.max_seq_length // 2
+    is_large = (record.model.parameters or 0) > _BASE_PARAMETERS
+    if settings.gradient_checkpointing is False:
+        change = train_again(record, "recomputing", gradient_checkpointing=True)
+    elif is_large:
+        change = use_base_model(record)
+    else:
+        change = train_again(record, "shorter", max_seq_length=length, doc_stride=min(settings.doc_stride, length // 3))
+    yield Finding(
+        "out-of-memory",
+        "error",
+        record.step,
+        f"The run failed: {failure}. Close other programs and resume with --resume, or use less memory: recomputed "
+        "activations, a smaller model, shorter windows.",
+        change,
+        evidence(max_seq_length=settings.max_seq_length, parameters=record.model.parameters),
+    )
+
+
+def terminated(record: RunRecord) -> Iterator[Finding]:
+    """A run that was terminated unexpectedly, or failed."""
+    failure = record.failure
+    is_gone = record.status == "running" and record.run.is_alive is False
+    known = ("out of memory", "loss is")
+    if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
+        return
+    why = (
+        "its process was terminated unexpectedly: by the system, mostly for lack of memory (see dmesg or journalctl "
+        "-k), or by a power cut"
+        if is_gone
+        else f"it failed: {failure}"
+    )
+    yield Finding(
+        "terminated",
+        "error",
+        record.step,
+        f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. The last checkpoint is complete: "
+        "resume from it.",
+        shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.path)]),
+        {"status": record.status, "total_steps": record.total_steps},
+    )
+
+
+def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
+    """A GPU that gets few windows at a time although a step has many."""
+    settings = record.settings
+    if not record.is_on_cuda or len(record.steps) < 10:
+        return
+    first, last = record.steps[0].micro_batch or 0, record.steps[-1].micro_batch or 0
+    if last < max(1, first, settings.train_batch_size):
+        return
+    passes = settings.step_windows / last
+    tokens = float(np.median([row.tokens for row in record.steps[-200:]])) / passes
+    if passes < 4 or tokens > 2000:
+        return
+    yield Finding(
+        "small-micro-batch",
+        "warning",
+        record.step,
+        f"A step is done in {passes:.0f} passes of {last} windows ({tokens:,.0f} tokens): too little to keep a "
+        "GPU busy. Use larger batches and accumulate less; the steps stay the same, and a batch that does not fit the "
+        "memory is divided.",
+        train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
+        {"micro_batch": last, "passes": passes, "tokens_per_pass": round(tokens, 1)},
+    )
+
+
+def slow_data(record: RunRecord) -> Iterator[Finding]:
+    """A device that waits for its data."""
+    timed = [row for row in record.steps[-200:] if row.data_seconds is not None and row.tokens_per_second]
+    if len(timed) < 20:
+        return
+    seconds = [row.tokens / (row.tokens_per_second or 1.0) for row in timed]
+    share = sum(row.data_seconds or 0.0 for row in timed) / sum(seconds)
+    # A CUDA GPU works on one step while the next one's windows are fetched: there it waits for what exceeds that.
+    if share < (0.8 if record.is_on_cuda else 0.3):
+        return
+    yield Finding(
+        "slow-data",
+        "warning",
+        record.step,
+        f"{100 * share:.0f} % of a step's time goes into loading its windows "
+        f"({1000 * sum(seconds) / len(timed):.0f} ms a step): the device waits. The windows are read from the disk "
+        "as they are needed: is the cache folder on a network drive, or the memory full? Put ALBERTQA_CACHE on a "
+        "local disk. Augmentation takes time, too.",
+        f"ALBERTQA_CACHE=/tmp/albertqa-cache {train_again(record, 'local-cache')}",
+        {"data_share": round(share, 4)},
+    )
+
+
+def swapping(record: RunRecord) -> Iterator[Finding]:
+    """A machine that has begun to swap."""
+    used = [row.swap_used_bytes for row in record.evaluations if row.swap_used_bytes is not None]
+    before = record.machine.swap_used_bytes
+    if not used or before is None or used[-1] - before < _GIBIBYTE // 2:
+        return
+    settings = record.settings
+    smaller = equal_passes(settings.step_windows, max(1, settings.train_batch_size // 2))
+    yield Finding(
+        "swapping",
+        "warning",
+        record.step,
+        f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory were swapped to disk: the machine "
+        "has too little memory, and training gets many times slower. Close other programs, or use smaller batches.",
+        train_again(record, "less-memory", train_batch_size=smaller,
+                    gradient_accumulation_steps=settings.step_windows // smaller, eval_batch_size=8),
+        {"swap_used_bytes": used[-1], "swap_used_bytes_before": before},
+    )  # fmt: skip
+
+
+def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
+    """bf16 on a device that only emulates it."""
+    if record.machine.precision != "bfloat16" or record.machine.fast_bf16 is not False:
+        return
+    yield Finding(
+        "emulated-bf16",
+        "warning",
+        0,
+        f"This device ({record.machine.device_name}) has no bf16 in hardware and emulates it, several times "
+        "slower than fp32. Use --mixed-precision auto.",
+        train_again(record, "auto-precision", mixed_precision="auto"),
+        {"precision": "bfloat16", "device": str(record.machine.device)},
+    )
+
+
+def full_disk(record: RunRecord) -> Iterator[Finding]:
+    """A disk without room for the next checkpoints."""
+    free = [row.disk_free_bytes for row in record.evaluations if row.disk_free_bytes is not None]
+    known = [size for size in (record.machine.disk_free_bytes, *free) if size is not None]
+    weights = record.model.parameters
+    if not known or not weights or record.status != "running":
+        return
+    checkpoint = _BYTES_PER_WEIGHT * weights
+    if known[-1] > max(2 * checkpoint, _GIBIBYTE // 4):
+        return
+    yield Finding(
+        "full-disk",
+        "warning",
+        record.step,
+        f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
+        "(twice that while it is written). Free some space while the run goes on; if it stops, the command resumes "
+        "it from its last checkpoint and keeps no other.",
+        shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.path)]),
+        {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
+    )
+
+
+def costly_evaluations(record: RunRecord) -> Iterator[Finding]:
+    """More time in evaluations than in training."""
+    seconds = sum(row.eval_seconds or 0.0 for row in record.evaluations)
+    trained = record.steps[-1].seconds or 0.0 if record.steps else 0.0
+    # Below ten minutes nobody waits for it.
+    if seconds < 600 or seconds < trained:
+        return
+    count = len(record.evaluations)
+    yield Finding(
+        "costly-evaluations",
+        "warning",
+        record.step,
+        f"{count} evaluations took {seconds / 60:.0f} minutes, the training itself {trained / 60:.0f}. Evaluate less "
+        "often, or on fewer questions.",
+        train_again(record, "fewer-evaluations", eval_steps=max(1, 4 * record.step // count)),
+        {"eval_seconds": round(seconds, 1), "train_seconds": round(trained, 1), "evaluations": count},
+    )

@@ -1,0 +1,206 @@
+"""The encoder: what happens to a token from its id to its start and end logit, for every family of encoders.
+
+ALBERT, BERT, RoBERTa, ELECTRA and DistilBERT are one design: embeddings, then layers of attention and feed-forward,
+each followed by a residual and a LayerNorm. `EncoderConfig` holds what differs. Windows lie end to end without padding
+(`PackedBatch`); only attention keeps them apart (`albertqa.model.attention`).
+
+Weights are fp32. In half precision each linear layer multiplies with a copy of its weights that is made once a forward,
+however often the layer is used.
+
+Axis letters: T tokens of the batch, W windows, H hidden size, E embedding size, F feed-forward size.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from albertqa.model.attention import Attend, attention_inputs, choose_attention
+from albertqa.model.encoder_config import ACTIVATIONS, EncoderConfig
+from albertqa.windows.batches import PackedBatch
+
+# A linear layer's weight and bias, in the precision of the products.
+Weights: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+
+
+def _weights(layer: nn.Linear, precision: torch.dtype | None) -> Weights:
+    """Return a layer's weights in a precision; None: as they are."""
+    if precision is None:
+        return layer.weight, layer.bias
+    return layer.weight.to(precision), layer.bias.to(precision)
+
+
+def _add_and_norm(x: torch.Tensor, change: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
+    """Apply a residual and its LayerNorm; the statistics are fp32: (T, H), (T, H) -> (T, H)."""
+    # Only the CPU's kernel takes half-precision input beside fp32 weights.
+    total = x + change if x.device.type == "cpu" else x.float() + change
+    normed: torch.Tensor = norm(total)
+    return normed.to(x.dtype)
+
+
+class Embeddings(nn.Module):
+    """Sum of word, position and segment embeddings, normalized."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self._first_position, self._dropout = config.first_position, config.hidden_dropout
+        self.word = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.padding_id)
+        # A row of the padding token is never read here; it is 0 where weights are drawn.
+        padded_position = config.padding_id if config.positions_from_padding else None
+        self.position = nn.Embedding(config.positions, config.embedding_size, padding_idx=padded_position)
+        self.segment = nn.Embedding(config.segments, config.embedding_size) if config.segments else None
+        self.layer_norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Embed a batch's tokens.
+
+        Shapes:
+            returns: (T, E) float32
+        """
+        total = self.word(batch.input_ids) + self.position(batch.position_ids + self._first_position)
+        if self.segment is not None:
+            # Of one row, as RoBERTa has it, every token gets that row.
+            one_row = self.segment.num_embeddings == 1
+            total = total + (self.segment.weight if one_row else self.segment(batch.token_type_ids))
+        return functional.dropout(self.layer_norm(total), self._dropout, self.training)
+
+
+class Layer(nn.Module):
+    """Attention within windows and a feed-forward part, each with residual and LayerNorm."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        hidden, inner, eps = config.hidden_size, config.feed_forward_size, config.layer_norm_eps
+        self._heads, self._activation = config.heads, ACTIVATIONS[config.activation]
+        self._attention_output_dropout = config.hidden_dropout * config.drops_attention_output
+        self._feed_forward_dropout = config.hidden_dropout * config.drops_feed_forward
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_layer_norm = nn.LayerNorm(hidden, eps=eps)
+        self.feed_forward = nn.Linear(hidden, inner)
+        self.feed_forward_output = nn.Linear(inner, hidden)
+        self.output_layer_norm = nn.LayerNorm(hidden, eps=eps)
+
+    def weights(self, precision: torch.dtype | None) -> tuple[Weights, ...]:
+        """Return the weights of the four linear layers, copied to a precision."""
+        layers = (self.qkv, self.attention_output, self.feed_forward, self.feed_forward_output)
+        return tuple(_weights(layer, precision) for layer in layers)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        attend: Callable[[torch.Tensor], torch.Tensor],
+        weights: tuple[Weights, ...],
+        after_attention: Callable[..., torch.Tensor],
+    ) -> torch.Tensor:
+        """Apply the layer.
+
+        Args:
+            x: Hidden states.
+            attend: Attention within the batch's windows.
+            weights: What `weights` returned in this forward.
+            after_attention: `Layer.after_attention`, or what it was compiled to.
+
+        Shapes:
+            x, returns: (T, H)
+        """
+        qkv = functional.linear(x, *weights[0]).view(len(x), 3, self._heads, -1)
+        return after_attention(self, x, attend(qkv).flatten(1), weights)
+
+    def after_attention(self, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...]) -> torch.Tensor:
+        """Apply the part of the layer that treats every token alone: (T, H), (T, H) -> (T, H)."""
+        _, attention_output, feed_forward, feed_forward_output = weights
+        change = functional.linear(attended, *attention_output)
+        change = functional.dropout(change, self._attention_output_dropout, self.training)
+        x = _add_and_norm(x, change, self.attention_layer_norm)
+        inner = self._activation(functional.linear(x, *feed_forward))
+        change = functional.linear(inner, *feed_forward_output)
+        change = functional.dropout(change, self._feed_forward_dropout, self.training)
+        return _add_and_norm(x, change, self.output_layer_norm)
+
+
+class Encoder(nn.Module):
+    """An encoder with a span head.
+
+    Args:
+        config: Its settings.
+
+    Attributes:
+        recompute: Whether layers keep only their input for the backward pass and compute what lies between again:
+            less memory for about a third more arithmetic, and the same result to the bit, dropout included.
+        after_attention: The part of a layer that `albertqa.model.compiled` compiles.
+
+    Source:
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4, with every layer a segment.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.recompute = False
+        self.after_attention: Callable[..., torch.Tensor] = Layer.after_attention
+        self.embeddings = Embeddings(config)
+        self.projection = nn.Linear(config.embedding_size, config.hidden_size) if config.has_projection else None
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.groups * config.inner_layers))
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, batch: PackedBatch, precision: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score every token as start and as end of the answer.
+
+        Args:
+            batch: Windows laid end to end, on the encoder's device.
+            precision: Type of the matrix products; None: fp32.
+
+        Returns:
+            Start and end logits of all tokens.
+
+        Shapes:
+            returns: two of (T,) float32
+        """
+        attend = self._attention(batch, precision)
+        x = self.embeddings(batch)
+        x = x if precision is None else x.to(precision)
+        if self.projection is not None:
+            x = functional.linear(x, *_weights(self.projection, precision))
+        weights = [layer.weights(precision) for layer in self.layers]  # type: ignore[operator]
+        for index in self.config.layer_order:
+            layer, inputs = self.layers[index], (x, attend, weights[index], self.after_attention)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                x = layer(*inputs)
+        x = functional.dropout(x.to(self.qa_outputs.weight.dtype), self.config.head_dropout, self.training)
+        start_logits, end_logits = self.qa_outputs(x).unbind(dim=1)
+        return start_logits, end_logits
+
+    def _attention(self, batch: PackedBatch, precision: torch.dtype | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the attention within a batch's windows: (T, 3, heads, head size) -> (T, heads, head size)."""
+        dropout = self.config.attention_dropout if self.training else 0.0
+        head_size = self.config.hidden_size // self.config.heads
+        way: Attend = choose_attention(batch.input_ids.device, precision, head_size=head_size, dropout=dropout)
+        return partial(way, dropout=dropout, **attention_inputs(way, batch))
+
+    @torch.no_grad()
+    def draw_weights(self, part: nn.Module) -> None:
+        """Draw weights at random.
+
+        Args:
+            part: The encoder itself, or the part of it to draw.
+
+        Source:
+            Transformers' `PreTrainedModel._init_weights`: matrices and embeddings from a normal distribution, rows of
+            the padding token 0, biases 0, LayerNorm's weights 1.
+        """
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+            if isinstance(module, nn.Linear | nn.LayerNorm):
+                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0.0

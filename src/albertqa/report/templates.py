@@ -1,0 +1,111 @@
+"""The templates of the page and of the model cards, and the filters that format their values."""
+
+import re
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from albertqa.scoring.interval import Interval
+
+_MISSING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of this package.
+
+    Args:
+        template: Its file name; values are escaped in HTML, and in Markdown only by the filters `plain` and `code`.
+        values: What it shows.
+
+    Returns:
+        The text.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("albertqa", "report"),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        percent=lambda value: _MISSING if value is None else f"{value:.2f}",
+        rounded=lambda value: _MISSING if value is None else f"{value:.4g}",
+        thousands=lambda value: f"{value:,}",
+        signed=lambda value: f"{value:+.2f}".replace("-", _MINUS),
+        interval=lambda one: "" if one is None else f"{one.low:.2f} to {one.high:.2f}",
+        signed_interval=_signed_interval,
+        duration=duration,
+        setting=format_setting,
+        backquotes=_backquotes,
+        line=_line,
+        plain=_plain,
+        code=_code,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def duration(seconds: float) -> str:
+    """Format a time.
+
+    >>> duration(42.3), duration(200), duration(7300)
+    ('42 s', '3 min 20 s', '2 h 2 min')
+
+    Args:
+        seconds: The time.
+
+    Returns:
+        Its two largest units.
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def format_setting(value: Any) -> str:
+    """Format the value of a setting.
+
+    >>> [format_setting(value) for value in (None, True, ("a", "b"), (), 3e-05, 20.0)]
+    ['unset', 'yes', 'a, b', 'none', '3e-05', '20']
+    """
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _signed_interval(one: Interval) -> str:
+    return f"{one.low:+.2f} to {one.high:+.2f}".replace("-", _MINUS)
+
+
+def _backquotes(text: str) -> Markup:
+    """Show what is between back-quotes as code, in HTML."""
+    code = Markup("<code>{}</code>")
+    parts = [code.format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))]
+    return Markup("").join(parts)
+
+
+def _line(text: Any) -> str:
+    """Write a text on one line."""
+    return " ".join(str(text).split())
+
+
+def _plain(text: Any) -> str:
+    """Escape a text for Markdown."""
+    escaped = {"&": "&amp;", "<": "&lt;", "|": "&#124;", "`": "&#96;"}
+    return re.sub("[&<|`]", lambda found: escaped[found[0]], _line(text))
+
+
+def _code(text: Any) -> str:
+    """Write a text as code, in Markdown."""
+    line = _line(text).replace("`", "'").replace("|", "\\|")
+    return f"`{line}`" if line else ""
