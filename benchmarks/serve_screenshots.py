@@ -2,8 +2,8 @@
 
     python benchmarks/serve_screenshots.py RUN
 
-RUN is a trained reader, for example the quickstart's. The pictures go to docs/screenshots/. Loopback only; needs Chromium
-and the `dev` extra (playwright).
+RUN is a trained reader, for example the quickstart's. The pictures go to docs/screenshots/. Loopback only; it needs
+Chromium and the `dev` extra (playwright).
 """
 
 import argparse

@@ -27,10 +27,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
-from albertqa.data.reading import load_examples
 
 from albertqa.answer.answerer import Answer, Answerer
 from albertqa.data.example import Example
+from albertqa.data.reading import load_examples
 from birth import command_line, spread, usable_cores, write_result
 
 CLIENTS = 32
