@@ -2,7 +2,7 @@
 
     python benchmarks/serve_screenshots.py RUN
 
-RUN is a trained reader, for example the quickstart's. The pictures go to docs/screenshots/. Loopback only; needs
+RUN is a trained reader, for example the quickstart's. The pictures go to docs/screenshots/. Loopback only; it needs
 Chromium and the `dev` extra (playwright).
 """
 

@@ -19,8 +19,8 @@ class ServeConfig(Config):
     """Port to listen on; 0: any free one."""
     api_key: Annotated[str | None, flag()] = None
     """Key that every request for an answer must carry (`Authorization: Bearer KEY`); unset: none."""
-    max_body_bytes: int = 4_194_304
-    """Longest request body, in bytes."""
+    max_body_bytes: int = 1_048_576
+    """Longest request body, in bytes; a page of text has about 3,000."""
     max_questions: int = 64
     """Most questions of one request."""
     max_documents: int = 64
