@@ -16,7 +16,7 @@ RECORDED = Path(__file__).parent / "recorded"
 RECORDED_FAULTS = {
     "starter-high-rate": "high-learning-rate",
     "starter-low-rate": "low-learning-rate",
-    "starter-shuffled": "labels-unrelated",
+    "starter-shuffled": "unrelated-answers",
 }
 
 

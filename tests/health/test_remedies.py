@@ -124,7 +124,7 @@ def test_a_repaired_copy_is_trained_on_though_the_check_tells_of_errors(
     # The row that cannot be repaired stands behind those that are trained on.
     train(task.settings(Path("run"), max_train_examples=60, max_steps=1, **lengths))
     finding = diagnose(load_record(Path("run")))[0]
-    assert finding.name == "labels-off"
+    assert finding.name == "misaligned-answers"
     codes = [cli.main(command) for command in commands_of(finding.remedy)]
     assert codes == [1, 0], capsys.readouterr().err
     assert (tmp_path / "run-repaired" / "final").is_dir()
@@ -210,7 +210,7 @@ def test_windows_for_cut_answers_are_others_than_before(
     record = changed(SOUND, settings=dict(zip(("max_seq_length", "doc_stride"), now, strict=True)),
                      model={"max_positions": longest}, train={"golds": 1000, "golds_in_no_window": 30})  # fmt: skip
     (finding,) = diagnose(changed(record, train={"golds_too_long": 0}))
-    assert finding.name == "answers-cut"
+    assert finding.name == "truncated-answers"
     if remedy is None:
         assert finding.remedy.startswith("albertqa check ")
         assert "No windows would hold them" in finding.message
@@ -244,13 +244,13 @@ def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
     wordy = [{**row, "predicted_words_mean": 24.0} for row in EVALUATIONS]
     for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
         (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
-        assert finding.name == "long-answers"
+        assert finding.name == "long-predictions"
         assert finding.remedy == remedy
 
 
 def test_validation_data_is_never_trained_on() -> None:
     (finding,) = diagnose(changed(SOUND, train={"questions": 1500}))
-    assert finding.name == "larger-validation"
+    assert finding.name == "swapped-files"
     assert finding.remedy == "albertqa check rajpurkar/squad:train rajpurkar/squad:validation"
 
 

@@ -370,7 +370,7 @@ def test_whatever_ends_a_run_is_written_down(
     assert "No space left" in facts["failure"]
     assert facts["augmentation"]["crop"]["seen"] == 16
     health = read_json(settings.output_dir / files.HEALTH_JSON)
-    assert "ended-unfinished" in [finding["name"] for finding in health["findings"]]
+    assert "terminated" in [finding["name"] for finding in health["findings"]]
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -14,7 +14,7 @@ from albertqa.data.example import Example, Gold
 _SAMPLE = 1_000
 # Words on either side of an answer in which a question's words are looked for: about a sentence, and never so many that
 # they are all of a short context.
-_NEARWORDS, _NEAR_SHARE = 12, 8
+_NEAR_WORDS, _NEAR_SHARE = 12, 8
 # A word in more than this share of the contexts ("the") does not say where in a context one is, and one in more than
 # this share of the questions ("number", where all ask for one) not what is asked.
 _COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
@@ -59,7 +59,7 @@ class FitMeasure:
         """Return the share of other answers on a question's context that fit it better than its own.
 
         An answer fits better if more of the question's rare words are near it. The other answers are those of other
-        questions; where there are none, places all over the context.
+        questions; where there are none, places all over the context, if it is not short.
 
         Args:
             at: Position of the question in `sample`.
@@ -72,7 +72,7 @@ class FitMeasure:
         words, own, rare = self._words[one.context], one.golds[0], self._rare_words(at, one.context)
         if not rare:
             return None
-        others = [gold for gold in self._golds[one.context] if not overlap(gold, own)] or _places(words[0], own)
+        others = [gold for gold in self._golds[one.context] if not overlap(gold, own)] or _places(words, own)
         near, own_near = [_near(words, gold, rare) for gold in others], _near(words, own, rare)
         better, worse = sum(count > own_near for count in near), sum(count < own_near for count in near)
         return better / (better + worse) if better + worse else None
@@ -152,13 +152,16 @@ def words_of(text: str) -> Words:
 def _near(words: Words, gold: Gold, wanted: set[str]) -> int:
     """Count the wanted words in and around an answer."""
     starts, stems = words
-    reach = max(1, min(_NEARWORDS, len(stems) // _NEAR_SHARE))
+    reach = max(1, min(_NEAR_WORDS, len(stems) // _NEAR_SHARE))
     before, after = bisect_left(starts, gold.answer_start), bisect_left(starts, gold.answer_end)
     return len(wanted.intersection(stems[max(0, before - reach) : after + reach]))
 
 
-def _places(starts: Sequence[int], own: Gold) -> list[Gold]:
-    """Return places of the own answer's length all over the context."""
+def _places(words: Words, own: Gold) -> list[Gold]:
+    """Return places of the own answer's length all over the context; none in a short one, where all are near it."""
+    starts, _ = words
+    if len(starts) < _NEAR_WORDS * _NEAR_SHARE:
+        return []
     places = [Gold(own.text, start) for start in spread(starts, _PLACES)]
     return [gold for gold in places if not overlap(gold, own)]
 

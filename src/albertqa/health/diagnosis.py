@@ -83,6 +83,9 @@ OTHERS: tuple[Rule, ...] = (
 # Warnings that rest on evaluations are reported in mid-run only where two evaluations in a row show them.
 NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, answering.long_predictions}
 
+# What is said before the first step and a model that reads disproves.
+_DISPROVED_BY_LEARNING = {"no-warm-up", "vocabulary-mismatch"}
+
 _T = TypeVar("_T")
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]
 _Failed: TypeAlias = Callable[[RunError], None]
@@ -134,7 +137,8 @@ def diagnose(
         confirmed = {finding.name for finding in _ask(rule, earlier, record, failed)}
         return [finding for finding in found if finding.severity == "error" or finding.name in confirmed]
 
-    causes = [*before, *(finding for rule in STEP_RULES for finding in ask(rule))]
+    causes = [one for one in before if not (one.name in _DISPROVED_BY_LEARNING and record.has_learned)]
+    causes += [finding for rule in STEP_RULES for finding in ask(rule)]
     # Where something else is wrong, a usual learning rate is not to blame.
     may_blame_rate = not _has_error(causes) or not 0.1 < record.rate_ratio < 10
     causes += _first(ask, (*STUCK_RULES, *(RATE_RULES if may_blame_rate else ())))
