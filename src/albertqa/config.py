@@ -399,7 +399,7 @@ def to_flags(settings: Settings) -> list[str]:
         if isinstance(value, bool):
             words += [f"--{name}" if value else f"--no-{name}"]
         elif isinstance(value, tuple):
-            words += [f"--{name}", *value]
+            words += [f"--{name}", *value] if value else []
         else:
             words += [f"--{name}", str(value)]
     return words

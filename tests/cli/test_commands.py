@@ -80,7 +80,8 @@ def test_check_under_a_tokenizer_warns_or_refuses_with_what_it_loses(run: Run, r
     if not cases.is_dir():
         pytest.skip(f"no input cases at {cases}")
     code, out, _ = run("check", cases / "combining/french-nfd.json", "--tokenizer", tokenizer)
-    assert (code, "OK: ready for training" in out) == (0, True)
+    # Two questions are few, and that is all there is to say.
+    assert (code, "errors: 0, warnings: 0" in out, "answers-changed" in out) == (0, True, False)
     code, out, _ = run("check", cases / "limits/chinese.json", "--tokenizer", tokenizer)
     assert (code, "OK: ready" in out) == (1, False)
     assert "100 % of 2 answers begin or end inside a token" in out

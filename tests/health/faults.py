@@ -321,16 +321,22 @@ FAULTS: dict[str, Fault] = {
     "answers shuffled within contexts": Fault("unrelated-answers", **_DATA, train=shuffle_answers),
     "one file of two shifted": Fault("unrelated-answers", **_DATA, train=second_file_shifted),
     "contexts cut off behind the answer": Fault("answers-in-one-place", **_DATA, train=_everywhere(cut_behind_answer)),
-    "trained on sentences, asked for phrases": Fault("answer-length-mismatch", **_DATA, train=_everywhere(whole_sentences)),
+    "trained on sentences, asked for phrases": Fault(
+        "answer-length-mismatch", **_DATA, train=_everywhere(whole_sentences)
+    ),
     "validation without blanks": Fault("missing-whitespace", **_DATA, validation=_everywhere(without_blanks)),
-    "five answers of six lost": Fault("missing-answers", **_DATA, train=lambda examples: without_answers(examples, kept=6)),
+    "five answers of six lost": Fault(
+        "missing-answers", **_DATA, train=lambda examples: without_answers(examples, kept=6)
+    ),
     "answers anywhere": Fault("unrelated-answers", **_DATA, train=random_spans),
     "question column shifted": Fault("unrelated-answers", **_DATA, train=shifted_questions),
     "validation answers shuffled": Fault("unrelated-answers", **_DATA, validation=shuffle_answers),
     "answer_start off by two": Fault("misaligned-answers", **_DATA, train=_everywhere(off_by_two)),
     "answer_start lost": Fault("answers-in-one-place", **_DATA, train=_everywhere(answer_lost)),
     "the same question everywhere": Fault(
-        "contradicting-answers", **_DATA, train=_everywhere(lambda one: dataclasses.replace(one, question="What is it?"))
+        "contradicting-answers",
+        **_DATA,
+        train=_everywhere(lambda one: dataclasses.replace(one, question="What is it?")),
     ),
     "question and context swapped": Fault("swapped-fields", settings={"max_steps": 2}, train=_everywhere(swap_fields)),
     "answers lost": Fault("missing-answers", **_DATA, train=without_answers),

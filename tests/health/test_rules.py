@@ -49,7 +49,7 @@ def last(**values: Any) -> Rows:
 
 
 def sampled(loss: float, error: float, contradicted: float) -> Rows:
-    """A last evaluation with what the model says of training questions; of validation: loss 3.33, contradicted 8.3 %."""
+    """A last evaluation, with the model's answers to training questions; validation: loss 3.33, contradicted 8.3 %."""
     return [
         {**evaluations((3.33, 16.3))[0], "validation_loss_error": 0.055, "contradicted_percent": 8.3,
          "sample_windows": 200, "sample_loss": loss, "sample_loss_error": error,
@@ -157,7 +157,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"validation": {"rare_question_words": ["when"], "rare_question_words_percent": 11.0}}),
     ("few-questions", {"train": {"questions": 60}}, {"train": {"questions": 100}}),
     ("broken-weights", {"model": {"non_finite_weights": 3}}, {"model": {"non_finite_weights": 0}}),
-    ("random-layers", {"model": {"random_layers": [3, 4, 5], "layers": 6}}, {"model": {"random_layers": [], "layers": 6}}),
+    ("random-layers", {"model": {"random_layers": [3, 4, 5], "layers": 6}},
+     {"model": {"random_layers": [], "layers": 6}}),
     ("strong-label-smoothing", {"settings": {"label_smoothing_factor": 0.9}},
      {"settings": {"label_smoothing_factor": 0.2}}),
     ("large-r-drop", {"settings": {"r_drop_alpha": 100.0}}, {"settings": {"r_drop_alpha": 5.0}}),
@@ -432,11 +433,15 @@ def test_nan_losses_are_counted_and_located(loss: float | None) -> None:
     steps = [{**row, "train_loss": loss, "grad_norm": loss} for row in STEPS]
     (finding,) = diagnose(changed(SOUND, steps=steps))
     assert (finding.name, finding.severity) == ("nan-loss", "error")
-    assert finding.message.startswith("In 16,620 of 16,620 steps the loss or the gradient was NaN or infinite, and the step was skipped")
+    assert finding.message.startswith(
+        "In 16,620 of 16,620 steps the loss or the gradient was NaN or infinite, and the step was skipped"
+    )
     without = [{**row, "validation_loss": loss} for row in EVALUATIONS]
     (finding,) = diagnose(changed(SOUND, evaluations=without))
     assert (finding.name, finding.severity, finding.step) == ("nan-loss", "error", 5540)
-    assert finding.message.startswith("The validation loss was NaN or infinite: the training broke in the steps before. ")
+    assert finding.message.startswith(
+        "The validation loss was NaN or infinite: the training broke in the steps before. "
+    )
     assert [one.name for one in diagnose(changed(SOUND, steps=steps, evaluations=without))] == ["nan-loss"]
 
 
@@ -584,7 +589,9 @@ def test_warnings_in_mid_run_rest_on_two_evaluations(rows: Rows, found: list[str
     several = [{**EVALUATIONS[at], **row} for at, row in enumerate(rows)]
     record = changed(SOUND, status="running", evaluations=several, validation={"gold_words_mean": 3.0})
     assert names(diagnose(record)) == found
-    assert names(diagnose(changed(record, status="finished"))) == (["long-predictions"] if rows[-1]["predicted_words_mean"] > 8 else [])
+    assert names(diagnose(changed(record, status="finished"))) == (
+        ["long-predictions"] if rows[-1]["predicted_words_mean"] > 8 else []
+    )
 
 
 def test_a_finding_is_json_with_the_keys_that_the_report_reads() -> None:

@@ -27,11 +27,14 @@ STEP_FIELDS = {
     "data_seconds", "micro_batch",
 }  # fmt: skip
 EVAL_FIELDS = {
-    "step", "epoch", "validation_loss", "exact", "f1", "eval_seconds", "is_best", "predicted_empty_percent",
-    "predicted_words_mean", "same_start", "same_start_percent", "weights_moved_percent", "disk_free_bytes",
-    "swap_used_bytes",
+    "step", "epoch", "validation_loss", "validation_loss_error", "exact", "f1", "eval_seconds", "is_best",
+    "predicted_empty_percent", "predicted_words_mean", "same_start", "same_start_percent", "contradicted_percent",
+    "sample_windows", "sample_loss", "sample_loss_error", "sample_contradicted_percent", "weights_moved_percent",
+    "disk_free_bytes", "swap_used_bytes",
 }  # fmt: skip
-MODEL_FILES = {"config.json", "model.safetensors", "reader.json", "tokenizer.json", "tokenizer_config.json"}
+MODEL_FILES = {
+    *("config.json", "model.safetensors", "reader.json", "tokenizer.json", "tokenizer_config.json", "trained_on.json"),
+}
 
 
 def small(model: Path, output_dir: Path, **changes: Any) -> Settings:
@@ -88,6 +91,7 @@ def test_a_finished_run_has_all_its_files(finished: RunResult) -> None:
         files.EVAL_JSON,
         files.HEALTH_JSON,
         files.LOCK,
+        "suspect_answers.json",
     }
     for name in (files.BEST, files.FINAL):
         assert {path.name for path in (run / name).iterdir()} == MODEL_FILES
