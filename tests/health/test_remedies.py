@@ -14,7 +14,7 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
+from albertqa.health.advice import evaluate_again, find_rate, short, show_rows, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
@@ -143,11 +143,11 @@ def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
     )
     train(task.settings(Path("runs/one"), max_steps=1))
     beside = load_record(Path("runs/one"))
-    assert check_data(beside) == "albertqa check train.jsonl validation.jsonl"
+    assert show_rows(beside, "x") == "albertqa check train.jsonl --validation-file validation.jsonl --show-rows x"
     monkeypatch.chdir("runs/one")
     for named in (Path(), Path("../one")):
         record = changed(beside, path=named)
-        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), check_data(record)):
+        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), show_rows(record, "x")):
             (command,) = commands_of(remedy)
             assert cli.main(command) == 0, capsys.readouterr().err
     runs = tmp_path / "started" / "runs"
