@@ -18,7 +18,6 @@ from albertqa.model.encoder import Encoder
 from albertqa.model.encoder_config import EncoderConfig
 from albertqa.rundir.run_json import Plan
 from model.cases import save_albert
-from vocabulary import train_spiece
 
 from .cases import shuffle_answers
 
@@ -257,14 +256,6 @@ def keep_case(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
 
 
-def cased_vocabulary(folder: Path) -> None:
-    """Take a cased vocabulary, and leave the lower-casing on."""
-    from albertqa.data.reading import load_examples
-
-    contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
-    assert train_spiece(folder, contexts).is_file()
-
-
 def freeze_encoder(patch: pytest.MonkeyPatch) -> None:
     """Keep the encoder's weights from being trained."""
     import albertqa.model.load as load
@@ -437,8 +428,6 @@ FAULTS: dict[str, Fault] = {
         "answers-too-long", on="questions", settings={"max_steps": 2, "max_answer_length": 2}
     ),
     "case kept, vocabulary without": Fault("case-mismatch", **_DATA, model=keep_case),
-    "case folded, vocabulary with": Fault("case-mismatch", **_DATA, model=cased_vocabulary),
-    "tokenizer of a smaller vocabulary": Fault("vocabulary-mismatch", model=_config(vocab_size=4000)),
     "one segment": Fault("missing-segments", model=_config(type_vocab_size=1)),
     "a NaN weight": Fault(
         "broken-weights", on="questions", settings={"max_steps": 2, "from_scratch": False}, model=nan_weights
