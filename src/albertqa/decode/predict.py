@@ -56,6 +56,11 @@ class Pass:
         """Mean loss over the windows."""
         return float(self.losses.mean())
 
+    @property
+    def loss_error(self) -> float:
+        """Standard error of the mean loss."""
+        return float(self.losses.std() / len(self.losses) ** 0.5)
+
 
 def run_windows(
     model: SpanModel,

@@ -46,7 +46,7 @@ SETUP_RULES: tuple[Rule, ...] = (
     hyperparameters.no_answer_forbidden,
 )
 # Causes that steps and evaluations show.
-STEP_RULES: tuple[Rule, ...] = (hyperparameters.damped_steps, labels_learned.wrong_labels)
+STEP_RULES: tuple[Rule, ...] = (hyperparameters.damped_steps, labels_learned.wrong_labels, labels_learned.known_answers)
 # Why a model does not learn, by direct signs; they explain one symptom, so only the first that fits is reported.
 STUCK_RULES: tuple[Rule, ...] = (learning.frozen_encoder, learning_rates.zero_rate)
 RATE_RULES: tuple[Rule, ...] = (learning_rates.high_rate, learning_rates.low_rate)

@@ -108,11 +108,11 @@ class _Suspect(msgspec.Struct, frozen=True):
     id: str
     start_char: int
     end_char: int
-    loss: float
+    times: float
 
 
 def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
-    """Return the training questions whose answers the trained model finds improbable, the highest loss first.
+    """Return the training questions whose labels the trained model contradicts, the clearest first.
 
     Args:
         run: The run directory.
@@ -129,7 +129,7 @@ def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
             "train",
             by_id[one.id],
             f"the model answers {_quoted(by_id[one.id].context[one.start_char : one.end_char])} "
-            f"(loss {one.loss:.2f})",
+            f"({one.times:,.0f} times as probable)",
         )
         for one in suspects
         if one.id in by_id

@@ -62,16 +62,14 @@ class Evaluator:
         if is_best and self._world.is_main:
             self._keep(run, evaluation, step)
         statistics, settings = evaluation.answer_statistics, self._settings
-        figures, suspects = self._sample.evaluate(
-            self._learner.model, limit=evaluation.loss_p90, batch_size=settings.eval_batch_size
-        )
+        figures, suspects = self._sample.evaluate(self._learner.model, batch_size=settings.eval_batch_size)
         if self._world.is_main:
             write_suspects(run, step, suspects)
         return EvaluationRow(
             step=step,
             epoch=round(step / self._plan.steps_per_epoch, 6),
             validation_loss=evaluation.loss,
-            validation_loss_p90=evaluation.loss_p90,
+            validation_loss_error=evaluation.loss_error,
             exact=evaluation.exact,
             f1=evaluation.f1,
             eval_seconds=round(evaluation.seconds, 3),
@@ -81,6 +79,7 @@ class Evaluator:
             predicted_words_mean=statistics.words_mean,
             same_start=statistics.same_start,
             same_start_percent=statistics.same_start_percent,
+            contradicted_percent=statistics.contradicted_percent,
             **figures,
             **machine_state(run),
         )

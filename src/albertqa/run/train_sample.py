@@ -1,24 +1,25 @@
-"""Some training windows, evaluated beside the validation data: does the model find their answers, too?
+"""Some training windows, evaluated beside the validation data: does the model agree with their labels, too?
 
 A model that reads finds labels which are wrong as improbable as an attentive reader does, long before it has memorised
-them. So where far more training windows than validation windows have a high loss, training labels are wrong, or the
-model has seen the validation data before: on what it was trained on it should do better.
+them. So where it contradicts training labels far more often than validation labels, training labels are wrong; and
+where its loss on the validation data is below that on what it was trained on, it has seen the validation data before.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from albertqa.decode.agreement import Agreement, label_agreement
 from albertqa.decode.predict import Pass, run_windows
 from albertqa.files import SUSPECTS_JSON, write_json
 from albertqa.model.load import SpanModel
 from albertqa.run.loop import TrainingWindows
 from albertqa.windows.store import Window, WindowStore
 
-_MOST, _FEWEST = 200, 128
+_MOST, _FEWEST = 200, 64
 
 
 class SampleFigures(TypedDict, total=False):
@@ -26,7 +27,8 @@ class SampleFigures(TypedDict, total=False):
 
     sample_windows: int
     sample_loss: float
-    sample_above_percent: float
+    sample_loss_error: float
+    sample_contradicted_percent: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class TrainSample:
 
     Args:
         data: The training windows.
-        num_validation: Validation windows; the sample takes half the time that they do, or less, if that is enough.
+        num_validation: Validation windows; the sample takes at most half the time that they do, and is never tiny.
     """
 
     def __init__(self, data: TrainingWindows, num_validation: int) -> None:
@@ -67,46 +69,54 @@ class TrainSample:
         self._windows = _Windows(data.store, answered[at])
 
     def evaluate(
-        self, model: SpanModel, *, limit: float | None, batch_size: int
-    ) -> tuple[SampleFigures, list[dict[str, Any]]]:
+        self, model: SpanModel, *, batch_size: int
+    ) -> tuple[SampleFigures, list[dict[str, str | int | float]]]:
         """Run the model over the sample.
 
         Args:
             model: The model; left in the mode it is in.
-            limit: A loss that few validation windows have; None: unknown.
             batch_size: See `run_windows`.
 
         Returns:
-            Figures for ``metrics.jsonl``, and the suspects: questions whose loss is above the limit, the highest first,
-            each with what the model finds instead. Nothing where no window has an answer, or the limit is unknown.
+            Figures for ``metrics.jsonl``, none where no window has an answer; and the suspects: questions whose labels
+            the model contradicts, the clearest first.
         """
-        if not len(self._windows) or limit is None:
+        if not len(self._windows):
             return {}, []
         passed = run_windows(model, self._windows, batch_size=batch_size)
-        figures: SampleFigures = {
-            "sample_windows": len(passed.losses),
-            "sample_loss": passed.loss,
-            "sample_above_percent": round(100 * float((passed.losses > limit).mean()), 3),
-        }
-        highest = np.argsort(-passed.losses, kind="stable")
-        return figures, [self._suspect(index, passed) for index in highest.tolist() if passed.losses[index] > limit]
+        columns = self._data.store.columns
+        labels = (columns[name][self._windows.indices] for name in ("start_position", "end_position"))
+        agreement = label_agreement(passed.logits, *labels)
+        return _figures(passed, agreement), self._suspects(agreement)
 
-    def _suspect(self, index: int, passed: Pass) -> dict[str, Any]:
-        """Return a question's id and loss, and where the model's most probable span is."""
-        window = self._windows[index]
-        tokens = slice(*passed.logits.first_token[index : index + 2])
-        context = slice(window.context_start, window.context_start + len(window.start_char))
-        first = int(passed.logits.start[tokens][context].argmax())
-        last = first + int(passed.logits.end[tokens][context][first:].argmax())
-        (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
-        return {
-            "id": question_id,
-            "loss": round(float(passed.losses[index]), 3),
-            "start_char": int(window.start_char[first]),
-            "end_char": int(window.end_char[last]),
-        }
+    def _suspects(self, agreement: Agreement) -> list[dict[str, str | int | float]]:
+        at = np.flatnonzero(agreement.contradicts)
+        at = at[np.argsort(-agreement.times[at], kind="stable")]
+        found: list[dict[str, str | int | float]] = []
+        for index in at.tolist():
+            window = self._windows[index]
+            first, last = (int(tokens[index]) - window.context_start for tokens in (agreement.starts, agreement.ends))
+            if first < 0 or last >= len(window.end_char):
+                continue
+            (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
+            found.append({
+                "id": question_id,
+                "start_char": int(window.start_char[first]),
+                "end_char": int(window.end_char[last]),
+                "times": round(float(agreement.times[index]), 1),
+            })  # fmt: skip
+        return found
 
 
-def write_suspects(run: Path, step: int, suspects: list[dict[str, Any]]) -> None:
+def _figures(passed: Pass, agreement: Agreement) -> SampleFigures:
+    return {
+        "sample_windows": len(passed.losses),
+        "sample_loss": passed.loss,
+        "sample_loss_error": passed.loss_error,
+        "sample_contradicted_percent": round(100 * float(agreement.contradicts.mean()), 3),
+    }
+
+
+def write_suspects(run: Path, step: int, suspects: list[dict[str, str | int | float]]) -> None:
     """Write ``suspect_answers.json``."""
     write_json(run / SUSPECTS_JSON, {"step": step, "suspects": suspects})
