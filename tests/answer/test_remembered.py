@@ -43,15 +43,15 @@ def test_a_context_is_tokenized_once(tokenizer: QATokenizer, tokenized: list[str
         found = kept.tokenize(asked, tokenizer)
         assert list(found) == asked
         for text in asked:
-            for one, other in zip(found[text], expected[text], strict=True):
+            for one, other in zip(vars(found[text]).values(), vars(expected[text]).values(), strict=True):
                 np.testing.assert_array_equal(one, other)
     assert tokenized == texts
-    assert kept.num_tokens == sum(len(expected[text][0]) for text in texts)
+    assert kept.num_tokens == sum(len(expected[text].input_ids) for text in texts)
 
 
 def test_the_contexts_read_longest_ago_are_dropped_first(tokenizer: QATokenizer, tokenized: list[str]) -> None:
     texts = contexts()[:4]
-    sizes = [len(tokens[0]) for tokens in tokenize_contexts(texts, tokenizer).values()]
+    sizes = [len(tokens.input_ids) for tokens in tokenize_contexts(texts, tokenizer).values()]
     kept = TokenizedContexts(sum(sizes[:3]))
     kept.tokenize(texts[:3], tokenizer)
     kept.tokenize(texts[:1], tokenizer)
@@ -75,13 +75,16 @@ def test_a_context_larger_than_all_that_may_be_kept_is_not(tokenizer: QATokenize
 def test_several_threads_may_use_it(tokenizer: QATokenizer) -> None:
     texts = contexts()
     expected = tokenize_contexts(texts, tokenizer)
-    kept = TokenizedContexts(2 * len(expected[texts[0]][0]))
+    kept = TokenizedContexts(2 * len(expected[texts[0]].input_ids))
     wrong: list[str] = []
 
     def work(seed: int) -> None:
         for at in np.random.default_rng(seed).integers(len(texts), size=60):
             tokens = kept.tokenize([texts[at]], tokenizer)[texts[at]]
-            if not all(np.array_equal(*pair) for pair in zip(tokens, expected[texts[at]], strict=True)):
+            if not all(
+                np.array_equal(*pair)
+                for pair in zip(vars(tokens).values(), vars(expected[texts[at]]).values(), strict=True)
+            ):
                 wrong.append(texts[at])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -90,4 +93,4 @@ def test_several_threads_may_use_it(tokenizer: QATokenizer) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert 0 <= kept.num_tokens <= 2 * len(expected[texts[0]][0])
+    assert 0 <= kept.num_tokens <= 2 * len(expected[texts[0]].input_ids)
