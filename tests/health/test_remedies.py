@@ -55,8 +55,8 @@ def test_every_remedy_is_a_command_that_parses_to_sound_settings(at: int, tmp_pa
     run.mkdir()
     record = changed(changed(SOUND, **wrong), path=run)
     (run / "config.toml").write_text(to_toml(record.settings))
-    for finding in diagnose(record):
-        ((command, *arguments),) = commands_of(finding.remedy)
+    found = [(one, *words) for one in diagnose(record) for words in commands_of(one.remedy)]
+    for finding, command, *arguments in found:
         parsed = cli.parse([command, *arguments])
         if command == "train":
             settings = parsed.settings
