@@ -75,7 +75,7 @@ def _train(fault: Fault, folder: Path, tiny_folder: Path, factory: pytest.TempPa
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Some remedies are still tested under the findings' former names: their tests may fail until they are rewritten."""
+    """Let tests of remedies under the former names of findings fail until they are rewritten."""
     for item in items:
         if item.path.name == "test_remedies.py" and "every_remedy" not in item.name:
             item.add_marker(pytest.mark.xfail(reason="written for the former names of findings", strict=False))
