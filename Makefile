@@ -1,18 +1,31 @@
-# Two commands do everything on a machine with Python 3.11, pip and make: `make quickstart` and `make test`.
-PYTHON ?= python3.11
+# Two commands do everything on a machine with Python 3.11 or later, its venv, and make: `make quickstart`, `make test`.
+# The first of these that runs and is new enough; another one: make PYTHON=/path/to/python
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+  if $$python -c '$(IS_NEW_ENOUGH)' 2>/dev/null; then echo $$python; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup quickstart browser test lint types bench clean
+.PHONY: setup quickstart browser test lint types bench wheel clean
 
 setup: $(STAMP)
 
-# pip is told the pinned versions; torch first, so that nothing else chooses another build of it.
-$(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[starter,dev]'
+$(VENV):
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later here (looked for: $(PYTHONS))." \
+	  "Install one, or name it: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.11 or later." \
+	  "Name another: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv." \
+	  "On Debian and Ubuntu: apt-get install $$(basename $(PYTHON))-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first, so that nothing else chooses another build of it.
+$(STAMP): pyproject.toml constraints.txt | $(VENV)
+	@{ $(PIP_INSTALL) torch && $(PIP_INSTALL) -e '.[starter,dev]'; } || { echo "The versions in constraints.txt were not" \
+	  "installed on $$($(BIN)/python -V). If they do not exist for it: rm -r $(VENV), then make PYTHON=python3.11"; exit 1; }
 	touch $(STAMP)
 
 quickstart: setup
@@ -37,6 +50,11 @@ types: setup
 # Nothing else may run meanwhile: these are timings.
 bench: setup
 	$(BIN)/python -m benchmarks.bench
+
+# For other machines: pip install dist/albertqa-….whl, with the extras in brackets behind it.
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 clean:
 	rm -rf $(VENV) build dist

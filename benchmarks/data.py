@@ -49,7 +49,7 @@ def real_questions(limit: int | None = None) -> Questions:
     if (data / "squad" / "dev-v1.1.json").is_file():
         examples = load_examples(data / "squad" / "dev-v1.1.json", limit=limit)
         return Questions(examples, load_tokenizer(data / "albert" / "spiece.model"), "SQuAD dev v1.1")
-    from albertqa.model.starter import starter_encoder
+    from albertqa.model.starter_model import starter_encoder
 
     return Questions(load_examples("starter:train", limit=limit), load_tokenizer(starter_encoder()), "starter set")
 

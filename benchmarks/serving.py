@@ -1,6 +1,6 @@
 """Does a server answer as `Answerer` does, how fast, and what happens when it is asked for more than it can do?
 
-    python -m benchmarks.serving RUN [--parts equality throughput latency overload stopping]
+    python benchmarks/serving.py RUN [--parts equality throughput latency overload stopping]
 
 Everything stays on the loopback interface and ends by itself, in about 12 minutes on 2 idle cores with the quickstart's
 reader. The server runs in a process of its own and the clients in this one: they take some of the machine, too.
@@ -14,7 +14,6 @@ stopping    SIGTERM with 100 questions accepted and not yet answered
 
 import asyncio
 import json
-import os
 import random
 import re
 import signal
@@ -25,15 +24,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
+from birth import command_line, spread, usable_cores, write_result
 
 from albertqa.answer.answerer import Answer, Answerer
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
-from benchmarks.provenance import command_line, spread, usable_cores, write_result
 
 CLIENTS = 32
 OVERLOAD = 4.0
@@ -63,7 +61,7 @@ class Connection:
         return int(head.split(" ", 2)[1]), json.loads(body) if "application/json" in head else body.decode()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close it."""
         if self.streams is not None:
             self.streams[1].close()
         self.streams = None
@@ -76,7 +74,6 @@ class Server:
         command = [sys.executable, "-m", "albertqa", "serve", model, "--port", "0", "--mixed-precision", PRECISION]
         self.process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
-        self.log = Path(os.devnull)
         for line in self.process.stderr:
             if matched := re.search(r"answers at http://\S+:(\d+)", line):
                 self.port = int(matched[1])
@@ -88,11 +85,11 @@ class Server:
 
     @property
     def rss_mib(self) -> float:
-        """Memory of the server's process, MiB."""
+        """Its resident memory."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     def stop(self) -> int:
-        """Stop the server; return its exit code."""
+        """Stop it and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=120)
         self.reading.wait()
@@ -102,9 +99,8 @@ class Server:
 def request_of(question: str, context: str) -> bytes:
     """Return a whole request for one question."""
     body = json.dumps({"inputs": {"question": question, "context": context}}).encode()
-    head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST /answer HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
+    return head.replace("\n", "\r\n").encode() + body
 
 
 async def metric(port: int, name: str) -> float:
@@ -157,7 +153,7 @@ class Bench:
 
     @asynccontextmanager
     async def server(self, *options: str) -> AsyncIterator[Server]:
-        """Run a server while the context is open."""
+        """Start a server, warmed up, and stop it in the end."""
         running = Server(self.model, *options)
         try:
             await ask_all(running.port, self.requests[:16], range(16), 4)
@@ -287,8 +283,6 @@ class Bench:
                 asyncio.create_task(one.send(request))
                 for one, request in zip(connections, self.requests[:IN_FLIGHT], strict=True)
             ]
-            total = await asyncio.to_thread(self.answerer.num_tokens, self.pairs[:IN_FLIGHT])
-            # All are accepted once what was read and what waits are all tokens there are.
             while (waiting := await metric(server.port, "albertqa_queue_requests")) < IN_FLIGHT / 2:
                 await asyncio.sleep(0.002)
             server.process.send_signal(signal.SIGTERM)
@@ -302,7 +296,6 @@ class Bench:
         print(f"stopping: {sum(right)} of {IN_FLIGHT} answered, exit code {code}", flush=True)
         return {
             "n": IN_FLIGHT,
-            "tokens": total,
             "waiting_at_sigterm": int(waiting),
             "answered_right": sum(right),
             "exit_code": code,

@@ -153,7 +153,7 @@ def f():
     from ..decode.spans import Prediction
     from . import example
     from importlib import import_module
-    import_module("albertqa.serve.page")
+    import_module("albertqa.serve.nothing")
     import_module(f"albertqa.{f}")
 """
     path = tmp_path / "probe.py"

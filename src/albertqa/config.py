@@ -150,7 +150,8 @@ class DataConfig(Config):
     validation_file: Annotated[tuple[str, ...], flag("validation-data", "dev-file", metavar="FILE ...")] = (
         "rajpurkar/squad:validation",
     )
-    """Questions for validation loss, exact and f1: same forms as the training questions."""
+    """Questions for validation loss, exact and f1: same forms as the training questions. Not given on the command line:
+    SQuAD's for SQuAD, else a tenth of the training questions, split off by context."""
     output_dir: Annotated[Path, flag(metavar="DIR")] = Path("runs/albert-base-v2-squad")
     """Run directory; must not hold another run."""
     version_2_with_negative: Annotated[bool | None, flag()] = None
@@ -159,7 +160,7 @@ class DataConfig(Config):
     """Use only the first so many training questions."""
     max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
     """Use only the first so many validation questions."""
-    from_scratch: bool = False
+    from_scratch: Annotated[bool, flag()] = False
     """Train from random weights; otherwise a model whose encoder weights are missing is refused."""
 
     def problems(self) -> Iterator[str]:
@@ -398,7 +399,7 @@ def to_flags(settings: Settings) -> list[str]:
         if isinstance(value, bool):
             words += [f"--{name}" if value else f"--no-{name}"]
         elif isinstance(value, tuple):
-            words += [f"--{name}", *value]
+            words += [f"--{name}", *value] if value else []
         else:
             words += [f"--{name}", str(value)]
     return words
@@ -412,7 +413,7 @@ def field_docs() -> dict[str, str]:
         statements = body.body if isinstance(body, ast.ClassDef) else []
         for field, text in pairwise(statements):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+                docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return docs
 
 

@@ -21,8 +21,10 @@ NBEST_JSON = "nbest_predictions.json"
 NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
 HEALTH_JSON = "health.json"
+SUSPECTS_JSON = "suspect_answers.json"
 CALIBRATION_JSON = "calibration.json"
 READER_JSON = "reader.json"
+TRAINED_ON_JSON = "trained_on.json"
 LOCK = ".lock"
 
 

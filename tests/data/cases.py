@@ -22,7 +22,7 @@ V2_EXAMPLES = [*EXAMPLES, UNANSWERABLE]
 
 
 def row(example: Example, **changes: Any) -> dict[str, Any]:
-    """Give an example as a Hugging Face row, with some fields changed."""
+    """Return an example as a Hugging Face row, with some fields changed."""
     answers = {
         "text": [gold.text for gold in example.golds],
         "answer_start": [gold.answer_start for gold in example.golds],
@@ -42,7 +42,7 @@ def rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
 
 
 def bare_row(**fields: Any) -> dict[str, Any]:
-    """Give a good row with some fields changed; a field set to `...` is left out."""
+    """Return a good row with some fields changed; a field set to `...` is left out."""
     made = row(EXAMPLES[0]) | fields
     return {key: value for key, value in made.items() if value is not ...}
 

@@ -28,7 +28,7 @@ def shifted(examples: list[Example], by: int) -> list[Example]:
 
 
 @pytest.mark.parametrize("by", [-7, -1, 1, 2, 25])
-def test_a_shift_is_found_and_mended(tmp_path: Path, by: int) -> None:
+def test_a_shift_is_found_and_repaired(tmp_path: Path, by: int) -> None:
     sound = load_examples("starter:validation", limit=120)
     off = shifted(sound, by)
     assert answers_shift(off) == by

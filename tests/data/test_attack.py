@@ -55,6 +55,15 @@ def bomb_of_one_line(folder: Path) -> Path:
     return path
 
 
+def bomb_of_ten_megabytes(folder: Path) -> Path:
+    path = folder / "large.jsonl.gz"
+    piece = gzip.compress(
+        b"\n".join(json.dumps(bare_row(id=str(n), context="a" * 2**16 + str(n))).encode() for n in range(2**9)) + b"\n"
+    )
+    path.write_bytes(piece * 160 + os.urandom(2**23))
+    return path
+
+
 def bomb_of_lists(folder: Path) -> Path:
     path = folder / "lists.json"
     path.write_bytes(b"[" + b"[]," * (40 * 2**20) + b"0]")
@@ -90,7 +99,15 @@ def bomb_of_a_sheet(folder: Path) -> Path:
     return path
 
 
-REFUSED = [bomb_of_spaces, bomb_of_rows, bomb_of_one_line, bomb_of_lists, bomb_of_a_list_cell, bomb_of_a_sheet]
+REFUSED = [
+    bomb_of_spaces,
+    bomb_of_ten_megabytes,
+    bomb_of_rows,
+    bomb_of_one_line,
+    bomb_of_lists,
+    bomb_of_a_list_cell,
+    bomb_of_a_sheet,
+]
 
 
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
@@ -98,10 +115,16 @@ def test_other_bombs_are_refused_too(make: object, tmp_path: Path) -> None:
     path = make(tmp_path)  # type: ignore[operator]
     problems, peak = read_in_a_process(path, 2**28 if make is bomb_of_a_list_cell else MAX_BYTES)
     (problem,) = problems
-    assert any(
-        word in problem for word in ("unpacks to", "would take about", "is longer than", "the texts of its rows")
-    )
+    assert any(word in problem for word in ("unpacks to", "would take about", "is longer than", "the texts"))
     assert peak < MAX_BYTES
+
+
+def test_texts_that_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    wide = ("\U0001f600" + "a" * 50_000 + str(number) for number in range(100))
+    path = write_lines(tmp_path / "wide.jsonl", [bare_row(id=text[-2:], context=text, answers=[]) for text in wide])
+    (problem,) = read(path, options=ReadOptions(max_unpacked_bytes=2**23)).problems
+    assert "found more (the texts in memory); raise max_unpacked_bytes" in problem.message
+    assert not [one for one in read(path).problems if one.kind == "too-large"]
 
 
 def test_a_limit_of_the_users_own_is_kept(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_no_files_at_all_are_refused() -> None:
         check_files([])
 
 
-def test_the_repaired_copy_holds_what_can_be_mended_and_lists_the_rest(tmp_path: Path) -> None:
+def test_the_repaired_copy_holds_what_can_be_repaired_and_lists_the_rest(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", [*FAULTY, 7])
     out = tmp_path / "repaired.json"
     copy = check_files([path], write_repaired=out).copies[0]

@@ -1,4 +1,4 @@
-"""Every planted fault is found under its kind, with the message a person needs, and mended only where that is safe."""
+"""Every planted fault is found under its kind, with a message that helps, and repaired only where that is safe."""
 
 import gzip
 import json
@@ -37,8 +37,10 @@ REPAIRABLE = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "message", "mended"), REPAIRABLE)
-def test_a_repairable_fault_is_named_and_mended(kind: str, fields: dict[str, Any], message: str, mended: Gold) -> None:
+@pytest.mark.parametrize(("kind", "fields", "message", "expected"), REPAIRABLE)
+def test_a_repairable_fault_is_named_and_repaired(
+    kind: str, fields: dict[str, Any], message: str, expected: Gold
+) -> None:
     result = read([bare_row(**fields)])
     problem = result.problems[0]
     assert (problem.kind, problem.question_id) == (kind, "q1")
@@ -46,7 +48,7 @@ def test_a_repairable_fault_is_named_and_mended(kind: str, fields: dict[str, Any
     assert problem.repairable
     repaired = result.questions[0].repaired
     assert repaired is not None
-    assert repaired.golds == (mended,)
+    assert repaired.golds == (expected,)
     assert bool(result.examples) == (problem.severity != "error")
 
 
@@ -331,7 +333,7 @@ def test_an_open_quote_ends_the_reading_and_says_so(tmp_path: Path) -> None:
     assert "begins at line 3: unexpected end of data; nothing after it was read" in result.errors[0].message
 
 
-def test_a_fault_of_a_tab_separated_row_is_told_on_one_line(tmp_path: Path) -> None:
+def test_a_fault_of_a_tab_separated_row_is_reported_on_one_line(tmp_path: Path) -> None:
     path = file_with(tmp_path, "rows.tsv", CSV.replace(b",", b"\t") + b'a\t"Who"x\tRollo came\tRollo\n')
     (problem,) = read(path).problems
     assert problem.kind == "broken-csv"

@@ -1,4 +1,4 @@
-"""Hub names are told from paths, and a data set that cannot be fetched names the ways on."""
+"""Hub names are distinguished from paths, and a data set that cannot be fetched says what to do."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from .cases import EXAMPLES, rows, write_squad
         ("train", None),
     ],
 )
-def test_hub_names_are_told_from_paths(text: str, expected: tuple[str, str | None] | None) -> None:
+def test_hub_names_are_distinguished_from_paths(text: str, expected: tuple[str, str | None] | None) -> None:
     assert parse_hub_name(text) == expected
 
 
@@ -46,7 +46,7 @@ def test_a_hub_name_with_a_split_is_fetched_without_running_its_code(monkeypatch
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no route\nmore"), ValueError("Unknown split"), RuntimeError("off")])
-def test_a_data_set_that_is_not_fetched_names_the_ways_on(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_data_set_that_is_not_fetched_says_what_to_do(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 

@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+import unicodedata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from albertqa.data import Example, Gold, check_files, content_sha256, load_examples, read, squad_document
-from albertqa.data.alignment import align, occurrences
-from albertqa.data.rows import FIELDS
+from albertqa.data.alignment import align, occurrences, similar_places
+from albertqa.data.raw_rows import FIELDS
 from albertqa.errors import DataError
 
 from .cases import EXAMPLES, bare_row, clean_examples, rows, write_json, write_lines, write_squad
@@ -257,3 +259,34 @@ def test_the_hash_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert runs == {content_sha256([Example("a", "Who?", "Rollo came", (Gold("Rollo", 0),))])}
+
+
+FOLDABLE = st.text(st.sampled_from("aAb \n\u00a0éE\u0301\u0323ßﬁİ“\"’'–-한\u1112\u1161\u11ab東😀"), max_size=14)
+
+
+@given(FOLDABLE, FOLDABLE, st.integers(0, 14), st.integers(1, 6))
+@settings(deadline=None)
+def test_similar_places_are_whole_characters_that_differ_in_form_alone(
+    context: str, other: str, start: int, length: int
+) -> None:
+    text = context[start : start + length]
+    for wanted in (text, other):
+        for begin, end in similar_places(context, wanted):
+            assert _form(context[begin:end]) == _form(wanted.strip())
+            assert not unicodedata.combining(context[end : end + 1] or "a")
+    stripped = context.strip()
+    marks_follow_letters = not any(
+        unicodedata.combining(after) and before.isspace() for before, after in pairwise(" " + stripped)
+    )
+    if stripped and marks_follow_letters:
+        decomposed = unicodedata.normalize("NFD", stripped)
+        for one, another in ((stripped, decomposed), (decomposed, stripped), (stripped, stripped.upper())):
+            found = similar_places(one, another)
+            assert found == [(0, len(one))] or _form(one) != _form(another)
+
+
+def _form(text: str) -> str:
+    """Return a text without what a repair may change, by way of the whole text instead of each character."""
+    for found, plain in (("“", '"'), ("’", "'"), ("–", "-")):
+        text = text.replace(found, plain)
+    return " ".join(unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold()).split())

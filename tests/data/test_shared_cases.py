@@ -293,7 +293,7 @@ FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "DROP": ({"passage": "P.", "qa_pairs": [{"question": "Q?", "answer": {}}]}, "DROP"),
     "Natural Questions": ({"document_text": "D", "question_text": "Q", "annotations": []}, "Natural Questions"),
-    "Doccano": ({"id": 1, "text": "T", "label": [[0, 1, "A"]]}, "an export of Doccano"),
+    "Doccano": ({"id": 1, "text": "T", "label": [[0, 1, "A"]]}, "an export of an annotation tool (Doccano, Label Stu"),
     "Alpaca": ({"instruction": "I", "input": "", "output": "O"}, "instruction data (Alpaca)"),
     "TyDi QA": ({"document_plaintext": "D", "question_text": "Q"}, "TyDi QA"),
     "unknown": ({"frage": "Wer?", "absatz": "A"}, "other records (keys frage, absatz)"),
@@ -313,6 +313,27 @@ def test_sisters_of_other_schemas_are_one_line_too(record: dict[str, Any], what:
         with pytest.raises(DataError) as caught:
             load_examples(path)
         assert str(caught.value).count("expected") == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        ({"p1": {"passage": "P.", "qa_pairs": []}, "p2": {"passage": "Q.", "qa_pairs": []}}, "objects by id: DROP"),
+        ({"Data": [], "Domain": "Web"}, "TriviaQA"),
+        ({"features": [], "rows": [{"row": {}}]}, "a page of the Hub's data viewer"),
+        ({"columns": ["question"], "index": [0], "data": [["Q?"]]}, "pandas' split form"),
+    ],
+)
+def test_other_documents_are_named(document: object, what: str, tmp_path: Path) -> None:
+    assert f"found {what}" in only_problem(write_json(tmp_path / "d.json", document)).message
+
+
+def test_ids_of_twenty_digits_are_read_as_text(tmp_path: Path) -> None:
+    rows = [
+        {"id": 98765432109876543210 + n, "question": f"{n}?", "context": LIGHTHOUSE, "answers": ["1907"]}
+        for n in range(2)
+    ]
+    assert list(golds(write_json(tmp_path / "ids.json", rows))) == ["98765432109876543210", "98765432109876543211"]
 
 
 def test_nested_questions_with_other_keys_are_one_line_and_can_be_named(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_no_title_is_in_both_splits_and_train_has_four_fifths_of_the_questions()
 
 
 @pytest.mark.parametrize("version_2", [False, True])
-def test_every_gold_stands_at_its_offset_without_outer_space(version_2: bool) -> None:
+def test_every_gold_is_at_its_offset_without_outer_space(version_2: bool) -> None:
     for split in SPLITS:
         for paragraph in paragraphs(split, version_2=version_2):
             for question in paragraph["qas"]:

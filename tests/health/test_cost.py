@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from albertqa.health.diagnosis import BEFORE_TRAINING, diagnose
+from albertqa.health.diagnosis import diagnose, diagnose_before_training
 from albertqa.health.record import History, RunRecord
 from albertqa.run.health_monitor import HealthMonitor
-from albertqa.rundir.findings import Finding
 
 from .cases import changed, published_run
 
@@ -38,7 +37,7 @@ def test_a_record_that_grew_row_by_row_is_the_record_of_all_rows() -> None:
         history.add(evaluation)
     grown = RunRecord(whole.run, history)
     assert grown.losses.tolist() == [row.loss for row in whole.steps]
-    assert grown.weight_path == pytest.approx(sum(row.learning_rate for row in whole.steps))
+    assert grown.change_so_far == pytest.approx(sum(row.learning_rate for row in whole.steps))
     assert diagnose(grown) == diagnose(whole) == []
 
 
@@ -56,7 +55,7 @@ def test_what_needs_no_step_is_looked_at_once(tmp_path: Path, monkeypatch: pytes
         looks.append(record.step)
         return iter(())
 
-    monkeypatch.setattr(diagnosis, "BEFORE_TRAINING", (counted,))
+    monkeypatch.setattr(diagnosis, "SETUP_RULES", (counted,))
     monitor = HealthMonitor(run, lambda _: None)
     for row in rows:
         if isinstance(row, StepRow):
@@ -75,8 +74,5 @@ def test_what_needs_no_step_is_the_same_with_and_without_steps() -> None:
     )
     empty = changed(wrong, steps=[], evaluations=[], status="running")
 
-    def found(record: RunRecord) -> list[Finding]:
-        return [finding for rule in BEFORE_TRAINING for finding in rule(record)]
-
-    assert len(found(wrong)) == 4
-    assert found(wrong) == found(empty)
+    assert len(diagnose_before_training(wrong)) == 4
+    assert diagnose_before_training(wrong) == diagnose_before_training(empty)

@@ -51,7 +51,7 @@ def test_a_spoilt_run_exits_1_with_a_remedy_on_one_line(capsys: pytest.CaptureFi
     first = diagnose(load_record(run))[0]
     assert out.startswith(f"{run}: finished, step 60 of 60: 1 error\n")
     assert f"\n    {first.remedy}\n" in out
-    assert "learning_rate" in out
+    assert "learning rate 0.02" in out
     assert cli.main(["doctor", str(run), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0] == msgspec.to_builtins(first)
 
@@ -189,9 +189,9 @@ def test_evaluations_without_a_loss_are_found(
         line(run, number, b'{"step": %d, "epoch": 0.5, "f1": 3.0, "validation_loss": %b}' % (number - 1, loss))
     assert cli.main(["doctor", str(run), "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert (finding["name"], finding["severity"], finding["step"]) == ("no-numbers", "error", 125)
+    assert (finding["name"], finding["severity"], finding["step"]) == ("nan-loss", "error", 125)
     assert finding["message"].startswith(
-        "The validation loss was not a number: the training broke in the steps before."
+        "The validation loss was NaN or infinite: the training broke in the steps before."
     )
 
 
@@ -272,7 +272,7 @@ def test_a_rule_that_fails_ends_no_run_and_silences_no_other_rule(
         yield Finding("never", "error", len(record.path.parts) // 0, "", "")
 
     rules = importlib.import_module("albertqa.health.diagnosis")
-    monkeypatch.setattr(rules, "BEFORE_TRAINING", (broken, *rules.BEFORE_TRAINING))
+    monkeypatch.setattr(rules, "SETUP_RULES", (broken, *rules.SETUP_RULES))
     finished, run = copy("starter-healthy"), copy(HIGH)
     said = watch(run, begin(run))
     assert said[0].startswith(f"warning: the run goes on, but the doctor cannot judge all of it: {run}: ")

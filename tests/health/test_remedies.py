@@ -14,7 +14,7 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import check_data, evaluate_again, find_rate, short, train_again, train_for
+from albertqa.health.advice import evaluate_again, find_rate, short, show_rows, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
@@ -124,7 +124,7 @@ def test_a_repaired_copy_is_trained_on_though_the_check_tells_of_errors(
     # The row that cannot be repaired stands behind those that are trained on.
     train(task.settings(Path("run"), max_train_examples=60, max_steps=1, **lengths))
     finding = diagnose(load_record(Path("run")))[0]
-    assert finding.name == "labels-off"
+    assert finding.name == "misaligned-answers"
     codes = [cli.main(command) for command in commands_of(finding.remedy)]
     assert codes == [1, 0], capsys.readouterr().err
     assert (tmp_path / "run-repaired" / "final").is_dir()
@@ -143,11 +143,11 @@ def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
     )
     train(task.settings(Path("runs/one"), max_steps=1))
     beside = load_record(Path("runs/one"))
-    assert check_data(beside) == "albertqa check train.jsonl validation.jsonl"
+    assert show_rows(beside, "x") == "albertqa check train.jsonl --validation-file validation.jsonl --show-rows x"
     monkeypatch.chdir("runs/one")
     for named in (Path(), Path("../one")):
         record = changed(beside, path=named)
-        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), check_data(record)):
+        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), show_rows(record, "x")):
             (command,) = commands_of(remedy)
             assert cli.main(command) == 0, capsys.readouterr().err
     runs = tmp_path / "started" / "runs"
@@ -210,7 +210,7 @@ def test_windows_for_cut_answers_are_others_than_before(
     record = changed(SOUND, settings=dict(zip(("max_seq_length", "doc_stride"), now, strict=True)),
                      model={"max_positions": longest}, train={"golds": 1000, "golds_in_no_window": 30})  # fmt: skip
     (finding,) = diagnose(changed(record, train={"golds_too_long": 0}))
-    assert finding.name == "answers-cut"
+    assert finding.name == "truncated-answers"
     if remedy is None:
         assert finding.remedy.startswith("albertqa check ")
         assert "No windows would hold them" in finding.message
@@ -244,13 +244,13 @@ def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
     wordy = [{**row, "predicted_words_mean": 24.0} for row in EVALUATIONS]
     for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
         (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
-        assert finding.name == "long-answers"
+        assert finding.name == "long-predictions"
         assert finding.remedy == remedy
 
 
 def test_validation_data_is_never_trained_on() -> None:
     (finding,) = diagnose(changed(SOUND, train={"questions": 1500}))
-    assert finding.name == "larger-validation"
+    assert finding.name == "swapped-files"
     assert finding.remedy == "albertqa check rajpurkar/squad:train rajpurkar/squad:validation"
 
 

@@ -22,11 +22,8 @@ from albertqa.windows.batches import PackedBatch
 from .cases import random_batch
 from .families import JUDGES, judge, ours_of
 
-# Dynamo hides these warnings of its own where they are shown, which does not help where warnings are errors.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-]
+# Dynamo hides this warning of its own where it is shown, which does not help where warnings are errors.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
 CPU = torch.device("cpu")
 VOCAB_SIZE = 1000
 LENGTHS = [(100, 20, 30), (7, 9), (64,), (200, 3, 3, 4, 5, 90), (200, 56), (300, 20), (10,) * 17]

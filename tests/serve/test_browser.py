@@ -382,7 +382,7 @@ def test_the_example_shows_how_it_works(browser: Any, server: Server) -> None:
 
 def test_the_page_keeps_apart_what_answers(browser: Any, tmp_path: Path) -> None:
     """The same page works from a file with another backend, as a reader in the browser will have it."""
-    from albertqa.serve.page import page_html
+    from albertqa.serve.ask_page import page_html
 
     answer = {
         "answer": {"text": "Rollo", "start": 0, "end": 5, "probability": 0.5},

@@ -1,21 +1,18 @@
-"""Whatever augmentation does to a window, the answer stays exact; what it does follows from seed and epoch alone."""
+"""A cropped window keeps its answer exactly; what is cropped follows from seed and epoch alone."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.config import Augmentation
 from albertqa.data.example import Example, Gold
 from albertqa.data.reading import load_examples
-from albertqa.scoring.metric import normalize_answer
-from albertqa.windows.augmentation import NOWHERE, Augmenter
+from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.sentences import sentence_borders
 from albertqa.windows.statistics import labelled_text
@@ -24,8 +21,6 @@ from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 from .cases import assert_same_window, bert_like, examples, roberta_like, save_in, with_ids
 
-WAYS: tuple[Augmentation, ...] = get_args(Augmentation)
-COMBINATIONS = st.sets(st.sampled_from(WAYS), min_size=1).map(lambda ways: tuple(sorted(ways)))
 SEEDS = st.integers(0, 2**40)
 
 
@@ -46,18 +41,13 @@ class Data:
     def __repr__(self) -> str:
         return f"Data({len(self.examples)} examples, {self.tokenizer!r}, {self.store.max_seq_length} tokens)"
 
-    def augmenter(self, ways: Collection[Augmentation], *, rate: float = 1.0, seed: int = 0) -> Augmenter:
-        return Augmenter(
-            self.store, self.examples, self.tokenizer, ways=ways, rate=rate, seed=seed, normalize=normalize_answer
-        )
+    def augmenter(self, *, rate: float = 1.0, seed: int = 0) -> Augmenter:
+        return Augmenter(self.store, self.examples, rate=rate, seed=seed)
 
     def own_text(self, window: Window) -> str:
-        """Give the text of a window's own context tokens."""
-        own = window.start_char >= 0
-        if not own.any():
-            return ""
+        """Return the text of a window's context tokens."""
         context = self.examples[window.example_index].context
-        return context[int(window.start_char[own][0]) : int(window.end_char[own][-1])]
+        return context[int(window.start_char[0]) : int(window.end_char[-1])] if len(window.start_char) else ""
 
 
 def windows_of(some: list[Example], tokenizer: QATokenizer, max_seq_length: int = 384, doc_stride: int = 128) -> Data:
@@ -98,10 +88,9 @@ def roomy(starter: list[Example], tokenizer: QATokenizer) -> Data:
     return windows_of(starter, tokenizer, 512)
 
 
-def assert_sound(data: Data, before: Window, after: Window, ways: Collection[Augmentation]) -> None:
-    """Check all that must hold of a changed window."""
+def assert_sound(data: Data, before: Window, after: Window) -> None:
+    """Check all that must hold of a cropped window."""
     layout, length = data.store.layout, len(after.input_ids)
-    own = after.start_char != NOWHERE
     # The form.
     assert after.example_index == before.example_index
     assert length <= data.store.max_seq_length
@@ -126,20 +115,14 @@ def assert_sound(data: Data, before: Window, after: Window, ways: Collection[Aug
         assert labelled_text(after, example) == labelled_text(before, example)
     else:
         assert (after.start_position, after.end_position) == (0, 0)
-    # The own context: one run of what it was, never nothing, with other text on one side at most.
-    places = np.flatnonzero(own)
-    assert len(places) or not len(before.start_char)
-    assert len(places) == 0 or places[-1] - places[0] + 1 == len(places)
-    assert len(places) == 0 or own[0] or own[-1]
-    assert own.all() or "distractor" in ways
-    whole, left = pairs(before), [pair for pair, is_own in zip(pairs(after), own, strict=True) if is_own]
+    # The context: one run of what it was, never nothing.
+    assert len(after.start_char) or not len(before.start_char)
+    whole, left = pairs(before), pairs(after)
+    ids = after.input_ids[after.context_start : context_end].tolist()
+    kept = before.input_ids[before.context_start :].tolist()
     # Tokens of one character share their offsets, so that a run may have several places.
     firsts = [at for at in range(len(whole) - len(left) + 1) if whole[at : at + len(left)] == left]
-    assert firsts
-    if "token-substitution" not in ways:
-        ids = after.input_ids[after.context_start : context_end][own].tolist()
-        kept = before.input_ids[before.context_start :].tolist()
-        assert any(ids == kept[at : at + len(ids)] for at in firsts)
+    assert any(ids == kept[at : at + len(ids)] for at in firsts)
 
 
 def pairs(window: Window) -> list[tuple[int, int]]:
@@ -148,7 +131,6 @@ def pairs(window: Window) -> list[tuple[int, int]]:
 
 @given(
     which=st.integers(0, 5),
-    ways=COMBINATIONS,
     rate=st.sampled_from((0.5, 1.0)),
     seed=SEEDS,
     epoch=st.integers(0, 9),
@@ -158,31 +140,28 @@ def pairs(window: Window) -> list[tuple[int, int]]:
 def test_the_answer_stays_exact_whatever_is_done(
     many: list[Data],
     which: int,
-    ways: tuple[Augmentation, ...],
     rate: float,
     seed: int,
     epoch: int,
     draw: st.DataObject,
 ) -> None:
     data = many[which]
-    view = data.augmenter(ways, rate=rate, seed=seed)(epoch)
+    view = data.augmenter(rate=rate, seed=seed)(epoch)
     for index in draw.draw(st.sets(st.integers(0, len(data.store) - 1), min_size=1, max_size=12)):
-        assert_sound(data, data.store[index], view[index], ways)
+        assert_sound(data, data.store[index], view[index])
 
 
-@given(drawn=st.lists(examples(most_words=60), min_size=2, max_size=4), ways=COMBINATIONS, seed=SEEDS)
+@given(drawn=st.lists(examples(most_words=60), min_size=2, max_size=4), seed=SEEDS)
 @settings(max_examples=100, deadline=None)
-def test_odd_texts_keep_their_answers(
-    tokenizer: QATokenizer, drawn: list[Example], ways: tuple[Augmentation, ...], seed: int
-) -> None:
+def test_odd_texts_keep_their_answers(tokenizer: QATokenizer, drawn: list[Example], seed: int) -> None:
     some = [
         replace(example, question=f"Which river {example.question}", title=f"t{example.id}")
         for example in with_ids(drawn)
     ]
     data = windows_of(some, tokenizer, 120, 10)
-    view = data.augmenter(ways, seed=seed)(0)
+    view = data.augmenter(seed=seed)(0)
     for index in range(len(data.store)):
-        assert_sound(data, data.store[index], view[index], ways)
+        assert_sound(data, data.store[index], view[index])
 
 
 @pytest.mark.real_data
@@ -191,69 +170,56 @@ def test_squad_keeps_its_answers(real_data: Path, real_tokenizer: QATokenizer, n
     some = load_examples(real_data / "squad" / f"{name}.json")[::12]
     data = windows_of(some, real_tokenizer)
     num_exact = 0
-    for ways in [*((way,) for way in WAYS), *combinations(WAYS, 2), WAYS]:
-        view = data.augmenter(ways, seed=7)(1)
-        for index in range(0, len(data.store), 2 if ways == WAYS else 25):
-            before, after = data.store[index], view[index]
-            assert_sound(data, before, after, ways)
-            example = some[after.example_index]
-            num_exact += bool(after.start_position) and labelled_text(after, example) == example.golds[0].text
-    assert num_exact > 200
+    view = data.augmenter(seed=7)(1)
+    for index in range(0, len(data.store), 2):
+        before, after = data.store[index], view[index]
+        assert_sound(data, before, after)
+        example = some[after.example_index]
+        num_exact += bool(after.start_position) and labelled_text(after, example) == example.golds[0].text
+    assert num_exact > 100
 
 
 def test_a_rate_of_nothing_gives_the_very_same_windows(many: list[Data]) -> None:
     for data in many:
-        view = data.augmenter(WAYS, rate=0.0)(3)
+        view = data.augmenter(rate=0.0)(3)
         for index in range(0, len(data.store), 5):
             assert_same_window(view[index], data.store[index])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_rate_of_one_changes_nearly_all_windows(roomy: Data, way: Augmentation) -> None:
-    augmenter = roomy.augmenter((way,))
+def test_a_rate_of_one_crops_nearly_all_windows(roomy: Data) -> None:
+    augmenter = roomy.augmenter()
     view = augmenter(0)
-    changed = [
-        view[index].input_ids.tolist() != roomy.store[index].input_ids.tolist() for index in range(len(roomy.store))
-    ]
-    # Every second question of this set has no answer and may lose but a few words.
-    assert np.mean(changed) > (0.85 if way == "word-dropout" else 0.97)
+    changed = [len(view[index].input_ids) < len(roomy.store[index].input_ids) for index in range(len(roomy.store))]
+    assert np.mean(changed) > 0.97
     counts = {"seen": len(changed), "changed": sum(changed), "impossible": len(changed) - sum(changed)}
-    assert augmenter.counts == {way: counts}
+    assert augmenter.counts == {"crop": counts}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_full_windows_are_changed_too(many: list[Data], way: Augmentation) -> None:
+def test_full_windows_are_cropped_too(many: list[Data]) -> None:
     data = many[0]
     full = np.flatnonzero(data.store.lengths == data.store.max_seq_length)
     assert len(full) > 100
-    augmenter = data.augmenter((way,))
+    augmenter = data.augmenter()
     for index in full:
         augmenter(0)[int(index)]
-    share = augmenter.counts[way]["changed"] / len(full)
-    # There is no room for a distractor, unless a crop made it.
-    assert share == 0 if way == "distractor" else share > 0.8
+    assert augmenter.counts["crop"]["changed"] / len(full) > 0.8
 
 
-def test_the_rate_is_the_share_of_windows_that_each_way_changes(roomy: Data) -> None:
-    augmenter = roomy.augmenter(WAYS, rate=0.3)
-    seen = 0
+def test_the_rate_is_the_share_of_windows_that_are_drawn(roomy: Data) -> None:
+    augmenter = roomy.augmenter(rate=0.3)
     for epoch in range(3):
         view = augmenter(epoch)
         for index in range(len(roomy.store)):
             view[index]
-        seen += len(roomy.store)
-    for counts in augmenter.counts.values():
-        assert counts["seen"] == seen
-        assert abs((counts["changed"] + counts["impossible"]) / seen - 0.3) < 0.05
+    counts = augmenter.counts["crop"]
+    assert counts["seen"] == 3 * len(roomy.store)
+    assert abs((counts["changed"] + counts["impossible"]) / counts["seen"] - 0.3) < 0.05
 
 
-@given(ways=COMBINATIONS, seed=SEEDS, epoch=st.integers(0, 5))
+@given(seed=SEEDS, epoch=st.integers(0, 5))
 @settings(max_examples=15, deadline=None)
-def test_seed_epoch_and_position_decide_and_nothing_else(
-    roomy: Data, ways: tuple[Augmentation, ...], seed: int, epoch: int
-) -> None:
-    one = roomy.augmenter(ways, rate=0.5, seed=seed)
-    other = roomy.augmenter(ways[::-1], rate=0.5, seed=seed)
+def test_seed_epoch_and_position_decide_and_nothing_else(roomy: Data, seed: int, epoch: int) -> None:
+    one, other = roomy.augmenter(rate=0.5, seed=seed), roomy.augmenter(rate=0.5, seed=seed)
     some = range(0, len(roomy.store), 9)
     first = {index: one(epoch)[index] for index in some}
     # In another order, after another epoch, and from another augmenter.
@@ -263,31 +229,16 @@ def test_seed_epoch_and_position_decide_and_nothing_else(
         assert_same_window(first[index], second[index])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_epoch_and_every_seed_sees_other_windows(roomy: Data, way: Augmentation) -> None:
-    views = [
-        roomy.augmenter((way,))(0),
-        roomy.augmenter((way,))(1),
-        roomy.augmenter((way,), seed=1)(0),
-    ]
+def test_every_epoch_and_every_seed_sees_other_windows(roomy: Data) -> None:
+    views = [roomy.augmenter()(0), roomy.augmenter()(1), roomy.augmenter(seed=1)(0)]
     some = range(0, len(roomy.store), 7)
     seen = [[view[index].input_ids.tolist() for index in some] for view in views]
     for one, other in combinations(seen, 2):
-        # A question without an answer has few words that it may lose.
-        share = np.mean([first != second for first, second in zip(one, other, strict=True)])
-        assert share > (0.3 if way == "word-dropout" else 0.8)
-
-
-def test_ways_do_not_depend_on_each_others_draws(roomy: Data) -> None:
-    # Without slips, for which full windows would lose context.
-    others = [way for way in WAYS if way != "typo"]
-    alone, together = roomy.augmenter(("crop",), rate=0.5)(2), roomy.augmenter(others, rate=0.5)(2)
-    for index in range(0, len(roomy.store), 3):
-        assert roomy.own_text(alone[index]) == roomy.own_text(together[index])
+        assert np.mean([first != second for first, second in zip(one, other, strict=True)]) > 0.8
 
 
 def test_a_cropped_context_is_a_run_of_whole_sentences(roomy: Data) -> None:
-    augmenter = roomy.augmenter(("crop",))
+    augmenter = roomy.augmenter()
     num_kept, sides = set(), set()
     for epoch in range(3):
         view = augmenter(epoch)
@@ -305,7 +256,7 @@ def test_a_cropped_context_is_a_run_of_whole_sentences(roomy: Data) -> None:
 
 
 def test_windows_without_an_answer_lose_as_much_as_those_with_one(roomy: Data) -> None:
-    view = roomy.augmenter(("crop",))(0)
+    view = roomy.augmenter()(0)
     shares: dict[bool, list[float]] = {True: [], False: []}
     for index in range(len(roomy.store)):
         before, after = roomy.store[index], view[index]
@@ -319,7 +270,7 @@ def test_an_answer_over_a_border_keeps_both_sentences(tokenizer: QATokenizer) ->
     answer = "swam. He was"
     some = [Example("a", "What then?", context, (Gold(answer, context.index(answer)),))]
     data = windows_of(some, tokenizer)
-    augmenter = data.augmenter(("crop",))
+    augmenter = data.augmenter()
     texts = {data.own_text(augmenter(epoch)[0]) for epoch in range(40)}
     assert len(texts) == 5
     assert all("Rollo swam. He was cold." in text for text in texts)
@@ -328,45 +279,19 @@ def test_an_answer_over_a_border_keeps_both_sentences(tokenizer: QATokenizer) ->
 def test_a_context_of_one_sentence_is_not_cropped(tokenizer: QATokenizer) -> None:
     some = [Example("a", "Who swam?", "Rollo swam.", (Gold("Rollo", 0),)), Example("b", "Who?", "")]
     data = windows_of(some, tokenizer)
-    augmenter = data.augmenter(("crop",))
+    augmenter = data.augmenter()
     for index in range(2):
         assert_same_window(augmenter(0)[index], data.store[index])
     assert augmenter.counts == {"crop": {"seen": 2, "changed": 0, "impossible": 2}}
 
 
-def test_a_question_that_grew_takes_from_the_context_what_is_not_the_answer(many: list[Data]) -> None:
-    data = many[0]
-    view = data.augmenter(("typo",))(0)
-    num_cut = {True: 0, False: 0}
-    for index in range(len(data.store)):
-        before, after = data.store[index], view[index]
-        if len(after.start_char) < len(before.start_char):
-            assert len(after.input_ids) == data.store.max_seq_length
-            num_cut[after.start_char[0] == before.start_char[0]] += 1
-    assert all(count > 3 for count in num_cut.values())
-
-
-def test_answer_tokens_are_never_replaced_but_all_others_are(tokenizer: QATokenizer) -> None:
-    context = "Duke Rollo of Normandy swam in the cold river Seine."
-    some = [Example("a", "Who swam there", context, (Gold("Rollo of Normandy", 5),))]
-    data = windows_of(some, tokenizer)
-    before = data.store[0]
-    augmenter = data.augmenter(("token-substitution",))
-    changed = np.zeros(len(before.input_ids), dtype=bool)
-    for epoch in range(300):
-        changed |= augmenter(epoch)[0].input_ids != before.input_ids
-    fixed = {0, before.context_start - 1, len(changed) - 1, *range(before.start_position, before.end_position + 1)}
-    assert set(np.flatnonzero(~changed).tolist()) == fixed
-
-
-def test_counting_goes_on_where_an_earlier_process_stood(roomy: Data) -> None:
-    ways = ("crop", "typo")
-    whole, first, second = (roomy.augmenter(ways, rate=0.5) for _ in range(3))
+def test_counts_are_resumed(roomy: Data) -> None:
+    whole, first, second = (roomy.augmenter(rate=0.5) for _ in range(3))
     for index in range(40):
         whole(0)[index]
         first(0)[index] if index < 17 else None
     stored = {way: dict(counts) for way, counts in first.counts.items()}
-    second.count_on(stored)
+    second.resume_counts(stored)
     for index in range(17, 40):
         second(0)[index]
     assert second.counts == whole.counts

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.windows.batches import PackedBatch, by_length, epoch_order, pack, with_tail
+from albertqa.windows.batches import PackedBatch, by_length, epoch_order, pack
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -51,37 +51,6 @@ def test_a_batch_moves_whole(store: WindowStore) -> None:
         assert getattr(moved, name).device.type == "meta"
         assert getattr(moved, name).shape == tensor.shape
     assert (moved.lengths, moved.longest) == (batch.lengths, batch.longest)
-
-
-def test_a_flattened_batch_comes_back_to_the_same_as_views(store: WindowStore) -> None:
-    batch, other = with_tail(pack(store, [1, 0]), 16), with_tail(pack(store, [0, 1]), 16)
-    flat = batch.flattened()
-    again = batch.unflattened(flat)
-    for name, tensor in tensors_of(batch).items():
-        assert torch.equal(getattr(again, name), tensor)
-    flat.copy_(other.flattened())
-    for name, tensor in tensors_of(other).items():
-        assert torch.equal(getattr(again, name), tensor)
-
-
-@given(data=st.data(), multiple=st.sampled_from([1, 2, 64, 100]))
-@settings(max_examples=30, deadline=None)
-def test_a_tail_brings_the_tokens_to_a_multiple_and_changes_nothing_else(
-    store: WindowStore, data: st.DataObject, multiple: int
-) -> None:
-    batch = pack(store, data.draw(st.lists(st.integers(0, len(store) - 1), min_size=1, max_size=4)))
-    longer = with_tail(batch, multiple)
-    tail = len(longer.input_ids) - batch.num_tokens
-    assert len(longer.input_ids) % multiple == 0
-    assert 1 <= tail <= multiple
-    assert longer.first_token.tolist() == [*batch.first_token.tolist(), batch.num_tokens + tail]
-    assert longer.longest == max(*batch.lengths, tail)
-    assert (longer.num_tokens, longer.lengths) == (batch.num_tokens, batch.lengths)
-    for name in ("input_ids", "token_type_ids", "position_ids"):
-        assert torch.equal(getattr(longer, name)[: batch.num_tokens], getattr(batch, name))
-        assert not getattr(longer, name)[batch.num_tokens :].any()
-    for name in ("start_positions", "end_positions"):
-        assert torch.equal(getattr(longer, name), getattr(batch, name))
 
 
 @given(lengths=st.lists(st.integers(1, 512), max_size=80), max_tokens=st.integers(1, 4096))

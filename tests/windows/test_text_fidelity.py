@@ -18,7 +18,7 @@ from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 
 from .cases import bert_like, roberta_like, save_in
 from .reference import slow_characters
-from .vocabularies import word_folder
+from .vocabularies import SPECIAL, vocab_txt_folder, word_folder
 
 LANGUAGES = ("ar", "de", "en", "es", "hi", "ro", "ru", "tr", "vi", "zh")
 # Combining marks, vowel signs, variation selectors, joiners, zero-width and byte-order marks, controls, white space.
@@ -158,6 +158,15 @@ def test_special_tokens_that_a_text_spells_are_text(cases: Path, real_tokenizer:
     assert " ".join(tokens[3:7]) == "▁ < unk >"
     store = windows_in_memory(some, real_tokenizer)
     assert [labelled_text(store[index], one) for index, one in enumerate(some)] == ["<pad>", "unk"]
+
+
+@pytest.mark.real_data
+def test_a_chinese_albert_with_vocab_txt_only_gives_its_golds_back(cases: Path, tmp_path: Path) -> None:
+    some = load_examples(cases / "limits" / "chinese.json")
+    characters = dict.fromkeys("".join(one.context + one.question for one in some))
+    tokenizer = load_tokenizer(vocab_txt_folder(tmp_path, [*SPECIAL, *characters], model_type="albert"))
+    figures, problems = check_tokenization("chinese.json", some, tokenizer)
+    assert (figures["golds_exact_percent"], figures["unknown_text_percent"], problems) == (100, 0, [])
 
 
 # Share of the golds that labels give back: ALBERT's SentencePiece, and a WordPiece of the file's own words. The rest

@@ -1,6 +1,8 @@
 """Tokenizers built from vocabulary files are those of Transformers and SentencePiece, id for id."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,16 @@ def saved(
         (folder / "config.json").write_bytes((folders[name] / "config.json").read_bytes())
         found[name] = AutoTokenizer.from_pretrained(str(folder))
     return found
+
+
+def test_nothing_of_transformers_is_imported(folders: dict[str, Path]) -> None:
+    code = (
+        "import sys; from albertqa.windows.tokenizer import load_tokenizer\n"
+        "for folder in sys.argv[1:]: load_tokenizer(folder).encode_batch(['<pad> a'])\n"
+        "print([name for name in ('transformers', 'torch') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *map(str, folders.values())]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "albert"])

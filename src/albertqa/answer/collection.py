@@ -48,7 +48,7 @@ _MOST_COUNTS = 100_000
 """Words whose number of passages is remembered."""
 
 _MOST_MATCHES = 10_000
-"""Passages that a question's words may be in, added up; its most common words are left out beyond it, and cost no time."""
+"""Matches of a question's words that a search looks at: its most common words are left out beyond them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,9 @@ SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 
 _INSTALL = "Install the extra: pip install 'albertqa[index]'"
 _HIDDEN = ["script", "style", "template", "noscript", "head", "nav", "svg"]
-_INLINE = frozenset(
-    re.split(
-        r"\s",
-        "a abbr b bdi bdo cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strong "
-        "sub sup time tt u var wbr",
-    )
+_INLINE = re.compile(
+    "a|abbr|b|bdi|bdo|cite|code|data|del|dfn|em|font|i|img|ins|kbd|label|mark|q|rp|rt|ruby|s|samp|small|span|strong"
+    "|sub|sup|time|tt|u|var|wbr"
 )
 _BROKEN_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=\S)")
 
@@ -104,7 +101,7 @@ def _pieces(tag: "Tag") -> Iterator[str]:
         if isinstance(child, Tag):
             if child.name == "br":
                 yield " "
-            elif child.name in _INLINE:
+            elif _INLINE.fullmatch(child.name):
                 yield from _pieces(child)
             elif child.name in {"td", "th"}:
                 yield from _pieces(child)

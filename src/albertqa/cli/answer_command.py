@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from albertqa.cli.output import json_text, print_json
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
 
@@ -104,7 +104,7 @@ class Answer:
 
     def _all(self, source: str) -> list[tuple[str | None, str, str]]:
         """Return the id, question and context of every row; rows from standard input may have no id."""
-        from albertqa.answer.questions import read_pairs
+        from albertqa.answer.question_files import read_pairs
         from albertqa.data.reading import load_questions
 
         if source == "-":

@@ -32,13 +32,13 @@ Command: TypeAlias = (
 
 DESCRIPTION = """Fine-tune extractive question-answering models, and use them.
 
-Flags of a command: albertqa COMMAND -h; with explanations: albertqa COMMAND --help
+Flags of a command: albertqa COMMAND -h, with explanations: COMMAND --help
   Shell completion: albertqa --tyro-write-completion bash FILE (or zsh, fish)
 
 Exit codes:
   0  done
   1  check found errors in the data, or doctor something wrong with the run
-  2  an error, in one line; with --json also as {"error": "..."} on standard output
+  2  an error, in one line; with --json also {"error": "..."} on standard output
   129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM"""
 
 _OF_LIBRARIES = {"SafetensorError", "OutOfMemoryError", "PanicException"}
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] in (["-V"], ["--version"]):
             print(f"albertqa {metadata.version('albertqa')}")
             return 0
-        return int(parse(words).run())
+        code = int(parse(words).run())
+        sys.stdout.flush()
     except SystemExit as stop:
         if is_short_help(words) and not stop.code:
             print(f"albertqa {words[0]} --help explains every flag.")
@@ -78,10 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if isinstance(error, SettingsError):
             explanation = with_typed_flags(explanation, Command, words)
-        if "--json" in words:
-            print_json({"error": explanation})
-        warn(explanation)
+        _report(explanation, as_json="--json" in words)
         return 2
+    return code
+
+
+def _report(explanation: str, *, as_json: bool) -> None:
+    """Print an error; standard output may be what failed."""
+    warn(explanation)
+    try:
+        if as_json:
+            print_json({"error": explanation})
+        sys.stdout.flush()
+    except OSError:
+        discard(sys.stdout)
 
 
 def parse(arguments: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
-from albertqa.config import Switch, flag
+from albertqa.config import Settings, Switch, flag
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,26 @@ class Doctor:
     """Run directory; the run may still be going on."""
     write: Switch = False
     """Also write what was found to health.json in the run, which the report shows."""
+    show_rows: Switch = False
+    """Show the training questions whose answers the trained model contradicts, and nothing else."""
+    write_rows: Annotated[Path | None, flag(metavar="OUT")] = None
+    """Write all of these rows to a JSON lines file."""
+    max_cases: int = 10
+    """Rows shown."""
     json: Switch = False
     """Print the findings as JSON."""
 
     def run(self) -> int:
         """Diagnose the run, and print what was found."""
         from albertqa.cli.terminal import Terminal
+        from albertqa.health.console import render_diagnosis
         from albertqa.health.diagnosis import diagnose
         from albertqa.health.record import load_record
-        from albertqa.health.text import render_diagnosis
-        from albertqa.rundir.findings import health_json, write_findings
+        from albertqa.rundir.findings import health_json, is_healthy, write_findings
 
         record = load_record(self.run_directory)
+        if self.show_rows or self.write_rows is not None:
+            return self._print_rows(record.settings)
         findings = diagnose(record)
         if self.write:
             write_findings(self.run_directory, record.status, findings)
@@ -37,4 +45,17 @@ class Doctor:
             print_json(health_json(self.run_directory, record.status, findings))
         else:
             render_diagnosis(record, findings, Terminal())
-        return 1 if findings else 0
+        return 0 if is_healthy(findings) else 1
+
+    def _print_rows(self, settings: Settings) -> int:
+        from albertqa.cli.terminal import Terminal
+        from albertqa.data.reading import load_several
+        from albertqa.health.console import render_rows
+        from albertqa.health.offending_rows import suspect_rows, write_rows
+
+        train = load_several(settings.train_file, limit=settings.max_train_examples)
+        rows = suspect_rows(self.run_directory, train)
+        if self.write_rows is not None:
+            write_rows(self.write_rows, rows)
+        render_rows(rows, self.max_cases, Terminal(), written_to=self.write_rows)
+        return 0

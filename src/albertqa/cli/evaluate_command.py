@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from albertqa.cli.output import finite, print_json
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 
 

@@ -9,7 +9,7 @@ from typing import Self
 from albertqa.cli.output import print_json
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import DataConfig, Settings
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 
 _FOLDER = Path("runs/find-lr")
 

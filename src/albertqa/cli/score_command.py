@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json, warn
 from albertqa.config import Switch, flag
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError
 from albertqa.files import plural
 
@@ -40,7 +40,9 @@ class Score:
         predictions = read_predictions(self.predictions)
         odds = read_null_odds(self.null_odds) if self.null_odds is not None else None
         difference = compare_ids(examples, predictions)
-        if predictions and len(difference.unknown) == len(predictions):
+        if not predictions:
+            raise DataError(f"{self.predictions}: has no predictions, expected an object of question id to answer text")
+        if len(difference.unknown) == len(predictions):
             raise DataError(
                 f"{self.predictions}: none of its {plural(len(predictions), 'id')} is in {self.data}: "
                 f"{_some(difference.unknown)}. Are the two files of the same data?"

@@ -44,7 +44,7 @@ class Serve:
         from albertqa.answer.collection import Collection
 
         # A key on the command line is seen by everybody on the machine.
-        config = replace(self.server, api_key=self.server.api_key or os.environ.get("ALBERTQA_API_KEY"))
+        config = replace(self.server, api_key=self.server.api_key or os.environ.get("ALBERTQA_API_KEY") or None)
         config.check()
         documents = None if self.documents is None else Collection(self.documents)
         answerer = Answerer(

@@ -21,7 +21,7 @@ from albertqa.config import (
     flag,
     load_settings,
 )
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 
 
 @dataclass(frozen=True)

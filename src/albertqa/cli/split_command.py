@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import OptimizerConfig, Switch, flag
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError
 from albertqa.files import plural
 

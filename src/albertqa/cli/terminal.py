@@ -17,11 +17,12 @@ class Terminal(Console):
     Args:
         stderr: Print to stderr instead of stdout.
         survives: Whether the program goes on when its output cannot be written any more.
+        quiet: Print nothing.
     """
 
-    def __init__(self, *, stderr: bool = False, survives: bool = False) -> None:
+    def __init__(self, *, stderr: bool = False, survives: bool = False, quiet: bool = False) -> None:
         file = cast(IO[str], _SurvivingStream(sys.stderr if stderr else sys.stdout)) if survives else None
-        super().__init__(stderr=stderr, file=file, markup=False, emoji=False, highlight=False)
+        super().__init__(stderr=stderr, file=file, quiet=quiet, markup=False, emoji=False, highlight=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render with every control character escaped but for the console's own."""

@@ -1,5 +1,6 @@
 """``albertqa train``: a run from start to finish, or resumed."""
 
+import os
 import shlex
 import signal
 from collections.abc import Callable
@@ -36,7 +37,9 @@ class Train(SettingsFlags):
         from albertqa.run.own_data import with_own_data
         from albertqa.run.recipe import train
 
-        terminal = Terminal(stderr=self.json, survives=True)
+        # Of several processes, the first one reports.
+        is_main = os.environ.get("RANK", "0") == "0"
+        terminal = Terminal(stderr=self.json, survives=True, quiet=not is_main)
         settings = with_own_data(
             self.settings, terminal.say, has_validation=bool(self.data.validation_file), options=self.table
         )
@@ -45,25 +48,19 @@ class Train(SettingsFlags):
         except KeyboardInterrupt:
             terminal.say(stopped_at_once(settings.output_dir))
             return 128 + signal.SIGINT
-        if self.json:
-            print_json(
-                {
-                    "run": str(result.run),
-                    "status": result.status,
-                    "step": result.step,
-                    "best_step": result.best_step,
-                    **result.scores,
-                }
-            )
+        if is_main and self.json:
+            outcome = {"run": str(result.run), "status": result.status, "step": result.step}
+            print_json({**outcome, "best_step": result.best_step, **result.scores})
         if result.status == "interrupted":
             terminal.say(f"interrupted at step {result.step:,}; saved. Resume: {resume_command(result.run)}")
             return 128 + (result.signal_number or signal.SIGINT)
-        page = describe_run(result.run).page
-        if not self.json:
-            title = f"{result.run}: {result.status} at step {result.step:,}, best at step {result.best_step:,}"
-            terminal.table(title, without_counters(result.scores))
-            terminal.say(f"look at it: {page}")
-            terminal.say(f"ask it: albertqa answer {shlex.quote(str(result.run))} --question '…' --context '…'")
+        if is_main:
+            page = describe_run(result.run).page
+            if not self.json:
+                title = f"{result.run}: {result.status} at step {result.step:,}, best at step {result.best_step:,}"
+                terminal.table(title, without_counters(result.scores))
+                terminal.say(f"look at it: {page}")
+                terminal.say(f"ask it: albertqa answer {shlex.quote(str(result.run))} --question '…' --context '…'")
         return 0
 
 

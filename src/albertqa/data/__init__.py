@@ -4,9 +4,9 @@ from albertqa.data.checking import CheckReport, FileFacts, ProblemGroup, check_f
 from albertqa.data.example import Example, Gold, content_sha256, has_unanswerable
 from albertqa.data.formats.squad_json import squad_document, write_squad_json
 from albertqa.data.problems import KINDS, Problem
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import ReadResult, load_examples, load_questions, load_several, read
 from albertqa.data.repair import RepairedCopy
-from albertqa.data.rows import ReadOptions
 from albertqa.data.splits import split_by_context
 
 __all__ = [

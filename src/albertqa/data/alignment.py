@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from albertqa.data.example import Gold
 from albertqa.data.problems import quoted
-from albertqa.data.rows import AmbiguousAnswers
+from albertqa.data.raw_rows import AmbiguousAnswers
 
 Finding = tuple[str, str, str]
 """Kind, message, and what a repair does (empty where none is safe)."""
@@ -22,7 +22,8 @@ _MAX_PLACES = 1_000
 _MAX_FOLDED_CHARS = 1_000_000
 _MAX_COMPARED = 200_000
 _MIN_SIMILARITY = 0.6
-_CLUSTER = re.compile(r"\s+|.", re.DOTALL)
+# White space, ASCII with nothing after it that could join it, or one other character.
+_PIECE = re.compile(r"\s+|(?P<letters>[!-~]+(?![^\x00-\x7f]))|.", re.DOTALL)
 # Vowels and finals of Korean, which join the letter before them.
 _JAMO = re.compile(r"[\u1160-\u11ff]")
 # Curly quotes, primes and accents used as quotes; hyphens, dashes and minus signs.
@@ -153,16 +154,20 @@ def _folded(text: str) -> tuple[str, list[int], list[int]]:
     starts: list[int] = []
     ends: list[int] = []
     at = 0
-    while at < len(text):
-        match = _CLUSTER.match(text, at)
-        end = match.end() if match else at + 1
-        while end < len(text) and (unicodedata.combining(text[end]) or _JAMO.match(text, end)):
-            end += 1
-        cluster = text[at:end]
-        form = " " if cluster.isspace() else unicodedata.normalize("NFD", cluster.translate(_SAME)).casefold()
+    while match := _PIECE.match(text, at):
+        piece, end = match[0], match.end()
+        if match["letters"]:
+            form = piece.translate(_SAME).lower()
+            starts += range(at, end)
+            ends += range(at + 1, end + 1)
+        else:
+            while end < len(text) and (unicodedata.combining(text[end]) or _JAMO.match(text, end)):
+                end += 1
+            piece = text[at:end]
+            form = " " if piece.isspace() else unicodedata.normalize("NFD", piece.translate(_SAME)).casefold()
+            starts += [at] * len(form)
+            ends += [end] * len(form)
         folded.append(form)
-        starts += [at] * len(form)
-        ends += [end] * len(form)
         at = end
     return "".join(folded), starts, ends
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from albertqa.data.cells import CellError, parse_cell
 from albertqa.data.problems import Problem, listed, quoted
-from albertqa.data.rows import ANSWER_FIELDS, EmptyAnswers, Row, is_absent, number_as_text, text_as_number
+from albertqa.data.raw_rows import ANSWER_FIELDS, EmptyAnswers, Row, is_absent, number_as_text, text_as_number
 
 StatedAnswer = tuple[str, int | None]
 """An answer's text and its start as stated, None where none is stated."""

@@ -15,12 +15,13 @@ from albertqa.errors import printable
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render_check(report: CheckReport, console: Console) -> None:
+def render_check(report: CheckReport, console: Console, *, also_found: str = "") -> None:
     """Print a report, line by line: nothing is cut or folded, whatever the width.
 
     Args:
         report: What the check found.
         console: Where to print.
+        also_found: What else is wrong, in the data as a whole: "1 error, 2 warnings"; empty: nothing.
     """
     # No wrapping of what may be copied: a path, an id or a command must survive the terminal.
     for facts in report.files:
@@ -28,7 +29,7 @@ def render_check(report: CheckReport, console: Console) -> None:
             console.print(line, soft_wrap=True)
     for group in report.groups:
         _print_cases(group, console)
-    console.print(_verdict(report), soft_wrap=True)
+    console.print(_verdict(report, also_found), soft_wrap=True)
     for copy in report.copies:
         for line in _copy_lines(copy):
             console.print(line, soft_wrap=True)
@@ -87,8 +88,11 @@ def _formatted(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else quoted(str(value))
 
 
-def _verdict(report: CheckReport) -> Text:
+def _verdict(report: CheckReport, also_found: str) -> Text:
     counts = ", ".join(f"{severity}s: {report.count(severity):,}" for severity in _STYLES)
+    if report.ok and also_found:
+        seen = f"All rows can be read ({counts}), but the data as a whole is not ready: {also_found}, see below."
+        return Text(seen, style="bold red" if "error" in also_found else "bold yellow")
     if report.ok:
         return Text(f"OK: ready for training and evaluation ({counts}).", style="bold green")
     repairable = sum(group.repairable for group in report.groups if group.severity == "error")

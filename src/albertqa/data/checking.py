@@ -9,9 +9,9 @@ from typing import Any
 
 from albertqa.data.example import content_sha256
 from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import ReadResult, read
 from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
-from albertqa.data.rows import ReadOptions
 from albertqa.errors import DataError
 
 _DEFAULTS = ReadOptions()

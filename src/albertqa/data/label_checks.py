@@ -4,36 +4,21 @@ Nothing here changes training. The facts go into ``run.json``, where the rules o
 cheap (texts are compared for a sample of the questions) and the same in every process.
 """
 
-import re
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
+from albertqa.data.answer_fit import UNSPACED, WORD, answer_fit, overlap, spread, words_of
 from albertqa.data.answer_units import answers_shift
 from albertqa.data.example import Example, Gold, letters_and_digits
 
 _SAMPLE = 1_000
-# How many words on either side of an answer are searched for a question's words: about a sentence, and never all of a
-# short context.
-_NEAR_WORDS, _NEAR_SHARE = 12, 8
-# A word in more than this share of the contexts ("the") does not help to find a place, one in more than this share of
-# the questions ("number", where all ask for one) does not tell questions apart.
-_COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
-_PLACES = 16
 _FREQUENT_WORDS = 100
 # Of fewer words, too many are among the 100 most frequent by chance.
 _FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
-# Inflected forms count as the word: "expedition's", "expeditions".
-_STEM_LETTERS = 6
-
-_WORD = re.compile(r"\w+")
-# Scripts that put no space between words: Thai, Lao, Khmer, Japanese, Chinese.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-
-_Words = tuple[list[int], list[str]]
+# A word that so many questions begin with asks for something ("who", "how"); so many times rarer in other questions, it
+# hardly occurs there. Of fewer questions shares say little.
+_ASKING_SHARE, _TIMES_RARER, _FEWEST_QUESTIONS = 0.04, 5.0, 80
 
 
 def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
@@ -43,35 +28,43 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         examples: The data, at least one question.
 
     Returns:
-        Facts for ``run.json``. ``nearness``: see `nearness`. ``repeated_questions``: questions asked before on the same
-        context; ``contradicting_questions``: those of them whose first golds do not overlap. ``answers_shift``: see
-        `albertqa.data.answer_units`. ``word_letters_mean``: mean length of the contexts' words.
-        ``golds_at_end_percent``: golds with no further word after them in their context.
+        Facts for ``run.json``, of the first golds and in percent where the name says so.
+        ``repeated_questions``: questions asked before on the same context; ``contradicting_questions``: those of them
+        whose golds do not overlap. ``same_start_percent``: golds at the one character of their contexts at which most
+        begin; ``golds_at_end_percent``: golds with no further word after them in their context;
+        ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
+        `albertqa.data.answer_units`. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
+        words.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
         golds_of[" ".join(one.question.split()), one.context].append(one.golds)
     contradicting = sum(
-        golds != several[0] and not any(_overlap(gold, other) for gold in golds for other in several[0])
+        golds != several[0] and not any(overlap(gold, other) for gold in golds for other in several[0])
         for several in golds_of.values()
         for golds in several[1:]
     )
-    words = [len(one.golds[0].text.split()) for one in examples if one.golds]
-    at_end = [not _WORD.search(one.context, one.golds[0].answer_end) for one in examples if one.golds]
+    golds = [(one.context, one.golds[0]) for one in examples if one.golds]
+    starts = Counter(gold.answer_start for _, gold in golds)
+    sampled = [one.context for one in _sample(examples)]
     return {
         "contexts": len({context for _, context in golds_of}),
         "repeated_questions": len(examples) - len(golds_of),
         "contradicting_questions": contradicting,
-        "gold_words_mean": round(sum(words) / len(words), 3) if words else 0.0,
-        "golds_at_end_percent": _percent(at_end),
-        "word_letters_mean": _word_letters_mean(one.context for one in _sample(examples)),
-        "upper_case_percent": _upper_case_percent(one.context for one in _sample(examples)),
-        "nearness": nearness(examples),
+        "question_letters_mean": _mean(len(one.question) for one in examples),
+        "context_letters_mean": _mean(len(context) for _, context in golds_of),
+        "gold_words_mean": _mean(len(gold.text.split()) for _, gold in golds),
+        "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
+        "golds_at_end_percent": _percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
+        "golds_whole_words_percent": _percent(is_whole_words(*one) for one in golds) if golds else None,
         "answers_shift": answers_shift(examples),
+        "answer_fit": answer_fit(examples),
+        "word_letters_mean": _word_letters_mean(sampled),
+        "upper_case_percent": _upper_case_percent(sampled),
     }
 
 
-def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, float]:
+def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
     """Measure what training and validation data share: no text should be in both, the language should.
 
     Args:
@@ -82,17 +75,18 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
         Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (the same question on the
         same context) of the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
         ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 most frequent words of the
-        training contexts in the validation and in the training contexts.
+        training contexts in the validation and in the training contexts. Where there are enough questions,
+        ``rare_question_words``: see there; and the share of the validation questions that have one of them.
     """
     plain: dict[str, str] = {}
     contexts = {_plain(one.context, plain) for one in train}
     questions = {(_plain(one.question, {}), _plain(one.context, plain)) for one in train}
     here, there = (
-        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in _words(context)[1]]
+        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in words_of(context)[1]]
         for part in (validation, train)
     )
     frequent = {word for word, _ in Counter(there).most_common(_FREQUENT_WORDS)}
-    facts = {
+    facts: dict[str, Any] = {
         "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
         "shared_questions_percent": _percent(
             (_plain(one.question, {}), _plain(one.context, plain)) in questions for one in validation
@@ -101,117 +95,63 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     if len(there) >= _FEWEST_TRAIN_WORDS and len(here) >= _FEWEST_VALIDATION_WORDS:
         facts["frequent_words_percent"] = _percent(word in frequent for word in here)
         facts["frequent_words_percent_train"] = _percent(word in frequent for word in there)
+    rare = rare_question_words(train, validation)
+    if rare is not None:
+        facts["rare_question_words"] = sorted(rare)
+        facts["rare_question_words_percent"] = _percent(not rare.isdisjoint(_asked(one)) for one in validation)
     return facts
 
 
-def nearness(examples: Sequence[Example]) -> dict[str, Any] | None:
-    """Compare how many rare words of a question are near its own gold, and near other places of the same context.
-
-    Where labels belong to their questions there are two to six times as many near the own gold (SQuAD's dev sets,
-    SQuADShifts, the starter set); where labels were shuffled within their contexts, or are anywhere, the numbers are
-    equal. The other places are the golds of other questions, or places all over the context where there are none.
+def rare_question_words(train: Sequence[Example], validation: Sequence[Example]) -> set[str] | None:
+    """Return the words that validation questions begin with ("who", "what") and training questions hardly have.
 
     Args:
-        examples: The data.
+        train: The training data.
+        validation: The validation data.
 
     Returns:
-        ``questions`` compared, mean number of words near the ``own`` gold and near the ``others``, their ``ratio`` and
-        its standard error; ``at_home`` and ``elsewhere``, the shares of the questions with some rare word in their own
-        context and in another question's; ``quarters``, the same comparison for each quarter of the data, in order
-        (None: nothing to compare), as one of several files may be damaged. None where no question can be compared.
+        The words; None where there are too few questions to tell.
     """
-    sample = _sample([one for one in examples if one.golds])
-    words_of = {context: _words(context) for context in dict.fromkeys(one.context for one in sample)}
-    golds_of: defaultdict[str, set[Gold]] = defaultdict(set)
-    for one in examples:
-        if one.golds and one.context in words_of:
-            golds_of[one.context].add(one.golds[0])
-    in_contexts = Counter(word for _, words in words_of.values() for word in set(words))
-    asked = [set(_words(one.question)[1]) for one in sample]
-    in_questions = Counter(word for words in asked for word in words)
-    most_contexts = max(1.0, _COMMON_IN_CONTEXTS * len(words_of))
-    most_questions = max(10.0, _COMMON_IN_QUESTIONS * len(sample))
-
-    def rare_words(question: set[str], context: str) -> set[str]:
-        return {
-            word
-            for word in question.intersection(words_of[context][1])
-            if in_contexts[word] <= most_contexts and in_questions[word] <= most_questions
-        }
-
-    quarters: tuple[list[tuple[float, float]], ...] = ([], [], [], [])
-    at_home = elsewhere = 0
-    for at, (one, question) in enumerate(zip(sample, asked, strict=True)):
-        rare = rare_words(question, one.context)
-        at_home += bool(rare)
-        elsewhere += bool(rare_words(question, sample[at - len(sample) // 2].context))
-        words, own = words_of[one.context], one.golds[0]
-        others = [gold for gold in golds_of[one.context] if not _overlap(gold, own)] or _places(words[0], own)
-        if rare and others:
-            near = [_near(words, gold, rare) for gold in others]
-            quarters[4 * at // len(sample)].append((_near(words, own, rare), sum(near) / len(near)))
-    found = _compared([pair for quarter in quarters for pair in quarter])
-    shares = {"at_home": at_home / max(1, len(sample)), "elsewhere": elsewhere / max(1, len(sample))}
-    if found is None:
+    if min(len(train), len(validation)) < _FEWEST_QUESTIONS:
         return None
-    rounded = {name: round(share, 4) for name, share in shares.items()}
-    return {**found, **rounded, "quarters": [_compared(quarter) for quarter in quarters]}
+    first = Counter(words[0] for one in validation if (words := _asked(one)))
+    here, there = (Counter(word for one in part for word in set(_asked(one))) for part in (validation, train))
+    return {
+        word
+        for word, count in first.items()
+        if count >= _ASKING_SHARE * len(validation)
+        and here[word] / len(validation) >= _TIMES_RARER * there[word] / len(train)
+    }
 
 
-def _compared(counts: Sequence[tuple[float, float]]) -> dict[str, float] | None:
-    """Compare the means of pairs of counts: own, others."""
-    if not counts:
-        return None
-    own, others = np.asarray(counts, dtype=np.float64).T
-    # Half a word more on either side, so that none near other places is a number, too.
-    own_mean, others_mean = ((part.sum() + 0.5) / len(counts) for part in (own, others))
-    ratio = own_mean / others_mean
-    # The spread of a ratio of means by linearization (Cochran, Sampling Techniques, chapter 6).
-    error = (own - ratio * others).std() / (others_mean * len(counts) ** 0.5)
-    means = {"own": own.mean(), "others": others.mean(), "ratio": ratio, "ratio_error": error}
-    return {"questions": len(counts), **{name: round(float(value), 4) for name, value in means.items()}}
+def is_whole_words(context: str, gold: Gold) -> bool:
+    """Check whether an answer begins and ends where words do.
+
+    Args:
+        context: Its context.
+        gold: The answer.
+    """
+    text = gold.text
+    return (
+        text.strip() == text
+        and not _is_inside_word(context, gold.answer_start)
+        and not _is_inside_word(context, gold.answer_end)
+    )
 
 
-def _words(text: str) -> _Words:
-    """Return where a text's words begin, and their stems; pairs of letters where words are not spaced."""
-    starts: list[int] = []
-    stems: list[str] = []
-    for match in _WORD.finditer(text):
-        word = match[0].casefold()
-        if _UNSPACED.search(word):
-            starts += range(match.start(), match.start() + max(1, len(word) - 1))
-            stems += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
-        else:
-            starts.append(match.start())
-            stems.append(word[:_STEM_LETTERS])
-    return starts, stems
+def _is_inside_word(context: str, at: int) -> bool:
+    pair = context[at - 1 : at + 1] if 0 < at < len(context) else ""
+    return len(pair) == 2 and pair[0].isalnum() and pair[1].isalnum() and not UNSPACED.search(pair)
 
 
-def _near(words: _Words, gold: Gold, wanted: set[str]) -> int:
-    """Count the wanted words in and around a gold."""
-    starts, stems = words
-    reach = max(1, min(_NEAR_WORDS, len(stems) // _NEAR_SHARE))
-    before, after = bisect_left(starts, gold.answer_start), bisect_left(starts, gold.answer_end)
-    return len(wanted.intersection(stems[max(0, before - reach) : after + reach]))
-
-
-def _places(starts: Sequence[int], own: Gold) -> list[Gold]:
-    """Return places of the own gold's length all over the context."""
-    places = [Gold(own.text, starts[at]) for at in _spread(len(starts), _PLACES)]
-    return [gold for gold in places if not _overlap(gold, own)]
-
-
-def _overlap(one: Gold, other: Gold) -> bool:
-    return one.answer_start < other.answer_end and other.answer_start < one.answer_end
+def _asked(example: Example) -> list[str]:
+    """Return the words of a question, in lower case."""
+    return WORD.findall(example.question.casefold())
 
 
 def _sample(examples: Sequence[Example]) -> list[Example]:
     """Return examples from all over the data."""
-    return [examples[at] for at in _spread(len(examples), _SAMPLE)]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    return sorted({int(at) for at in np.linspace(0, count - 1, min(count, most))}) if count else []
+    return spread(examples, _SAMPLE)
 
 
 def _plain(text: str, known: dict[str, str]) -> str:
@@ -231,8 +171,13 @@ def _upper_case_percent(texts: Iterable[str]) -> float:
 
 def _word_letters_mean(texts: Iterable[str]) -> float:
     """Return the mean length of the words of scripts that put spaces between words; 0 where there are none."""
-    lengths = [len(word) for text in dict.fromkeys(texts) for word in _WORD.findall(text) if not _UNSPACED.search(word)]
+    lengths = [len(word) for text in dict.fromkeys(texts) for word in WORD.findall(text) if not UNSPACED.search(word)]
     return round(sum(lengths) / len(lengths), 3) if lengths else 0.0
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return round(sum(found) / len(found), 3) if found else 0.0
 
 
 def _percent(values: Iterable[bool]) -> float:

@@ -11,7 +11,7 @@ from albertqa.data.answer_forms import Faults, StatedAnswer, stated_answers
 from albertqa.data.answer_units import AnswerUnit
 from albertqa.data.example import Example, Gold
 from albertqa.data.problems import Problem, quoted
-from albertqa.data.rows import EmptyAnswers, ReadOptions, Row, is_absent, number_as_text
+from albertqa.data.raw_rows import EmptyAnswers, ReadOptions, Row, is_absent, number_as_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ What is decided without asking, and reported:
 import logging
 import os
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,14 +34,17 @@ from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, fi
 from albertqa.data.example import Example
 from albertqa.data.problems import Problem, SourceError, listed, quoted
 from albertqa.data.questions import ParsedRow, Question, parse_row, place_answers
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
 from albertqa.data.sources import Source, open_source, source_name
+from albertqa.data.unpacking import too_large
 from albertqa.errors import DataError
 
 _DEFAULTS = ReadOptions()
 # How many answers that occur nowhere are shown with their closest match; finding it takes time.
 _CLOSEST_SHOWN = 200
 _KEYS_SHOWN = 20
+# Which share of the limit on unpacked data the texts may take in memory.
+_TEXTS_SHARE = 2
 # So large a share of the answers must be in another column before two columns are called swapped.
 _SWAPPED_SHARE = 0.5
 
@@ -269,6 +273,7 @@ class _Reader:
         self._parsed: list[ParsedRow | BrokenRow] = []
         self._contexts: dict[str, str] = {}
         self._keys: dict[object, None] = {}
+        self._text_bytes = 0
         self._num_rows = 0
         self._num_stating_answers = 0
         self._num_stating_impossible = 0
@@ -285,6 +290,7 @@ class _Reader:
         self._num_stating_impossible += not is_absent(row.fields.get("is_impossible"))
         if len(self._keys) < _KEYS_SHOWN:
             self._keys.update(dict.fromkeys(row.keys))
+        num_contexts = len(self._contexts)
         parsed = parse_row(
             row,
             file=self.name,
@@ -293,6 +299,11 @@ class _Reader:
             empty_answers=self.options.empty_answers if self.labelled else None,
         )
         self._parsed.append(parsed)
+        self._text_bytes += sys.getsizeof(parsed.question)
+        if len(self._contexts) > num_contexts:
+            self._text_bytes += sys.getsizeof(parsed.context)
+        if self._text_bytes > self.options.max_unpacked_bytes // _TEXTS_SHARE:
+            raise too_large("the texts in memory", self.options.max_unpacked_bytes // _TEXTS_SHARE)
 
     def finish(
         self, version: str | None, stop: SourceError | None

@@ -12,10 +12,10 @@ from albertqa.data.formats.arrow import dataset_rows, parquet_rows
 from albertqa.data.formats.csv_files import read_csv_file
 from albertqa.data.formats.excel import read_excel_file
 from albertqa.data.formats.hub_datasets import fetch_dataset, load_folder, parse_hub_name, pick_split
+from albertqa.data.formats.in_memory import frame_rows, mapping_rows
 from albertqa.data.formats.json_files import JSON_SUFFIXES, read_json_file
-from albertqa.data.formats.memory import frame_rows, mapping_rows
 from albertqa.data.problems import SourceError, quoted
-from albertqa.data.rows import ReadOptions, Rows
+from albertqa.data.raw_rows import ReadOptions, Rows
 from albertqa.data.starter import starter_file
 from albertqa.data.unpacking import PARQUET_MAGIC, ZIP_MAGIC, DataFile
 from albertqa.errors import DataError, printable

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from albertqa.data.problems import SourceError, quoted
-from albertqa.data.rows import ReadOptions
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError
 
 MAX_RATIO = 200
-"""How many times its stored size a file of more than 16 MiB may have unpacked: texts of people reach about 50."""
+"""How many times as large as stored a file may be unpacked, after its first 16 MiB: people's texts reach about 50."""
 
 MAX_LINE_CHARS = 2**26
 """The longest line of a file that is read line by line: 64 Mi characters."""
@@ -84,7 +84,7 @@ class DataFile:
     def open_bytes(self) -> BinaryIO:
         """Open the file, unpacked; reading raises `SourceError` where it is damaged or grows too large."""
         stored = self.path.open("rb")
-        return io.BufferedReader(_Unpacked(stored, self.size_bytes, self.max_bytes)) if self.is_gzip else stored
+        return io.BufferedReader(_Unpacked(stored, self.max_bytes)) if self.is_gzip else stored
 
     @cached_property
     def encoding(self) -> str:
@@ -197,10 +197,10 @@ class DataFile:
 class _Unpacked(io.RawIOBase):
     """A gzip stream that ends in a `SourceError` where it is damaged, cut off, or unpacks to too much."""
 
-    def __init__(self, stored: BinaryIO, stored_bytes: int, max_bytes: int) -> None:
+    def __init__(self, stored: BinaryIO, max_bytes: int) -> None:
         self._stored = stored
         self._stream = gzip.GzipFile(fileobj=stored)
-        self._stored_bytes, self._max_bytes = stored_bytes, max_bytes
+        self._max_bytes = max_bytes
         self._unpacked_bytes = 0
 
     def readable(self) -> bool:
@@ -220,7 +220,7 @@ class _Unpacked(io.RawIOBase):
         self._unpacked_bytes += len(data)
         if self._unpacked_bytes > self._max_bytes:
             raise too_large("the unpacked data", self._max_bytes)
-        refuse_bomb(self._unpacked_bytes, self._stored_bytes)
+        refuse_bomb(self._unpacked_bytes, self._stored.tell())
         buffer[: len(data)] = data
         return len(data)
 
@@ -230,7 +230,7 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
 
     Args:
         unpacked_bytes: The size unpacked, so far or in all.
-        stored_bytes: The size as stored.
+        stored_bytes: The size as stored, likewise.
 
     Raises:
         SourceError: More than 16 MiB, and more than `MAX_RATIO` times the stored size.
@@ -238,8 +238,8 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
     if unpacked_bytes > max(_MIN_SUSPECT_BYTES, MAX_RATIO * stored_bytes):
         raise SourceError(
             "too-large",
-            f"unpacks to more than {MAX_RATIO} times its {stored_bytes:,} bytes, as no text does (a decompression "
-            "bomb?); if it is right, unpack it yourself",
+            f"unpacks to more than {MAX_RATIO} times its size, as no text does (a decompression bomb?); if it is "
+            "right, unpack it yourself",
         )
 
 

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,26 @@ from albertqa.errors import SettingsError
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
 from albertqa.model.span_loss import span_losses
-from albertqa.windows.batches import by_length, pack
-from albertqa.windows.store import WindowStore
+from albertqa.model.world import ALONE, World
+from albertqa.windows.batches import WindowSource, by_length, pack
+
+
+class EvaluatedWindows(WindowSource, Protocol):
+    """Windows that a model can run over: a `WindowStore`, or some of its windows."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Maximum tokens of a window."""
+        ...
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each window."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,14 +56,20 @@ class Pass:
         """Mean loss over the windows."""
         return float(self.losses.mean())
 
+    @property
+    def loss_error(self) -> float:
+        """Standard error of the mean loss."""
+        return float(self.losses.std() / len(self.losses) ** 0.5)
+
 
 def run_windows(
     model: SpanModel,
-    store: WindowStore,
+    store: EvaluatedWindows,
     *,
     batch_size: int = 32,
     one_by_one: bool = False,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Pass:
     """Return logits and loss of every window.
 
@@ -61,6 +86,7 @@ def run_windows(
             fewer, fewer are taken.
         one_by_one: Whether every window gets a forward pass of its own, whatever the batch size.
         progress: Called after each forward with the number of windows done in it.
+        world: The processes that divide the windows among them; each gets all logits.
 
     Returns:
         Logits, losses, time.
@@ -71,13 +97,15 @@ def run_windows(
     begun = time.perf_counter()
     lengths = store.lengths
     first_token = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    start, end = (np.empty(first_token[-1], dtype=np.float32) for _ in range(2))
-    losses = np.empty(len(store), dtype=np.float64)
+    start, end = (np.zeros(first_token[-1], dtype=np.float32) for _ in range(2))
+    losses = np.zeros(len(store), dtype=np.float64)
+    mine = world.shares(lengths)[world.rank]
     was_training = model.model.training
     model.model.eval()
     try:
         with torch.inference_mode():
-            left = deque(by_length(lengths, max_tokens=1 if one_by_one else batch_size * store.max_seq_length))
+            groups = by_length(lengths[mine], max_tokens=1 if one_by_one else batch_size * store.max_seq_length)
+            left = deque(mine[group] for group in groups)
             while left:
                 indices = left.popleft()
                 passed = _pass_in_memory(model, store, indices)
@@ -93,11 +121,14 @@ def run_windows(
                     progress(len(indices))
     finally:
         model.model.train(was_training)
+    for values in (start, end, losses):
+        # What the other processes read is 0 here.
+        world.sum_(torch.from_numpy(values))
     return Pass(WindowLogits(start, end, first_token), losses, time.perf_counter() - begun)
 
 
 def _pass_in_memory(
-    model: SpanModel, store: WindowStore, indices: NDArray[np.int64]
+    model: SpanModel, store: EvaluatedWindows, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]] | None:
     """Return start logits, end logits and losses of a batch, or None where the memory does not hold it."""
     try:

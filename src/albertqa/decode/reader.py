@@ -12,7 +12,7 @@ from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, model_folder, write_json
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
 from albertqa.schema import convert, read_object
-from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings, load_tokenizer
 
 
 class ReaderChanges(TypedDict, total=False):
@@ -118,4 +118,5 @@ def load_reader(source: str | Path, device: DeviceConfig | None = None, **change
     precision = choose_precision(device.mixed_precision, chosen)
     model = load_model(folder, device=chosen, precision=precision, needs_head=True)
     model.require_positions(settings.max_seq_length, str(source))
+    check_embeddings(tokenizer, model.model.config.vocab_size, str(source))
     return Reader(model, tokenizer, settings, str(source))

@@ -1,77 +1,120 @@
 """Remedies: commands that can be run as they stand."""
 
+import dataclasses
 import math
+import re
 import shlex
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, Protocol, TypeAlias, get_type_hints
 
 from albertqa import files
-from albertqa.config import Settings
+from albertqa.config import Settings, to_flags
 from albertqa.health.record import MANY_PASSES, SHORTEST_PATH, RunRecord
 from albertqa.rundir.run_json import Part
 
 BASE_MODEL = "albert/albert-base-v2"
+# Where ALBERT's is in use: its vocabulary has the letters of a hundred languages.
+_OTHER_MODEL = "google-bert/bert-base-multilingual-cased"
+_STARTER = "starter"
+# Public questions to add to one's own: of the bundled set for the bundled encoder, so that no network is needed.
+_PUBLIC = {"train": ("starter:train", "rajpurkar/squad:train"),
+           "validation": ("starter:validation", "rajpurkar/squad:validation")}  # fmt: skip
 # What an evaluation takes over from a run.
 _DECODING = (
     *("version_2_with_negative", "max_eval_examples", "max_seq_length", "doc_stride", "max_answer_length"),
     *("n_best_size", "null_score_diff_threshold"),
 )
 
+# A setting's value, as the command line writes it.
+Value: TypeAlias = Any
 
-def train_again(record: RunRecord, suffix: str, **changes: float | int | str | bool | tuple[str, ...]) -> str:
-    """Give the command that repeats a run with other settings, beside it.
+
+class Subject(Protocol):
+    """What a remedy is for: a run, or data files that no run has."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """The run directory; None: there is none."""
+        ...
+
+
+def train_again(subject: Subject, suffix: str, **changes: Value) -> str:
+    """Return the command that repeats a run with other settings, beside it; or that trains so, where there is no run.
 
     Args:
-        record: The run.
+        subject: The run.
         suffix: What to add to its directory's name.
         changes: Settings by name.
 
     Returns:
         ``albertqa train --config RUN/config.toml --… --output-dir RUN-SUFFIX``.
     """
-    words = ["albertqa", "train", *_configured(record, **changes)]
-    return shlex.join([*words, "--output-dir", str(files.free_beside(record.path, suffix))])
+    words = ["albertqa", "train", *_configured(subject, **changes)]
+    if subject.path is not None:
+        words += ["--output-dir", str(files.free_beside(subject.path, suffix))]
+    return shlex.join(words)
 
 
-def train_for(record: RunRecord, suffix: str, epochs: float, **changes: float | int) -> str:
-    """Give the command that repeats a run for so many epochs (see `train_again`); in steps, where it was told those."""
-    settings = record.settings
+def train_for(record: RunRecord, suffix: str, epochs: float, **changes: Value) -> str:
+    """Return the command that repeats a run for so many epochs, or for as many steps where it was given those."""
+    settings = dataclasses.replace(record.settings, **changes)
     if settings.max_steps is None:
         return train_again(record, suffix, epochs=epochs, **changes)
-    batch = changes.get("train_batch_size", settings.train_batch_size)
-    accumulation = changes.get("gradient_accumulation_steps", settings.gradient_accumulation_steps)
-    steps = math.ceil(epochs * record.data("train").windows / (batch * accumulation))
+    steps = math.ceil(epochs * record.data("train").windows / settings.step_windows)
     return train_again(record, suffix, max_steps=steps, **changes)
 
 
 def train_less(record: RunRecord, epochs: float) -> str | None:
-    """Give the command that repeats a run for fewer epochs; None where they are not fewer, or too few to learn in.
+    """Return the command that repeats a run for fewer epochs; None where they are not fewer, or too few to learn in.
 
     Args:
         record: The run.
-        epochs: As many are enough; two digits of it are taken.
+        epochs: As many are enough; two digits of it are used.
     """
     epochs = float(f"{epochs:.2g}")
     share = epochs * record.plan.steps_per_epoch / record.total_steps
-    if share >= 1 or share * record.planned_path <= 2 * SHORTEST_PATH:
+    if share >= 1 or share * record.largest_change <= 2 * SHORTEST_PATH:
         return None
     return train_for(record, "fewer-epochs", epochs)
 
 
 def crop_contexts(record: RunRecord) -> str | None:
-    """Give the command that shows questions in another crop every time; None where few come back, or not alike."""
+    """Return the command that crops each context anew in every epoch; None where few epochs are done, or it is set."""
     if record.settings.augment or record.passes < MANY_PASSES:
         return None
     return train_again(record, "cropped", augment=("crop",), augment_rate=1.0)
 
 
+def more_questions(subject: Subject, part: Part = "train") -> str:
+    """Return the command that adds public questions to a run's own, or takes away the limit on their number.
+
+    Args:
+        subject: The run.
+        part: To which data.
+    """
+    settings, named = subject.settings, _files(subject, part)
+    public = _PUBLIC[part][settings.model != _STARTER]
+    changes: dict[str, Value] = {} if public in named else {f"{part}_file": (*named, public)}
+    limit = "max_train_examples" if part == "train" else "max_eval_examples"
+    if getattr(settings, limit) is not None or not changes:
+        changes[limit] = 100_000
+    if part == "train" and settings.max_steps is None:
+        changes["epochs"] = min(2.0, settings.epochs)
+    return train_again(subject, "more-questions", **changes)
+
+
 def find_rate(record: RunRecord) -> str:
-    """Give the command that measures a learning rate on the run's data, with its settings."""
+    """Return the command that measures a learning rate on the run's data, with its settings."""
     return shlex.join(["albertqa", "find-lr", *_configured(record)])
 
 
 def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
-    """Give the command that evaluates the run's model on its validation data as the run did, but for some settings.
+    """Return the command that evaluates the run's model on its validation data as the run did, but for some settings.
 
     Args:
         record: The run.
@@ -85,45 +128,70 @@ def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
     return shlex.join(words)
 
 
-def check_data(record: RunRecord) -> str:
-    """Give the command that shows what is wrong with the run's data."""
-    return shlex.join(["albertqa", "check", *_files(record, "train"), *_files(record, "validation")])
+def show_rows(subject: Subject, name: str) -> str:
+    """Return the command that shows the rows of the data that a finding is about.
+
+    Args:
+        subject: The run, or data files.
+        name: The finding's name.
+    """
+    words = ["albertqa", "check", *_files(subject, "train")]
+    if validation := _files(subject, "validation"):
+        words += ["--validation-file", *validation]
+    return shlex.join([*words, "--show-rows", name])
 
 
-def repair_data(record: RunRecord, part: Part) -> str:
-    """Give the commands that repair one part of the run's data and train on the copy.
+def repair_data(subject: Subject, part: Part) -> str:
+    """Return the commands that repair one part of the data and train on the copy.
 
     Several files are repaired into a folder; which of them to train on is left to the reader.
 
     Args:
-        record: The run.
+        subject: The run, or data files.
         part: The part.
     """
-    named = _files(record, part)
-    copy = files.free_beside(record.path, f"{part}-repaired")
+    named = _files(subject, part)
+    copy = files.free_beside(subject.path or Path(Path(named[0]).stem), f"{part}-repaired")
     if len(named) > 1:
         return shlex.join(["albertqa", "check", *named, "--write-repaired", str(copy)])
     copy = copy.with_name(f"{copy.name}.json")
     repair = shlex.join(["albertqa", "check", *named, "--write-repaired", str(copy)])
     # Not "&&": a check that found something to repair has the exit code of one that found errors.
-    return f"{repair}; {train_again(record, 'repaired', **{f'{part}_file': (str(copy),)})}"
+    return f"{repair}; {train_again(subject, 'repaired', **{f'{part}_file': (str(copy),)})}"
 
 
-def use_base_model(record: RunRecord, **changes: float) -> str:
-    """Give the command that repeats a run from ALBERT's own weights, or shows what they make of the data if it did.
+def use_base_model(subject: Subject, **changes: Value) -> str:
+    """Return the command that repeats a run from ALBERT's own weights; from another model's if it did that.
+
+    Args:
+        subject: The run.
+        changes: Further settings by name.
+    """
+    is_base = subject.settings.model == BASE_MODEL and not subject.settings.from_scratch
+    return train_again(
+        subject, "other-model", model=_OTHER_MODEL if is_base else BASE_MODEL, from_scratch=False, **changes
+    )
+
+
+def fix_case(record: RunRecord, *, lowercase: bool) -> str:
+    """Return the commands that correct how a model's tokenizer treats upper case, and repeat the run.
 
     Args:
         record: The run.
-        changes: Further settings by name.
+        lowercase: Whether its vocabulary is in lower case.
     """
-    settings = record.settings
-    if settings.model == BASE_MODEL and not settings.from_scratch and not changes:
-        return f"{check_data(record)} --tokenizer {BASE_MODEL}"
-    return train_again(record, "albert-base", model=BASE_MODEL, from_scratch=False, **changes)
+    folder = Path(_path(record, record.settings.model))
+    old, new = (f"{str(one).lower()}" for one in (not lowercase, lowercase))
+    for file, key in (("tokenizer.json", "lowercase"), ("tokenizer_config.json", "do_lower_case")):
+        path = folder / file
+        if path.is_file() and re.search(rf'"{key}": *{old}', path.read_text(encoding="utf-8", errors="replace")):
+            edit = shlex.join(["sed", "-i.before", f's/"{key}": *{old}/"{key}": {new}/', str(path)])
+            return f"{edit}; {train_again(record, 'case-fixed')}"
+    return use_base_model(record)
 
 
 def short(value: float) -> str:
-    """Spell a learning rate or the like with two digits at most: 3e-5, 0.01.
+    """Write a learning rate or the like with two digits at most: 3e-5, 0.01.
 
     >>> short(0.0000312), short(0.01), short(2.0), short(0.0002)
     ('3.1e-5', '0.01', '2', '2e-4')
@@ -134,32 +202,36 @@ def short(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _configured(record: RunRecord, **changes: float | int | str | bool | tuple[str, ...]) -> list[str]:
-    """Give the words for the run's settings but for some, its paths such that they are found from here."""
-    settings = record.settings
-    paths: dict[str, str | tuple[str, ...]] = {
-        "model": _path(record, settings.model),
-        "train_file": _files(record, "train"),
-        "validation_file": _files(record, "validation"),
+def _configured(subject: Subject, **changes: Value) -> list[str]:
+    """Return the words for the settings but for some, paths written so that they are found from here."""
+    settings = subject.settings
+    if subject.path is None:
+        return to_flags(dataclasses.replace(settings, **changes))
+    paths: dict[str, Value] = {
+        "model": _path(subject, settings.model),
+        "train_file": _files(subject, "train"),
+        "validation_file": _files(subject, "validation"),
     }
     moved = {name: path for name, path in paths.items() if path != getattr(settings, name)}
     flags = [word for name, value in {**moved, **changes}.items() for word in _flag(name, value)]
-    return ["--config", str(record.path / files.CONFIG_TOML), *flags]
+    return ["--config", str(subject.path / files.CONFIG_TOML), *flags]
 
 
-def _files(record: RunRecord, part: Part) -> tuple[str, ...]:
-    """Give the files of one part of the run's data."""
-    named = record.settings.train_file if part == "train" else record.settings.validation_file
-    return tuple(_path(record, file) for file in named)
+def _files(subject: Subject, part: Part) -> tuple[str, ...]:
+    """Return the files of one part of the data."""
+    named = subject.settings.train_file if part == "train" else subject.settings.validation_file
+    return tuple(_path(subject, file) for file in named)
 
 
-def _path(record: RunRecord, name: str) -> str:
-    """Spell a file or folder of the settings such that it is found from here, as far as the run's place tells it.
+def _path(subject: Subject, name: str) -> str:
+    """Return a file or folder of the settings so that it is found from here, as far as the run's place tells.
 
-    Paths in settings are relative to where the run was started, which is told by where the run lies and what it was
+    Paths in settings are relative to where the run was started. That follows from where the run is and what it was
     called there. Names of the Hub stay as they are.
     """
-    run, called = record.path.resolve().parts, record.settings.output_dir.parts
+    if subject.path is None:
+        return name
+    run, called = subject.path.resolve().parts, subject.settings.output_dir.parts
     start = Path(*run[: len(run) - len(called)])
     if run[len(run) - len(called) :] != called or start in {Path(), Path.cwd()}:
         return name
@@ -168,7 +240,7 @@ def _path(record: RunRecord, name: str) -> str:
     return str(place) if place.exists() or folder.is_dir() else name
 
 
-def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[str]:
+def _flag(name: str, value: Value) -> list[str]:
     flag = "lr" if name == "learning_rate" else name.replace("_", "-")
     if isinstance(value, bool):
         if get_type_hints(Settings)[name] is bool:
@@ -177,4 +249,4 @@ def _flag(name: str, value: float | int | str | bool | tuple[str, ...]) -> list[
     if isinstance(value, tuple):
         return [f"--{flag}", *value]
     # A learning rate that comes out of a division is to be read, not to be exact.
-    return [f"--{flag}", short(float(value)) if name == "learning_rate" else str(value)]
+    return [f"--{flag}", short(float(value or 0)) if name == "learning_rate" else str(value)]

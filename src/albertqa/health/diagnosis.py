@@ -1,95 +1,92 @@
 """The rules in their order, and what a run's record comes to.
 
-A rule is a function that takes a `RunRecord` and yields `Finding`s. To add one: write it in `albertqa.health.rules`,
-name it below at its place, and add a planted fault and a test to ``tests/health``.
+A rule is a function that takes a `RunRecord` and yields `Finding`s (rules about data: `albertqa.health.data_rules`). To
+add one: write it in `albertqa.health.rules`, add it below, and add a planted fault that only it finds to
+``tests/health``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from albertqa import files
 from albertqa.errors import RunError
+from albertqa.health import data_rules
 from albertqa.health.record import RunRecord
-from albertqa.health.rules import answers, labels, learning, machine, overfitting, parts, rates, settings, text, windows
+from albertqa.health.rules import (
+    answering,
+    hyperparameters,
+    labels_learned,
+    learning,
+    learning_rates,
+    model_files,
+    overfitting,
+    resources,
+)
 from albertqa.rundir.findings import SEVERITIES, Finding
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
-# What can be seen before the first step, and needs to be looked at once: faults of data, windows, model and settings.
-BEFORE_TRAINING: tuple[Rule, ...] = (
-    labels.swapped_fields,
-    text.lost_blanks,
-    labels.labels_contradict,
-    labels.answers_in_one_place,
-    labels.labels_off,
-    labels.labels_unrelated,
-    parts.leaking_validation,
-    labels.labels_partly_unrelated,
-    parts.no_answers,
-    parts.other_answers,
-    parts.other_questions,
-    parts.larger_validation,
-    labels.few_texts,
-    windows.cut_answers,
-    windows.short_windows,
-    windows.much_overlap,
-    text.case_mismatch,
-    text.strange_embeddings,
-    text.other_vocabulary,
-    text.unknown_tokens,
-    text.other_language,
-    text.missing_segments,
-    settings.strong_decay,
-    settings.strong_noise,
-    settings.swapped_betas,
-    settings.long_warmup,
-    settings.no_warmup,
-    settings.answers_not_allowed,
+# Causes that are known before the first step, and looked at once: first those of data and windows, then these.
+SETUP_RULES: tuple[Rule, ...] = (
+    model_files.broken_weights,
+    model_files.random_layers,
+    model_files.case_mismatch,
+    model_files.case_of_data,
+    model_files.vocabulary_mismatch,
+    model_files.missing_segments,
+    hyperparameters.strong_decay,
+    hyperparameters.strong_dropout,
+    hyperparameters.strong_label_smoothing,
+    hyperparameters.large_r_drop,
+    hyperparameters.swapped_betas,
+    hyperparameters.long_warmup,
+    hyperparameters.no_warmup,
+    hyperparameters.no_answer_forbidden,
 )
-# Further faults of their own, which look at steps or evaluations.
-CAUSES: tuple[Rule, ...] = (answers.long_golds, settings.damped_steps)
+# Causes that steps and evaluations show.
+STEP_RULES: tuple[Rule, ...] = (hyperparameters.damped_steps, labels_learned.wrong_labels, labels_learned.known_answers)
 # Why a model does not learn, by direct signs; they explain one symptom, so only the first that fits is reported.
-STUCK: tuple[Rule, ...] = (learning.nothing_trainable, rates.rate_at_zero)
-RATES: tuple[Rule, ...] = (rates.high_rate, rates.low_rate)
-# The symptom itself: reported only where nothing before explains it.
+STUCK_RULES: tuple[Rule, ...] = (learning.frozen_encoder, learning_rates.zero_rate)
+RATE_RULES: tuple[Rule, ...] = (learning_rates.high_rate, learning_rates.low_rate)
+# The symptom itself: reported only where no cause explains it.
 SYMPTOMS: tuple[Rule, ...] = (
-    machine.no_numbers,
-    learning.wild_start,
-    learning.vanishing_gradients,
+    resources.nan_loss,
+    learning.damaged_weights,
     learning.stopped_before_learning,
     learning.too_few_steps,
     learning.random_weights,
-    answers.mostly_empty,
-    answers.one_position,
-    learning.learned_by_heart_only,
-    learning.loss_without_score,
     learning.not_learning,
 )
-# What may be said of any run, sound or not.
-OTHERS: tuple[Rule, ...] = (
+# Whether the training went too far or not far enough: several ways to say it, of which the first is reported.
+FIT_RULES: tuple[Rule, ...] = (
+    overfitting.memorised,
     overfitting.overfitting,
-    overfitting.too_many_epochs,
     overfitting.train_validation_gap,
     overfitting.stopped_too_soon,
-    overfitting.best_long_past,
-    answers.threshold_off,
-    answers.long_answers,
-    answers.small_validation,
-    machine.fp16_overflow,
-    machine.out_of_memory,
-    machine.ended_without_a_word,
-    machine.small_micro_batch,
-    machine.slow_data,
-    machine.swapping,
-    machine.emulated_bf16,
-    machine.full_disk,
-    machine.costly_evaluations,
 )
-# Findings before the first step that a model which reads disproves.
-_DISPROVED_BY_LEARNING = ("strange-embeddings", "no-warm-up")
+# What may be said of any run, whether it learns or not.
+OTHERS: tuple[Rule, ...] = (
+    answering.threshold_off,
+    answering.long_predictions,
+    resources.fp16_overflow,
+    resources.out_of_memory,
+    resources.terminated,
+    resources.small_micro_batch,
+    resources.slow_data,
+    resources.swapping,
+    resources.emulated_bf16,
+    resources.full_disk,
+    resources.costly_evaluations,
+)
+# Warnings that rest on evaluations are reported in mid-run only where two evaluations in a row show them.
+NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, answering.long_predictions}
 
+# What is said before the first step and a model that reads disproves.
+_DISPROVED_BY_LEARNING = {"no-warm-up", "vocabulary-mismatch"}
+
+_T = TypeVar("_T")
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]
 _Failed: TypeAlias = Callable[[RunError], None]
 
@@ -104,8 +101,12 @@ def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None
     Returns:
         What is wrong with data, windows, model and settings.
     """
-    ask = _asking(record, failed)
-    return [finding for rule in BEFORE_TRAINING for finding in ask(rule)]
+    found = [
+        finding
+        for rule in (*data_rules.TEXT_RULES, *data_rules.WINDOW_RULES)
+        for finding in _ask(rule, record.data_view, record, failed)
+    ]
+    return found + [finding for rule in SETUP_RULES for finding in _ask(rule, record, record, failed)]
 
 
 def diagnose(
@@ -119,53 +120,55 @@ def diagnose(
         failed: Takes the error of a rule that cannot judge the record, and the others go on; None: it is raised.
 
     Returns:
-        What is wrong with it, the root first: errors before warnings, causes before symptoms. Empty where it is sound.
+        What is wrong with it, the root first: causes before consequences, and each of them by severity. Empty where
+        nothing is.
 
     Raises:
         RunError: A rule cannot judge the record.
     """
     if before is None:
         before = diagnose_before_training(record, failed=failed)
-    ask = _asking(record, failed)
-    findings = [finding for finding in before if not _is_disproved(finding, record)]
-    findings += [finding for rule in CAUSES for finding in ask(rule)]
-    # Where something else is wrong, an ordinary learning rate is not to blame.
-    may_blame_rate = not _has_error(findings) or not 0.1 < record.rate_ratio < 10
-    findings += _first(ask, (*STUCK, *(RATES if may_blame_rate else ())))
-    symptoms = [] if _has_error(findings) else _first(ask, SYMPTOMS)
-    if learning.is_stuck(record):
-        # What only slows a run that learns is to be fixed in one that does not, after what keeps any from learning.
-        findings = [msgspec.structs.replace(one, severity="error") for one in _by_severity(findings)]
-    return _by_severity([*findings, *symptoms, *_others(ask)])
-
-
-def _asking(record: RunRecord, failed: _Failed | None) -> _Ask:
-    """Return what asks one rule about a record."""
+    earlier = record.without_last_evaluation() if record.status == "running" else None
 
     def ask(rule: Rule) -> list[Finding]:
-        try:
-            return list(rule(record))
-        except Exception as error:
-            fault = RunError(
-                f"{record.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), as it "
-                f"should on no run. Report it with {files.RUN_JSON} and {files.METRICS_JSONL}, unless somebody "
-                "changed them by hand"
-            )
-            if failed is None:
-                raise fault from error
-            failed(fault)
-            return []
+        found = _ask(rule, record, record, failed)
+        if earlier is None or rule not in NEED_TWO_EVALUATIONS:
+            return found
+        confirmed = {finding.name for finding in _ask(rule, earlier, record, failed)}
+        return [finding for finding in found if finding.severity == "error" or finding.name in confirmed]
 
-    return ask
+    causes = [one for one in before if not (one.name in _DISPROVED_BY_LEARNING and record.has_learned)]
+    causes += [finding for rule in STEP_RULES for finding in ask(rule)]
+    # Where something else is wrong, a usual learning rate is not to blame.
+    may_blame_rate = not _has_error(causes) or not 0.1 < record.rate_ratio < 10
+    causes += _first(ask, (*STUCK_RULES, *(RATE_RULES if may_blame_rate else ())))
+    consequences = [] if _has_error(causes) else _first(ask, SYMPTOMS)
+    if learning.is_stuck(record):
+        # What only slows a run that learns is to be fixed in one that does not, after what keeps any from learning.
+        causes = [msgspec.structs.replace(one, severity="error") for one in _by_severity(causes)]
+    if not any(finding.severity == "error" for finding in consequences):
+        consequences += _first(ask, FIT_RULES)
+    remarks = [finding for rule in data_rules.REMARKS for finding in _ask(rule, record.data_view, record, failed)]
+    remarks += [finding for rule in OTHERS for finding in ask(rule)]
+    # A run that ended for want of memory, say, has its cause there.
+    causes += [finding for finding in remarks if finding.severity == "error"]
+    remarks = [finding for finding in remarks if finding.severity != "error"]
+    return [*_by_severity(causes), *_by_severity(consequences), *_by_severity(remarks)]
 
 
-def _is_disproved(finding: Finding, record: RunRecord) -> bool:
-    """Return whether what the model has learned since speaks against a finding."""
-    if finding.name in _DISPROVED_BY_LEARNING:
-        return record.has_learned
-    # What was trained holds on the validation data, so the labels of both are right.
-    validates = record.evaluations and record.evaluations[-1].loss < 0.6 * record.blind_loss("validation")
-    return finding.name == "labels-unrelated" and bool(validates)
+def _ask(rule: Callable[[_T], Iterator[Finding]], of: _T, record: RunRecord, failed: _Failed | None) -> list[Finding]:
+    """Ask one rule."""
+    try:
+        return list(rule(of))
+    except Exception as error:
+        fault = RunError(
+            f"{record.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), which is a "
+            f"bug. Report it with {files.RUN_JSON} and {files.METRICS_JSONL}, unless somebody changed them by hand"
+        )
+        if failed is None:
+            raise fault from error
+        failed(fault)
+        return []
 
 
 def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
@@ -178,14 +181,3 @@ def _has_error(findings: Sequence[Finding]) -> bool:
 
 def _first(ask: _Ask, rules: tuple[Rule, ...]) -> list[Finding]:
     return next((findings for rule in rules if (findings := ask(rule))), [])
-
-
-def _others(ask: _Ask) -> Iterator[Finding]:
-    reported = set()
-    for rule in OTHERS:
-        for finding in ask(rule):
-            # Several ways to say that training went too far; one is enough.
-            family = "overfitting" if rule.__module__ == overfitting.__name__ else finding.name
-            if family not in reported:
-                reported.add(family)
-                yield finding

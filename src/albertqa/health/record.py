@@ -1,7 +1,8 @@
 """What rules see of a run: the run directory's content, and what follows from it."""
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from albertqa.config import Settings
 from albertqa.health.curve import Level, Series, tail
 from albertqa.rundir.directory import Run, load_run
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow
-from albertqa.rundir.run_json import DataFacts, MachineFacts, ModelFacts, Part, Plan
+from albertqa.rundir.run_json import DataFacts, MachineFacts, ModelFacts, Part, Plan, TextFacts
 
 # A model that reads is well below what can be had without reading; see `RunRecord.has_learned`.
 _LEARNED, _NOT_LEARNED = 0.75, 0.78
@@ -87,6 +88,41 @@ class History:
 
 
 @dataclass(frozen=True)
+class DataView:
+    """What the rules about data see: a run's data, or data files that no run has.
+
+    Attributes:
+        settings: Where the data is, and the window lengths.
+        train: Facts of the training data; `DataFacts` where there is a tokenizer.
+        validation: Facts of the validation data; None: there is none.
+        path: The run directory; None: there is none.
+        max_positions: Maximum tokens of the model's windows; None: unknown.
+    """
+
+    settings: Settings
+    train: TextFacts
+    validation: TextFacts | None = None
+    path: Path | None = None
+    max_positions: int | None = None
+
+    def parts(self) -> Iterator[tuple[Part, TextFacts]]:
+        """Yield the data sets that there are."""
+        yield "train", self.train
+        if self.validation is not None:
+            yield "validation", self.validation
+
+    def tokenized_parts(self) -> Iterator[tuple[Part, DataFacts]]:
+        """Yield the data sets whose windows are known."""
+        for part, facts in self.parts():
+            if isinstance(facts, DataFacts):
+                yield part, facts
+
+    def tokenized(self, part: Part) -> DataFacts | None:
+        """Return the facts of one data set; None where there is none, or its windows are not known."""
+        return dict(self.tokenized_parts()).get(part)
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as rules see it: a view that is made anew for every look, as its properties are computed once.
 
@@ -142,6 +178,18 @@ class RunRecord:
     def scores(self) -> dict[str, float]:
         """Content of ``eval.json``; empty before the first evaluation."""
         return self.run.scores
+
+    @property
+    def data_view(self) -> DataView:
+        """The run as the rules about data see it."""
+        data = self.run.facts.data
+        return DataView(self.settings, data.train, data.validation, self.path, self.model.max_positions)
+
+    def without_last_evaluation(self) -> "RunRecord":
+        """Return the record as it would be if the last evaluation had not been done."""
+        history = copy.copy(self.history)
+        history.evaluations = history.evaluations[:-1]
+        return RunRecord(self.run, history)
 
     def data(self, part: Part) -> DataFacts:
         """Return the facts of the training or validation data."""
@@ -259,16 +307,16 @@ class RunRecord:
         return self.machine.device.startswith("cuda")
 
     @cached_property
-    def weight_path(self) -> float:
-        """Sum of all learning rates so far: about the farthest that AdamW can have moved any one weight.
+    def change_so_far(self) -> float:
+        """Sum of all learning rates so far: about the most that AdamW can have changed any one weight.
 
         Weights of encoders are some hundredths large, and so is the way that fine-tuning moves them.
         """
         return float(self.rates.sum())
 
     @cached_property
-    def planned_path(self) -> float:
-        """What `weight_path` will be at the end of the plan."""
+    def largest_change(self) -> float:
+        """What `change_so_far` will be at the end of the plan."""
         warmup = min(self.plan.warmup_steps, self.total_steps)
         after = self.total_steps - warmup
         mean = 1.0 if self.settings.lr_scheduler_type == "constant" else 0.5

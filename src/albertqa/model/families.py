@@ -1,4 +1,4 @@
-"""The families of encoders: how each one calls the settings and the weights that `albertqa.model.encoder` has.
+"""The families of encoders: how each one calls the settings and the weights of `albertqa.model.encoder`.
 
 One table a family, read in both directions. Names are those of Transformers' ``config.json`` and weight files.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from albertqa.errors import ModelError
-from albertqa.model.encoder import EncoderConfig, config_problems, shortened
+from albertqa.model.encoder_config import EncoderConfig, config_problems, shortened
 
 HEAD = "qa_outputs."
 """Names of the span head's weights begin with it, here and in every family."""

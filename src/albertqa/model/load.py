@@ -15,7 +15,7 @@ from albertqa.model.encoder import Encoder, Layer
 from albertqa.model.families import Family
 from albertqa.model.memory import available_bytes
 from albertqa.model.processor import read_processor
-from albertqa.model.starter import STARTER, starter_encoder
+from albertqa.model.starter_model import STARTER, starter_encoder
 from albertqa.model.weights import CONFIG_JSON, read_config, read_weights, write_model
 from albertqa.windows.batches import PackedBatch
 

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from albertqa.errors import ModelError
 from albertqa.files import first_line, make_readable, write_json
-from albertqa.model.encoder import Encoder, EncoderConfig, shortened
+from albertqa.model.encoder import Encoder
+from albertqa.model.encoder_config import EncoderConfig, shortened
 from albertqa.model.families import HEAD, Family, family_of
 
 CONFIG_JSON, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"

@@ -77,6 +77,8 @@ class World:
         Shapes:
             costs: (N,) integers
         """
+        if self.size == 1:
+            return [np.arange(len(costs))]
         loads, owner = np.zeros(self.size, dtype=np.int64), np.empty(len(costs), dtype=np.int64)
         for item in np.argsort(-costs, kind="stable"):
             owner[item] = loads.argmin()

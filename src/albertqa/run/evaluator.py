@@ -12,6 +12,7 @@ from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import BestModel
 from albertqa.run.inspection import machine_state
 from albertqa.run.setup import Learner, RunData
+from albertqa.run.train_sample import TrainSample, write_suspects
 from albertqa.rundir.rows import EvaluationRow
 from albertqa.rundir.run_json import Plan
 from albertqa.scoring.evaluation import Evaluation, evaluate_windows, write_predictions
@@ -42,6 +43,7 @@ class Evaluator:
     ) -> None:
         self._settings, self._data, self._learner, self._plan = settings, data, learner, plan
         self.best, self._world, self._callbacks = best, world, callbacks
+        self._sample = TrainSample(data.train, len(data.validation))
 
     def evaluate(self, step: int) -> EvaluationRow:
         """Evaluate after a number of steps; write ``best/`` and its files if it is the best so far.
@@ -59,11 +61,15 @@ class Evaluator:
         is_best = self._count(evaluation, step)
         if is_best and self._world.is_main:
             self._keep(run, evaluation, step)
-        statistics = evaluation.answer_statistics
+        statistics, settings = evaluation.answer_statistics, self._settings
+        figures, suspects = self._sample.evaluate(self._learner.model, batch_size=settings.eval_batch_size)
+        if self._world.is_main:
+            write_suspects(run, step, suspects)
         return EvaluationRow(
             step=step,
             epoch=round(step / self._plan.steps_per_epoch, 6),
             validation_loss=evaluation.loss,
+            validation_loss_error=evaluation.loss_error,
             exact=evaluation.exact,
             f1=evaluation.f1,
             eval_seconds=round(evaluation.seconds, 3),
@@ -73,6 +79,8 @@ class Evaluator:
             predicted_words_mean=statistics.words_mean,
             same_start=statistics.same_start,
             same_start_percent=statistics.same_start_percent,
+            contradicted_percent=statistics.contradicted_percent,
+            **figures,
             **machine_state(run),
         )
 
@@ -109,4 +117,5 @@ class Evaluator:
             version_2=self._data.version_2,
             batch_size=self._settings.eval_batch_size,
             progress=progress,
+            world=self._world,
         )

@@ -15,8 +15,9 @@ from albertqa.rundir.rows import EvaluationRow, Row, StepRow
 class HealthMonitor(Callback):
     """Diagnoses a run while it trains, reports each finding once, and writes ``health.json``.
 
-    A diagnosis never ends a run: an error in it is reported once, and the run goes on. What needs no step is looked at
-    once, before the first; a later look costs the same however many steps were done.
+    A finding that a later evaluation does not confirm is withdrawn, and that is reported, too. A diagnosis never ends a
+    run: an error in it is reported once, and the run goes on. What needs no step is looked at once, before the first; a
+    later look costs the same however many steps were done.
 
     Args:
         run: The run directory, with ``config.toml``, ``run.json`` and the rows so far.
@@ -60,7 +61,11 @@ class HealthMonitor(Callback):
             self._record.history.add(row)
 
     def _diagnose(self, *, is_written: bool = False) -> None:
-        """Diagnose the run as it is now; report and write what is new or has become worse, or write in any case."""
+        """Diagnose the run as it is now; report and write what is new or has become worse.
+
+        Args:
+            is_written: Write in any case, and report what is withdrawn: an evaluation was done, or the run is over.
+        """
         if self._record is None:
             return
         record = RunRecord(self._record.run, self._record.history)
@@ -69,10 +74,17 @@ class HealthMonitor(Callback):
         for finding in news:
             self._reported[finding.name] = finding.severity
             self._say(f"{finding.severity}: {finding.name}: {finding.message} Try: {finding.remedy}")
+        if is_written:
+            for name in self._reported.keys() - {finding.name for finding in findings}:
+                severity = self._reported.pop(name)
+                self._say(f"{severity} withdrawn: {name}: no longer so at step {record.step:,}")
         if news or is_written:
             write_findings(self._run, record.status, findings)
 
     def _is_new(self, finding: Finding) -> bool:
+        # Notes are for whoever asks.
+        if finding.severity == "note":
+            return False
         reported = self._reported.get(finding.name)
         return reported is None or SEVERITIES.index(finding.severity) < SEVERITIES.index(reported)
 

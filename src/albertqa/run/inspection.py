@@ -18,6 +18,10 @@ _MEMINFO = Path("/proc/meminfo")
 _SAMPLED_WEIGHTS = 512
 # Shorter pieces are seldom two forms of one word.
 _SHORTEST_FORM, _MOST_PAIRS = 4, 4_000
+# The name of a parameter up to its last number, which tells its layer.
+_NUMBERED = re.compile(r".*\.\d+(?=\.)")
+# In smaller matrices chance is too large.
+_SMALLEST_MATRIX = 32
 
 
 def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelFacts:
@@ -52,6 +56,8 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
         hidden_dropout=float(config.hidden_dropout),
         attention_dropout=float(config.attention_dropout),
         untrained=is_untrained(model.model),
+        random_layers=random_layers(model.model),
+        non_finite_weights=sum(int((~one.detach().isfinite()).sum()) for one in parameters),
         tokenizer=TokenizerFacts(
             vocabulary=tokenizer.vocab_size,
             segments=[tokenizer.layout.question_segment, tokenizer.layout.context_segment],
@@ -120,11 +126,6 @@ def related_pieces(embeddings: torch.Tensor, vocabulary: Mapping[str, int]) -> t
     return len(forms), round(float(percent), 3)
 
 
-def unknown_id(tokenizer: QATokenizer) -> int | None:
-    """Return the id of the token for what the vocabulary lacks; None where nothing is unknown (byte-level)."""
-    return tokenizer.token_id("unk")
-
-
 def is_untrained(model: torch.nn.Module) -> bool:
     """Return whether an encoder's weights are still those that it was created with.
 
@@ -137,6 +138,37 @@ def is_untrained(model: torch.nn.Module) -> bool:
     return bool(norms) and all(
         bool((norm.weight == 1).all()) and (norm.bias is None or not bool(norm.bias.any())) for norm in norms
     )
+
+
+@torch.no_grad()
+def random_layers(model: torch.nn.Module) -> list[int]:
+    """Return the layers, from 0, whose weight matrices are as random ones are drawn: lost, or never loaded.
+
+    Drawn weights have one spread in all rows and columns, and no tails; pretraining makes some rows, columns and single
+    weights larger. So it does not matter from which distribution they were drawn, nor what the LayerNorms hold.
+
+    Args:
+        model: The model; its layers are told apart by the number in the names of their parameters.
+    """
+    layers: dict[str, list[bool]] = {}
+    for name, weight in model.named_parameters():
+        numbered = _NUMBERED.match(name)
+        if numbered and weight.dim() == 2 and min(weight.shape) >= _SMALLEST_MATRIX:
+            layers.setdefault(numbered[0], []).append(_is_drawn(weight.detach()))
+    return [at for at, drawn in enumerate(layers.values()) if sum(drawn) > 0.5 * len(drawn)]
+
+
+def _is_drawn(weight: torch.Tensor) -> bool:
+    """Return whether a matrix's weights are independent draws from one short-tailed distribution, by all it shows."""
+    squares = weight.to("cpu", torch.float64).square()
+    mean = float(squares.mean())
+    tails = float(squares.square().mean()) / (mean * mean)
+    # A normal distribution has 3, a uniform one 1.8; pretrained matrices have 3.2 and more.
+    if not tails < 3 + 4 * (24 / squares.numel()) ** 0.5:
+        return False
+    # The spread of the rows' and of the columns' means; 1 is what chance gives, pretrained matrices have 1.5 and more.
+    spreads = [float(squares.mean(axis).std()) / mean / ((tails - 1) / squares.shape[axis]) ** 0.5 for axis in (0, 1)]
+    return bool(max(spreads) < 1.3)
 
 
 class WeightSample:

@@ -7,8 +7,8 @@ from pathlib import Path
 from albertqa.config import DataConfig, Settings
 from albertqa.data.example import Example
 from albertqa.data.formats.squad_json import write_squad_json
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import load_several
-from albertqa.data.rows import ReadOptions
 from albertqa.data.splits import split_by_context
 from albertqa.errors import DataError
 from albertqa.files import CONFIG_TOML, plural

@@ -3,22 +3,16 @@
 import dataclasses
 import platform
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 
-import msgspec
-
 from albertqa.config import Settings
-from albertqa.data.example import Example, content_sha256
-from albertqa.data.label_checks import answer_statistics
 from albertqa.files import RUN_JSON
 from albertqa.run.checkpoint import Progress
 from albertqa.run.fit import Fit
 from albertqa.rundir.run_json import (
     Data,
-    DataFacts,
     MachineFacts,
     ModelFacts,
     Plan,
@@ -26,45 +20,6 @@ from albertqa.rundir.run_json import (
     read_run_json,
     write_run_json,
 )
-from albertqa.windows.statistics import token_statistics
-from albertqa.windows.store import WindowStore
-
-
-def data_facts(
-    sources: Sequence[str],
-    examples: Sequence[Example],
-    store: WindowStore,
-    *,
-    unknown_id: int | None,
-    max_answer_length: int,
-    shared: Mapping[str, float] | None = None,
-) -> DataFacts:
-    """Measure what identifies a data set, how large it is, and how sound its labels are.
-
-    Args:
-        sources: The files or names it was read from.
-        examples: The data.
-        store: Its windows.
-        unknown_id: See `token_statistics`.
-        max_answer_length: Longest answer predicted, tokens.
-        shared: What it shares with the training data (see `shared_content`).
-
-    Returns:
-        Facts for ``run.json``.
-    """
-    facts = {
-        "sources": list(sources),
-        "questions": len(examples),
-        "without_answer": sum(not example.has_answer for example in examples),
-        "content_sha256": content_sha256(examples),
-        "windows": len(store),
-        "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
-        "tokens": int(store.lengths.sum()),
-        **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
-        **answer_statistics(examples),
-        **(shared or {}),
-    }
-    return msgspec.convert(facts, DataFacts)
 
 
 @dataclass

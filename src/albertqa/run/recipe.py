@@ -105,8 +105,8 @@ class _Training:
         self._folder = settings.output_dir
         source = resolve_model(settings.model)
         self._tokenizer = load_tokenizer(source)
-        self._data = load_data(settings, self._tokenizer, self._say)
-        self._learner = load_learner(settings, source, self._tokenizer, device, version_2=self._data.version_2)
+        self._data = load_data(settings, source, self._tokenizer, self._say)
+        self._learner = load_learner(settings, source, self._tokenizer, device, self._data)
         self._plan = plan_steps(len(self._data.train.store), settings, settings)
         self._objective = build_objective(
             label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha

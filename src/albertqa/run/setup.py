@@ -6,31 +6,32 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import torch
 
 from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
-from albertqa.data.label_checks import shared_content
 from albertqa.data.reading import load_several
+from albertqa.data.trained_on import TrainedOn
 from albertqa.decode.reader import ReaderSettings
-from albertqa.errors import ModelError, SettingsError
+from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
+from albertqa.health.measure import measure, measure_windows
 from albertqa.model.compiled import compile_layer
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
 from albertqa.model.memory import keep_freed_memory
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.fit import Fit, fit_to_memory
-from albertqa.run.inspection import WeightSample, unknown_id
+from albertqa.run.inspection import WeightSample
 from albertqa.run.loop import TrainingWindows
 from albertqa.run.objective import Objective
 from albertqa.run.optimizer import build_optimizer
-from albertqa.run.provenance import data_facts
 from albertqa.rundir.run_json import Data
 from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
-from albertqa.windows.tokenizer import QATokenizer
+from albertqa.windows.tokenizer import QATokenizer, check_embeddings
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class RunData:
         examples: The validation data, with golds.
         version_2: Whether questions may have no answer.
         facts: Facts of the training and the validation data for ``run.json``.
+        trained_on: The questions that the model will have been trained on, earlier runs included.
     """
 
     train: TrainingWindows
@@ -50,6 +52,7 @@ class RunData:
     examples: list[Example]
     version_2: bool
     facts: Data
+    trained_on: TrainedOn
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Learner:
         optimizer: Its optimizer.
         start: Some of its weights as they were loaded.
         reader: How it reads, saved with it.
+        trained_on: The questions that it was trained on, saved with it.
     """
 
     model: SpanModel
@@ -69,14 +73,16 @@ class Learner:
     optimizer: torch.optim.Optimizer
     start: WeightSample
     reader: ReaderSettings
+    trained_on: TrainedOn
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and reader settings as a plain Transformers folder, atomically."""
+        """Write a plain Transformers folder, with how the model reads and what it was trained on, atomically."""
 
         def write(building: Path) -> None:
             self.model.save(building)
             self.tokenizer.save(building)
             self.reader.save(building)
+            self.trained_on.save(building)
 
         write_folder(folder, write)
 
@@ -97,11 +103,12 @@ def set_up_device(settings: Settings) -> torch.device:
     return device
 
 
-def load_data(settings: Settings, tokenizer: QATokenizer, say: Callable[[str], None]) -> RunData:
+def load_data(settings: Settings, folder: str, tokenizer: QATokenizer, say: Callable[[str], None]) -> RunData:
     """Read training and validation data and split them into windows.
 
     Args:
         settings: The settings.
+        folder: The model's folder (see `resolve_model`).
         tokenizer: The model's tokenizer.
         say: Takes a line for the user.
 
@@ -120,16 +127,22 @@ def load_data(settings: Settings, tokenizer: QATokenizer, say: Callable[[str], N
         f"{train.lengths.mean():.0f} tokens on average; "
         f"validation: {plural(len(examples), 'question')}, {plural(len(validation), 'window')}"
     )
-    measure = partial(data_facts, unknown_id=unknown_id(tokenizer), max_answer_length=settings.max_answer_length)
+    before = TrainedOn() if settings.from_scratch else TrainedOn.load(Path(folder))
+    train_facts = measure(settings.train_file, train_examples)
+    validation_facts = msgspec.structs.replace(
+        measure(settings.validation_file, examples, train=train_examples),
+        seen_by_model_percent=before.percent_of(examples),
+    )
+    add_windows = partial(
+        measure_windows, unknown_id=tokenizer.token_id("unk"), max_answer_length=settings.max_answer_length
+    )
     facts = Data(
-        train=measure(settings.train_file, train_examples, train),
-        validation=measure(
-            settings.validation_file, examples, validation, shared=shared_content(train_examples, examples)
-        ),
+        train=add_windows(train_facts, train_examples, train),
+        validation=add_windows(validation_facts, examples, validation),
     )
     ids = pa.array([example.id for example in train_examples])
     windows = TrainingWindows(train, ids, build_augmenter(settings, train, train_examples))
-    return RunData(windows, validation, examples, version_2, facts)
+    return RunData(windows, validation, examples, version_2, facts, before.and_on(train_examples))
 
 
 def build_augmenter(settings: Settings, store: WindowStore, examples: list[Example]) -> Augmenter | None:
@@ -140,7 +153,7 @@ def build_augmenter(settings: Settings, store: WindowStore, examples: list[Examp
 
 
 def load_learner(
-    settings: Settings, folder: str, tokenizer: QATokenizer, device: torch.device, *, version_2: bool = False
+    settings: Settings, folder: str, tokenizer: QATokenizer, device: torch.device, data: RunData | None = None
 ) -> Learner:
     """Load the model as a run starts with it, and build its optimizer.
 
@@ -149,7 +162,7 @@ def load_learner(
         folder: The model's folder (see `resolve_model`).
         tokenizer: Its tokenizer.
         device: Where it computes.
-        version_2: Whether questions may have no answer.
+        data: What it will be trained on, where it is to be saved.
 
     Returns:
         The learner; a head that the folder lacks is drawn from the seed.
@@ -171,8 +184,17 @@ def load_learner(
     if settings.gradient_checkpointing:
         model.recompute_activations()
     names = (*WindowConfig.__dataclass_fields__, *DecodeConfig.__dataclass_fields__)
-    reader = ReaderSettings(**{name: getattr(settings, name) for name in names}, version_2_with_negative=version_2)
-    return Learner(model, tokenizer, build_optimizer(model.model, settings), WeightSample(model.model), reader)
+    reader = ReaderSettings(
+        **{name: getattr(settings, name) for name in names}, version_2_with_negative=data is not None and data.version_2
+    )
+    return Learner(
+        model,
+        tokenizer,
+        build_optimizer(model.model, settings),
+        WeightSample(model.model),
+        reader,
+        data.trained_on if data is not None else TrainedOn(),
+    )
 
 
 def fit_steps(
@@ -222,12 +244,7 @@ def fit_steps(
 def _check_learner(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:
     """Refuse what the model cannot do: a tokenizer or window length without embeddings, R-Drop without dropout."""
     model.require_positions(settings.max_seq_length, settings.model)
-    rows = model.model.config.vocab_size
-    if tokenizer.vocab_size > rows:
-        raise ModelError(
-            f"{settings.model}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeddings for {rows}; "
-            "they do not belong together"
-        )
+    check_embeddings(tokenizer, model.model.config.vocab_size, settings.model)
     if settings.r_drop_alpha and not model.has_dropout:
         raise SettingsError(
             f"r_drop_alpha is {settings.r_drop_alpha:g}, but {settings.model} has no dropout, so both passes of R-Drop "

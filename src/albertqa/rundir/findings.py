@@ -10,8 +10,8 @@ from albertqa.errors import RunError
 from albertqa.files import HEALTH_JSON, write_json
 from albertqa.schema import convert, read_object
 
-Severity = Literal["error", "warning"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning")
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Finding(msgspec.Struct, frozen=True):
     Attributes:
         name: Its stable name.
         severity: ``error``: the run is useless as it is, or its scores are wrong; ``warning``: it is worse, or slower,
-            than it could be.
+            than it could be; ``note``: nothing is wrong, but worth knowing.
         step: The step at which it showed; 0 for what was wrong before the first.
         message: What was seen, what it means, and what to change, for somebody who sees it for the first time.
         remedy: A command that can be run as it stands.
@@ -40,12 +40,17 @@ def evidence(**numbers: float | str | None) -> dict[str, float | int | str]:
     return {name: value for name, value in numbers.items() if value is not None}
 
 
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Return whether there are notes at most."""
+    return all(finding.severity == "note" for finding in findings)
+
+
 def health_json(run: Path, status: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the content of ``health.json``, which ``albertqa doctor --json`` prints too."""
     return {
         "run": str(run),
         "status": status,
-        "healthy": not findings,
+        "healthy": is_healthy(findings),
         "findings": [msgspec.to_builtins(finding) for finding in findings],
     }
 

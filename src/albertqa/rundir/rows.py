@@ -69,6 +69,7 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
         step: Optimizer steps done.
         epoch: Passes over the training windows so far.
         validation_loss: Mean loss over the validation windows; None if NaN or infinite.
+        validation_loss_error: Its standard error.
         exact: Exact match in percent.
         f1: F1 in percent.
         eval_seconds: Time of the evaluation.
@@ -77,6 +78,11 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
         predicted_words_mean: Words of a predicted answer.
         same_start: The start position predicted most often.
         same_start_percent: Share of the windows in which it was predicted.
+        contradicted_percent: Share of the windows with an answer whose label the model contradicts.
+        sample_windows: Windows with an answer of the training data, not augmented, that were evaluated as well.
+        sample_loss: Their mean loss.
+        sample_loss_error: Its standard error.
+        sample_contradicted_percent: `contradicted_percent` of them.
         weights_moved_percent: How far the weights have moved since the run began, in percent of their size.
         disk_free_bytes: Free space on the run's disk.
         swap_used_bytes: Swap space in use.
@@ -85,6 +91,7 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     step: _Count
     epoch: _Least0
     validation_loss: float | None
+    validation_loss_error: float | None = None
     exact: float | None = None
     f1: _Least0
     eval_seconds: float | None = None
@@ -93,6 +100,11 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     predicted_words_mean: float | None = None
     same_start: int | None = None
     same_start_percent: float | None = None
+    contradicted_percent: float | None = None
+    sample_windows: int | None = None
+    sample_loss: float | None = None
+    sample_loss_error: float | None = None
+    sample_contradicted_percent: float | None = None
     weights_moved_percent: float | None = None
     disk_free_bytes: int | None = None
     swap_used_bytes: int | None = None

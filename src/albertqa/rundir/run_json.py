@@ -1,6 +1,5 @@
 """``run.json``: where a run is, and where its numbers come from."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ from albertqa.files import RUN_JSON, write_json
 from albertqa.schema import PUT_BACK, convert, read_object
 
 Part = Literal["train", "validation"]
+PART_NAMES: dict[Part, str] = {"train": "training", "validation": "validation"}
 STATUSES = ("running", "finished", "stopped early", "interrupted", "failed")
 
 _Count = Annotated[int, Meta(ge=1)]
@@ -36,16 +36,77 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     save_every_steps: int = 0
 
 
-class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What identifies a data set, how large it is, and how sound its labels are.
+class AnswerFit(msgspec.Struct, frozen=True, kw_only=True):
+    """How well answers fit their questions, by the words near them (see `albertqa.data.answer_fit`).
 
-    Runs of earlier versions lack some of it (None). `albertqa.data` and `albertqa.windows` measure and explain it.
+    Attributes:
+        questions: Questions compared.
+        others_fit_better: Mean share of the other answers on a question's context that fit it better than its own.
+        error: Standard error of that mean.
+        at_home: Share of the questions with a rare word in their own context.
+        elsewhere: Share with one in some other question's context.
+        quarters: The first three for each quarter of the data, in order; None: nothing to compare.
+    """
+
+    questions: _Least0
+    others_fit_better: float
+    error: float
+    at_home: float = 0.0
+    elsewhere: float = 0.0
+    quarters: "list[AnswerFit | None]" = []
+
+    @property
+    def low(self) -> float:
+        """What the true mean is hardly below."""
+        return self.others_fit_better - 2 * self.error
+
+    @property
+    def high(self) -> float:
+        """What the true mean is hardly above."""
+        return self.others_fit_better + 2 * self.error
+
+
+class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What identifies a data set, and what its texts and answers are like, whatever the tokenizer.
+
+    Runs of earlier versions lack some of it (None). `albertqa.health.measure` and `albertqa.data` explain it.
     """
 
     sources: list[str] = []
     content_sha256: str = ""
     questions: _Count
     without_answer: _Least0
+    contexts: int | None = None
+    repeated_questions: int | None = None
+    contradicting_questions: int | None = None
+    question_letters_mean: float | None = None
+    context_letters_mean: float | None = None
+    gold_words_mean: float | None = None
+    same_start_percent: float | None = None
+    golds_at_end_percent: float | None = None
+    golds_whole_words_percent: float | None = None
+    answers_shift: int | None = None
+    answer_fit: AnswerFit | None = None
+    word_letters_mean: float | None = None
+    upper_case_percent: float | None = None
+    # Of validation data, beside the training data:
+    shared_contexts_percent: float | None = None
+    shared_questions_percent: float | None = None
+    frequent_words_percent: float | None = None
+    frequent_words_percent_train: float | None = None
+    rare_question_words: list[str] | None = None
+    rare_question_words_percent: float | None = None
+    seen_by_model_percent: float | None = None
+
+    @property
+    def answered(self) -> int:
+        """Questions with an answer."""
+        return self.questions - self.without_answer
+
+
+class DataFacts(TextFacts, frozen=True, kw_only=True):
+    """What a run knows of a data set: its texts, and what a tokenizer and window lengths make of them."""
+
     windows: _Count
     windows_without_answer: _Least0
     tokens: _Count
@@ -57,20 +118,6 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     golds_in_no_window: int | None = None
     golds_too_long: int | None = None
     golds_exact_percent: float | None = None
-    same_start_percent: float | None = None
-    contexts: int | None = None
-    repeated_questions: int | None = None
-    contradicting_questions: int | None = None
-    gold_words_mean: float | None = None
-    golds_at_end_percent: float | None = None
-    word_letters_mean: float | None = None
-    upper_case_percent: float | None = None
-    frequent_words_percent: float | None = None
-    frequent_words_percent_train: float | None = None
-    nearness: dict[str, Any] | None = None
-    answers_shift: int | None = None
-    shared_contexts_percent: float | None = None
-    shared_questions_percent: float | None = None
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,13 +136,18 @@ class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: int | None = None
     segments: list[int] | None = None
     folds_case: bool | None = None
+    case_setting: str = ""
     cased_pieces_percent: float | None = None
     related_pieces: int | None = None
     related_pieces_percent: float | None = None
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The encoder: where it came from, its sizes and dropout, and whether it was ever trained."""
+    """The encoder: where it came from, its sizes and dropout, and whether it was ever trained.
+
+    ``random_layers`` are the layers, from 0, whose weights are as random ones are drawn; ``non_finite_weights`` counts
+    weights that are NaN or infinite.
+    """
 
     source: str = ""
     type: str = ""
@@ -110,6 +162,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
     untrained: bool | None = None
+    random_layers: list[int] = []
+    non_finite_weights: int = 0
     tokenizer: TokenizerFacts = TokenizerFacts()
 
 
@@ -209,8 +263,3 @@ def read_run_json(run: Path) -> RunJson:
 def write_run_json(run: Path, facts: RunJson) -> None:
     """Write a run's ``run.json``."""
     write_json(run / RUN_JSON, msgspec.to_builtins(facts))
-
-
-def as_data_facts(facts: Mapping[str, Any]) -> DataFacts:
-    """Return measured facts of a data set in their typed form."""
-    return msgspec.convert(dict(facts), DataFacts)

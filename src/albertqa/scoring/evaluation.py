@@ -12,13 +12,15 @@ import numpy as np
 
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
+from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import load_several
-from albertqa.data.rows import ReadOptions
+from albertqa.decode.agreement import label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import ReaderChanges, load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.load import SpanModel
+from albertqa.model.world import ALONE, World
 from albertqa.scoring.official import score
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
@@ -35,12 +37,15 @@ class AnswerStatistics:
         words_mean: Words of an answer.
         same_start: The position in the window that most often has the highest start logit.
         same_start_percent: Share of the windows in which it has.
+        contradicted_percent: Share of the windows with an answer whose label the model contradicts (see
+            `albertqa.decode.agreement`); None where no window has an answer.
     """
 
     empty_percent: float
     words_mean: float
     same_start: int
     same_start_percent: float
+    contradicted_percent: float | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Evaluation:
     Attributes:
         scores: The official keys, in percent.
         loss: Mean loss over the windows, labelled as in training.
+        loss_error: Its standard error.
         num_windows: Windows, the card's "samples".
         seconds: Time of the forward passes.
         predictions: One an example, in order.
@@ -59,6 +65,7 @@ class Evaluation:
 
     scores: dict[str, float | int]
     loss: float
+    loss_error: float
     num_windows: int
     seconds: float
     predictions: tuple[Prediction, ...]
@@ -143,6 +150,7 @@ def evaluate_windows(
     version_2: bool,
     batch_size: int = DeviceConfig.eval_batch_size,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Run a model over windows, decode, and score.
 
@@ -154,40 +162,49 @@ def evaluate_windows(
         version_2: Whether questions may have no answer.
         batch_size: See `run_windows`.
         progress: Called with the number of windows done in each forward pass.
+        world: The processes that divide the windows; each gets the whole evaluation.
 
     Returns:
         Scores, loss and predictions.
     """
-    passed = run_windows(model, store, batch_size=batch_size, progress=progress)
+    passed = run_windows(model, store, batch_size=batch_size, progress=progress, world=world)
     predictions = decode(passed.logits, store, examples, config, version_2=version_2)
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
-    statistics = answer_statistics(passed.logits, predictions)
-    return Evaluation(scores, passed.loss, len(store), passed.seconds, tuple(predictions), statistics, examples)
+    statistics = answer_statistics(passed.logits, predictions, store)
+    return Evaluation(
+        scores,
+        passed.loss,
+        passed.loss_error,
+        len(store),
+        passed.seconds,
+        tuple(predictions),
+        statistics,
+        examples,
+    )
 
 
-def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction]) -> AnswerStatistics:
+def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction], store: WindowStore) -> AnswerStatistics:
     """Describe how a model answers, right or wrong: one that has learned nothing repeats itself.
 
     Args:
         logits: Logits of all windows.
         predictions: What was made of them.
+        store: The windows.
 
     Returns:
         The statistics.
     """
-    first_token = logits.first_token[:-1]
-    highest = np.repeat(np.maximum.reduceat(logits.start, first_token), np.diff(logits.first_token))
-    # Of equal logits the earlier token counts, so the first of each window; a window of NaN has none.
-    tokens = np.flatnonzero(logits.start == highest)
-    windows, first = np.unique(np.searchsorted(first_token, tokens, side="right") - 1, return_index=True)
-    starts = np.bincount(tokens[first] - first_token[windows], minlength=1)
+    labels = store.columns["start_position"], store.columns["end_position"]
+    agreement, answered = label_agreement(logits, *labels), int((labels[0] > 0).sum())
+    starts = np.bincount(agreement.starts[agreement.starts >= 0], minlength=1)
     words = [len(one.text.split()) for one in predictions]
     return AnswerStatistics(
         empty_percent=round(100 * words.count(0) / len(words), 3),
         words_mean=round(sum(words) / len(words), 3),
         same_start=int(starts.argmax()),
-        same_start_percent=round(100 * int(starts.max()) / len(first_token), 3),
+        same_start_percent=round(100 * int(starts.max()) / len(store), 3),
+        contradicted_percent=round(100 * int(agreement.contradicts.sum()) / answered, 3) if answered else None,
     )
 
 

@@ -29,21 +29,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from albertqa.decode.reader import ReaderChanges
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
+from albertqa.serve.ask_page import docs_html, page_html
 from albertqa.serve.batcher import Batcher, Job
-from albertqa.serve.limits import ServeConfig
+from albertqa.serve.limits import LOOPBACK, ServeConfig
 from albertqa.serve.metrics import Metrics
-from albertqa.serve.page import docs_html, page_html
 from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
 from albertqa.serve.ranking import Ranked, rank
 from albertqa.serve.refusal import RequestRefusedError
 
 LOGGER = logging.getLogger("albertqa.serve")
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _CLIENT_LEFT = 499
 _BODIES_IN_FLIGHT = 16
 """Bodies of the longest kind that may be held at a time."""
 _TOO_LONG = re.compile(r"question (?P<index>\d+): has (?P<tokens>\d+) tokens")
+_LONG_CHARS = 50_000
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -99,13 +99,15 @@ class Service:
             speed=tokens_per_second,
             observer=self.metrics,
         )
-        self.counters = ThreadPoolExecutor(2, "albertqa-counter")
+        self.counter = ThreadPoolExecutor(1, "albertqa-counter")
+        self.long_counter = ThreadPoolExecutor(1, "albertqa-long-counter")
 
     def close(self) -> None:
         """Answer what waits, then end."""
         self.is_ready = False
         self.batcher.close()
-        self.counters.shutdown()
+        self.counter.shutdown()
+        self.long_counter.shutdown()
 
     def authorize(self, request: Request) -> None:
         """Check the API key.
@@ -150,7 +152,10 @@ class Service:
         self.batcher.admit(1, deadline)
         try:
             count = partial(self.answers.num_tokens, pairs, **reader_settings)
-            num_tokens = await asyncio.get_running_loop().run_in_executor(self.counters, count)
+            # Short texts do not wait for a book to be counted.
+            is_long = sum(len(text) for _, text in pairs) > _LONG_CHARS
+            counter = self.long_counter if is_long else self.counter
+            num_tokens = await asyncio.get_running_loop().run_in_executor(counter, count)
         except SettingsError as error:
             raise RequestRefusedError(422, f"parameters: {str(error).removeprefix('settings: ')}") from error
         except DataError as error:
@@ -270,7 +275,7 @@ class _Guard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
-        self.hosts = _LOOPBACK if service.config.host in _LOOPBACK else None
+        self.hosts = LOOPBACK if service.config.is_local else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

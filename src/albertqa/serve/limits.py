@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from albertqa.config import Config
+from albertqa.config import Config, flag
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True)
@@ -14,10 +17,10 @@ class ServeConfig(Config):
     """Address to listen on; 0.0.0.0: every interface of this machine."""
     port: int = 8000
     """Port to listen on; 0: any free one."""
-    api_key: str | None = None
+    api_key: Annotated[str | None, flag()] = None
     """Key that every request for an answer must carry (`Authorization: Bearer KEY`); unset: none."""
-    max_body_bytes: int = 4_194_304
-    """Longest request body, in bytes."""
+    max_body_bytes: int = 1_048_576
+    """Longest request body, in bytes; a page of text has about 3,000."""
     max_questions: int = 64
     """Most questions of one request."""
     max_documents: int = 64
@@ -30,6 +33,11 @@ class ServeConfig(Config):
     """Longest time that a request may take."""
     drain_seconds: float = 1.0
     """On SIGTERM: time during which the server says that it is not ready and still accepts questions."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOOPBACK
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""

@@ -42,6 +42,8 @@ def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents
     service = Service(answers, name, config, measure_speed(answers), documents)
     host = f"[{config.host}]" if ":" in config.host else config.host
     LOGGER.info("%s answers at http://%s:%d", name, host, listener.getsockname()[1])
+    if config.api_key is None and not config.is_local:
+        LOGGER.warning("everybody who reaches this address may ask; set an API key to change that")
     server = _Server(
         uvicorn.Config(
             build_app(service),

@@ -7,6 +7,7 @@ Whatever would silently change a model's input is refused (`albertqa.windows.tok
 import functools
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +141,16 @@ class QATokenizer:
         """
         encodings = self._encode(self.backend, list(texts))
         # Looking at the ids is cheaper than a second tokenizer in every process, and knows what normalization does.
-        special = {self.backend.token_to_id(spelling) for spelling in self.special_tokens.values()}
-        spelled = [at for at, encoding in enumerate(encodings) if not special.isdisjoint(encoding.ids)]
+        ids_of = {role: self.backend.token_to_id(spelling) for role, spelling in self.special_tokens.items()}
+        unknown, spelling = ids_of.pop("unk", None), self.special_tokens.get("unk", "")
+        special = set(ids_of.values())
+        spelled = [
+            at
+            for at, (text, encoding) in enumerate(zip(texts, encodings, strict=True))
+            if not special.isdisjoint(ids := encoding.ids)
+            # Common without being spelled; no normalizer makes its first sign of another than a form of it.
+            or (unknown in ids and spelling[0] in unicodedata.normalize("NFKD", text))
+        ]
         if spelled:
             plain = self._encode(self._plain_backend, [texts[at] for at in spelled])
             for at, encoding in zip(spelled, plain, strict=True):

@@ -21,9 +21,9 @@ VOCAB_TXT = "vocab.txt"
 VOCAB_JSON = "vocab.json"
 MERGES_TXT = "merges.txt"
 
-# Several times the largest file and vocabulary in use.
-MOST_BYTES = 64 << 20
-MOST_PIECES = 1_000_000
+# Twice the largest vocabulary of the supported encoders; opening one of this size takes less than 2 GiB of memory.
+MOST_BYTES = 48 << 20
+MOST_PIECES = 520_000
 
 ROLES = ("cls", "sep", "pad", "unk", "mask", "bos", "eos")
 FLAGS = ("do_lower_case", "keep_accents", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")

@@ -7,10 +7,10 @@ is computed before it is read: a column of one text repeated takes almost nothin
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from albertqa.data.formats.memory import mapping_rows
+from albertqa.data.formats.in_memory import mapping_rows
 from albertqa.data.formats.parquet_footer import ColumnChunk, column_chunks
 from albertqa.data.problems import SourceError, quoted
-from albertqa.data.rows import ReadOptions, Rows, table_columns
+from albertqa.data.raw_rows import ReadOptions, Rows, table_columns
 from albertqa.data.unpacking import DataFile, refuse_bomb, too_large
 
 _BATCH_ROWS = 1000

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from albertqa.data.problems import SourceError
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, table_columns, text_as_number
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, table_columns, text_as_number
 from albertqa.data.unpacking import DataFile
 from albertqa.errors import printable
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from albertqa.data.formats.csv_files import cell_value
 from albertqa.data.problems import SourceError, listed, quoted
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, number_as_text, table_columns
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, number_as_text, table_columns
 from albertqa.data.unpacking import DataFile, refuse_bomb
 
 _WORKBOOK = "xl/workbook.xml"

@@ -11,7 +11,7 @@ from albertqa.data.formats.mrqa import is_header, is_mrqa_question
 from albertqa.data.formats.squad_json import article_rows, paragraph_rows
 from albertqa.data.parsing import ParseError, TooLargeError, parse_json
 from albertqa.data.problems import SourceError, quoted
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
 from albertqa.errors import printable
 
@@ -102,7 +102,7 @@ def _items(root: object) -> tuple[list[object], str | None]:
     if isinstance(root, list):
         return root, None
     if isinstance(root, dict):
-        if isinstance(data := root.get("data"), list):
+        if isinstance(data := root.get("data"), list) and "columns" not in root:
             version = root.get("version")
             stated = isinstance(version, str | float) or type(version) is int
             return data, printable(str(version)[:_MAX_VERSION_CHARS]) if stated else None
@@ -120,6 +120,9 @@ def _described(root: object) -> str:
         return "one object of columns (from pandas? write it with to_json(path, orient='records', lines=True))"
     if root and all(isinstance(value, str) for value in islice(root.values(), 100)):
         return "texts by id (a predictions file?)"
+    first = next(iter(root.values()), None)
+    if isinstance(first, dict) and all(isinstance(value, dict) for value in islice(root.values(), 100)):
+        return f"objects by id: {foreign_schema(first)}"
     return foreign_schema(root)
 
 

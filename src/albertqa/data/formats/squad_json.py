@@ -9,7 +9,7 @@ from albertqa import files
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.formats.mrqa import is_mrqa_question, mrqa_fields
 from albertqa.data.problems import listed, quoted
-from albertqa.data.rows import BrokenRow, Row, Rows, row_fields
+from albertqa.data.raw_rows import BrokenRow, Row, Rows, row_fields
 from albertqa.errors import DataError, printable
 
 

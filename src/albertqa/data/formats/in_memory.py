@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from albertqa.data.problems import quoted
-from albertqa.data.rows import BrokenRow, ReadOptions, Row, Rows, is_absent, row_fields, table_columns
+from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, is_absent, row_fields, table_columns
 
 _PANDAS_MISSING = {"NAType", "NaTType"}
 

@@ -6,9 +6,11 @@ import numpy as np
 
 from albertqa.health.advice import short, train_again
 from albertqa.health.record import RunRecord
-from albertqa.rundir.findings import Finding, Severity
+from albertqa.rundir.findings import Finding, Severity, evidence
 
 _FIRST_NORMS = 20
+# R-Drop's paper uses 1 to 5; from here on the two passes agreeing is all that is learned.
+_LARGE_R_DROP = 20
 
 
 def long_warmup(record: RunRecord) -> Iterator[Finding]:
@@ -22,25 +24,24 @@ def long_warmup(record: RunRecord) -> Iterator[Finding]:
         "error" if warmup >= total else "warning",
         0,
         f"The warm-up takes {warmup:,} of {total:,} steps: the learning rate only rises, to {short(reached)}, and "
-        "hardly any step is done at the rate that was asked for. A tenth of the steps is usual.",
+        "hardly any step uses the learning rate that was set. A tenth of the steps is usual.",
         train_again(record, "short-warm-up", warmup_steps=0, warmup_ratio=0.1),
-        {"warmup_steps": warmup, "total_steps": total, "highest_rate": reached},
+        {"warmup_steps": warmup, "total_steps": total, "highest_learning_rate": reached},
     )
 
 
 def no_warmup(record: RunRecord) -> Iterator[Finding]:
-    """A wide encoder at a rate at which it diverges without warm-up."""
-    settings, hidden = record.settings, record.hidden_size
-    usual = record.usual_rate
+    """A wide encoder at a learning rate at which it diverges without warm-up."""
+    settings, hidden, usual = record.settings, record.hidden_size, record.usual_rate
     if record.plan.warmup_steps > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual:
         return
     yield Finding(
         "no-warm-up",
         "warning",
         0,
-        f"This {record.model.type or 'encoder'} of {hidden} dimensions begins at its full learning rate of "
-        f"{short(settings.learning_rate)}. Encoders that wide often diverge so in the first hundred steps and never "
-        "recover. Let the rate rise over the first tenth of the steps, to less.",
+        f"This {record.model.type or 'encoder'} of {hidden} dimensions starts at its full learning rate of "
+        f"{short(settings.learning_rate)}. Encoders that wide often diverge that way in the first hundred steps and "
+        "never recover. Use a warm-up over the first tenth of the steps, and a lower learning rate.",
         train_again(record, "warm-up", warmup_ratio=0.1, learning_rate=usual),
         {"hidden_size": hidden, "learning_rate": settings.learning_rate, "warmup_steps": 0},
     )
@@ -60,84 +61,114 @@ def damped_steps(record: RunRecord) -> Iterator[Finding]:
     epsilon = settings.adam_epsilon
 
     def kept(norm: float, epsilon: float) -> float:
-        """Give the share of a step that epsilon leaves, for gradients of this norm."""
+        """Return the share of a step that epsilon leaves, for gradients of this norm."""
         size = norm / weights**0.5
         return float(size / (size + epsilon))
 
     share = kept(clipped, epsilon)
     if share > 0.5 or norm == 0:
         return
-    severity: Severity = "error" if share < 0.1 or record.is_unlearned else "warning"
-    evidence = {"share_of_step": share, "grad_norm": norm, "max_grad_norm": settings.max_grad_norm,
-                "adam_epsilon": epsilon}  # fmt: skip
+    severity: Severity = "error" if share < 0.1 else "warning"
+    numbers = evidence(share_of_step=share, grad_norm=norm, max_grad_norm=settings.max_grad_norm, adam_epsilon=epsilon)
     if kept(clipped, 1e-8) > 0.9 or (epsilon > 1e-6 and settings.max_grad_norm >= 0.1):
         yield Finding(
             "large-epsilon",
             severity,
             record.step,
             f"adam_epsilon is {short(epsilon)}, far above the size of the gradients (about "
-            f"{clipped / weights**0.5:.1e} a weight): AdamW's steps are {100 * share:.2g} % of what the learning "
-            "rate says. 1e-8 is usual.",
+            f"{clipped / weights**0.5:.1e} a weight), so AdamW's steps are {100 * share:.2g} % of the learning rate. "
+            "1e-8 is usual.",
             train_again(record, "epsilon-1e-8", adam_epsilon=1e-8),
-            evidence,
+            numbers,
         )
     elif kept(norm, epsilon) > 2 * share:
         yield Finding(
-            "clipped-away",
+            "strong-clipping",
             severity,
             record.step,
-            f"max_grad_norm is {short(settings.max_grad_norm)}, while gradients have a norm of {norm:.3g}: clipped "
-            f"so far, they drown in AdamW's epsilon, and its steps are {100 * share:.2g} % of what the learning rate "
-            "says. (Clipping at every step to 1.0 is normal and does no harm.) 1.0 is usual.",
+            f"max_grad_norm is {short(settings.max_grad_norm)}, while gradients have a norm of {norm:.3g}. Clipped so "
+            f"far, they are small beside AdamW's epsilon, and its steps are {100 * share:.2g} % of the learning rate. "
+            "(Clipping every step to 1.0 is normal.)",
             train_again(record, "clip-1", max_grad_norm=1.0),
-            evidence,
+            numbers,
         )
 
 
 def strong_decay(record: RunRecord) -> Iterator[Finding]:
     """Weight decay that takes the pretrained weights away."""
     decay = record.settings.weight_decay
-    left = float(np.exp(-decay * record.planned_path))
+    left = float(np.exp(-decay * record.largest_change))
     if left > 0.7 and decay < 1:
         return
     yield Finding(
         "strong-weight-decay",
         "error" if left < 0.5 else "warning",
         0,
-        f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % "
-        "of what pretraining made it. Usual is 0 to 0.1.",
+        f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % of "
+        "its pretrained size. Usual is 0 to 0.1.",
         train_again(record, "decay-0.01", weight_decay=0.01),
-        {"weight_decay": decay, "weights_left": left, "planned_path": record.planned_path},
+        {"weight_decay": decay, "percent_of_weights_left": 100 * left},
     )
 
 
-def strong_noise(record: RunRecord) -> Iterator[Finding]:
-    """Dropout or label smoothing that leaves little to learn from."""
-    settings = record.settings
+def strong_dropout(record: RunRecord) -> Iterator[Finding]:
+    """Dropout that leaves little to learn from."""
+    settings, model = record.settings, record.model
     rates = {
-        "hidden_dropout": _first(settings.hidden_dropout, record.model.hidden_dropout),
-        "attention_dropout": _first(settings.attention_dropout, record.model.attention_dropout),
-        "head_dropout": _first(settings.head_dropout, 0.0),
-        "label_smoothing_factor": settings.label_smoothing_factor,
+        "hidden_dropout": _first(settings.hidden_dropout, model.hidden_dropout),
+        "attention_dropout": _first(settings.attention_dropout, model.attention_dropout),
+        "head_dropout": settings.head_dropout or 0.0,
     }
     strong = {name: rate for name, rate in rates.items() if rate >= 0.5}
     if not strong:
         return
     name, rate = max(strong.items(), key=lambda one: one[1])
-    usual = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "head_dropout": 0.1, "label_smoothing_factor": 0.1}
     yield Finding(
-        "strong-noise",
+        "strong-dropout",
         "error" if rate >= 0.7 else "warning",
         0,
-        f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of what it acts on is thrown away, and the model "
-        "cannot learn from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
-        train_again(record, f"{name.replace('_', '-')}-0.1", **{one: usual[one] for one in strong}),
+        f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of the activations it acts on are set to zero, and "
+        "the model learns from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
+        train_again(record, "dropout-0.1", **dict.fromkeys(strong, 0.1)),
         strong,
     )
 
 
+def strong_label_smoothing(record: RunRecord) -> Iterator[Finding]:
+    """Label smoothing that takes most of the target away from the answer."""
+    smoothing = record.settings.label_smoothing_factor
+    if smoothing < 0.5:
+        return
+    yield Finding(
+        "strong-label-smoothing",
+        "error" if smoothing >= 0.8 else "warning",
+        0,
+        f"label_smoothing_factor is {short(smoothing)}: {100 * smoothing:.0f} % of each target is spread over all "
+        f"tokens and only {100 * (1 - smoothing):.0f} % is left for the answer. The model learns slowly, and to be "
+        "unsure of every answer. Usual is 0 to 0.1.",
+        train_again(record, "label-smoothing-0.1", label_smoothing_factor=0.1),
+        {"label_smoothing_factor": smoothing},
+    )
+
+
+def large_r_drop(record: RunRecord) -> Iterator[Finding]:
+    """An R-Drop weight beside which the answers count for nothing."""
+    alpha = record.settings.r_drop_alpha
+    if alpha < _LARGE_R_DROP:
+        return
+    yield Finding(
+        "large-r-drop",
+        "error" if alpha >= 2 * _LARGE_R_DROP else "warning",
+        0,
+        f"r_drop_alpha is {short(alpha)}: that the two passes agree counts {short(alpha)} times as much as the answer, "
+        "and they agree best where the model is unsure of everything. Usual is 0.5 to 5.",
+        train_again(record, "r-drop-1", r_drop_alpha=1.0),
+        {"r_drop_alpha": alpha},
+    )
+
+
 def swapped_betas(record: RunRecord) -> Iterator[Finding]:
-    """AdamW's two decays, the wrong way round or out of the range in which it works."""
+    """AdamW's two decays swapped, or out of the range in which it works."""
     beta1, beta2 = record.settings.adam_beta1, record.settings.adam_beta2
     if beta1 <= 0.97 and beta1 <= beta2:
         return
@@ -152,8 +183,8 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def answers_not_allowed(record: RunRecord) -> Iterator[Finding]:
-    """Data with unanswerable questions, and a setting that forbids to say so."""
+def no_answer_forbidden(record: RunRecord) -> Iterator[Finding]:
+    """Data with unanswerable questions, and a setting that forbids "no answer"."""
     without = record.data("validation").without_answer / record.data("validation").questions
     if record.settings.version_2_with_negative is not False or without < 0.05:
         return
@@ -161,8 +192,8 @@ def answers_not_allowed(record: RunRecord) -> Iterator[Finding]:
         "no-answer-forbidden",
         "warning",
         0,
-        f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: "
-        "the model must answer them all, and gets them all wrong.",
+        f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: the "
+        "model must answer them all, and all of these answers are wrong.",
         train_again(record, "version-2", version_2_with_negative=True),
         {"without_answer_percent": round(100 * without, 2)},
     )

@@ -32,7 +32,8 @@ MAX_UNPACKED_BYTES = 2 * 2**30
 EmptyAnswers = Literal["refuse", "unanswerable", "skip"]
 AmbiguousAnswers = Literal["refuse", "first", "skip"]
 
-_MAX_WHOLE_NUMBER = 10**18
+# Beyond these no number is an id, and no float is exact.
+_MAX_NUMBER, _MAX_EXACT_FLOAT = 10**40, 2**53
 _WHOLE_NUMBER = re.compile(r"(-?\d{1,18})(?:\.0*)?")
 
 
@@ -187,9 +188,9 @@ def is_absent(value: object) -> bool:
 
 def number_as_text(value: object) -> str | None:
     """Return a whole number as text; None for anything else, and for numbers that nobody writes as an id."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and abs(value) < _MAX_EXACT_FLOAT and value.is_integer():
         value = int(value)  # pandas turns a column of whole numbers with a gap into floats
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_WHOLE_NUMBER:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER:
         return str(value)
     return None
 

@@ -1,4 +1,4 @@
-"""Rules about the machine: memory, arithmetic, data, disk."""
+"""Rules about memory, arithmetic, time and disk."""
 
 import shlex
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ _BYTES_PER_WEIGHT = 12
 _BASE_PARAMETERS = 13_000_000
 
 
-def no_numbers(record: RunRecord) -> Iterator[Finding]:
-    """Steps left out because loss or gradient was not a number, and evaluations whose loss is none."""
+def nan_loss(record: RunRecord) -> Iterator[Finding]:
+    """Steps that were skipped for a NaN or infinite loss or gradient, and evaluations with such a loss."""
     faults, evaluations = record.history.faulty_steps, record.history.faulty_evaluations
     failure = record.failure
     failed = "loss is" in failure
@@ -38,19 +38,19 @@ def no_numbers(record: RunRecord) -> Iterator[Finding]:
     seen = []
     if faults:
         seen.append(
-            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was not a number; they were "
-            "left out"
+            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was NaN or infinite, and "
+            "the step was skipped"
             + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})." if windows else ".")
         )
     if evaluations or "validation loss is" in failure:
-        seen.append("The validation loss was not a number: the training broke in the steps before.")
+        seen.append("The validation loss was NaN or infinite: the training broke in the steps before.")
     first = min([*(row.step for row in faults), *(row.step for row in evaluations)], default=record.step)
     yield Finding(
-        "no-numbers",
+        "nan-loss",
         "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
         first,
-        " ".join(seen or ["The loss was not a number."])
-        + (" In full precision that comes from too large steps: lower the learning rate." if is_full else
+        " ".join(seen or ["The loss was NaN or infinite."])
+        + (" In full precision this comes from too high a learning rate: lower it." if is_full else
            f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
            "from the start.")
         + (f" The run failed: {failure}" if failed else ""),
@@ -69,15 +69,15 @@ def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
         "fp16-overflow",
         "warning",
         record.step,
-        f"In {lost:,} of {len(record.steps):,} steps the gradient was too large for fp16 and the step was left out. "
-        "bf16 has the range of fp32; where the GPU does not have it, train in fp32.",
+        f"In {lost:,} of {len(record.steps):,} steps the gradient was too large for fp16 and the step was skipped. "
+        "bf16 has the range of fp32; where the GPU lacks it, train in fp32.",
         train_again(record, "bf16", mixed_precision="auto"),
         {"overflowed_steps": lost, "steps": len(record.steps)},
     )
 
 
 def out_of_memory(record: RunRecord) -> Iterator[Finding]:
-    """Memory that ran out: at steps that were done again with less, or for good."""
+    """Memory that ran out: at steps that were repeated with less, or for good."""
     failure = record.failure
     if "out of memory" in failure:
         yield from _failed_for_memory(record, failure)
@@ -94,15 +94,15 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
         again[0].step,
         f"The memory did not hold step {again[0].step:,}"
         + (f" and {len(again) - 1} more" if len(again) > 1 else "")
-        + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same but "
-        "for rounding; the time of the failed tries is lost. Ask for what fits from the start.",
+        + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same up "
+        "to rounding; the time of the failed tries is lost. Use a batch that fits from the start.",
         train_again(record, "fits", train_batch_size=equal, gradient_accumulation_steps=settings.step_windows // equal),
         {"steps_done_again": len(again), "micro_batch_wanted": settings.train_batch_size, "micro_batch": smallest},
     )
 
 
 def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
-    """Say what asks for less memory than a run that did not get enough for one window at a time."""
+    """Report what needs less memory than a run that did not get enough for one window at a time."""
     settings = record.settings
     length = settings.max_seq_length // 2
     is_large = (record.model.parameters or 0) > _BASE_PARAMETERS
@@ -116,39 +116,39 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
         "out-of-memory",
         "error",
         record.step,
-        f"The run failed: {failure}. Close what else takes memory and go on with --resume, or ask for less: "
-        "activations recomputed, a smaller model, shorter windows.",
+        f"The run failed: {failure}. Close other programs and resume with --resume, or use less memory: recomputed "
+        "activations, a smaller model, shorter windows.",
         change,
         evidence(max_seq_length=settings.max_seq_length, parameters=record.model.parameters),
     )
 
 
-def ended_without_a_word(record: RunRecord) -> Iterator[Finding]:
-    """A run that is neither at its end nor at work: its process is gone, or it failed."""
+def terminated(record: RunRecord) -> Iterator[Finding]:
+    """A run that was terminated unexpectedly, or failed."""
     failure = record.failure
     is_gone = record.status == "running" and record.run.is_alive is False
     known = ("out of memory", "loss is")
     if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
         return
     why = (
-        "its process is gone without a word: killed by the system, for want of memory as a rule (dmesg or "
-        "journalctl -k tell), or by a power cut"
+        "its process was terminated unexpectedly: by the system, mostly for lack of memory (see dmesg or journalctl "
+        "-k), or by a power cut"
         if is_gone
         else f"it failed: {failure}"
     )
     yield Finding(
-        "ended-unfinished",
+        "terminated",
         "error",
         record.step,
-        f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. What was saved is whole: it goes on "
-        "from its last checkpoint.",
+        f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. The last checkpoint is complete: "
+        "resume from it.",
         shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.path)]),
         {"status": record.status, "total_steps": record.total_steps},
     )
 
 
 def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
-    """A GPU that gets a few windows at a time although a step has many."""
+    """A GPU that gets few windows at a time although a step has many."""
     settings = record.settings
     if not record.is_on_cuda or len(record.steps) < 10:
         return
@@ -163,16 +163,16 @@ def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
         "small-micro-batch",
         "warning",
         record.step,
-        f"A step is done in {passes:.0f} passes of {last} windows ({tokens:,.0f} tokens): too little at a time "
-        "to keep a GPU busy. Take larger batches and accumulate less; the steps stay the same, and what does not fit "
-        "is cut by itself.",
+        f"A step is done in {passes:.0f} passes of {last} windows ({tokens:,.0f} tokens): too little to keep a "
+        "GPU busy. Use larger batches and accumulate less; the steps stay the same, and a batch that does not fit the "
+        "memory is divided.",
         train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
         {"micro_batch": last, "passes": passes, "tokens_per_pass": round(tokens, 1)},
     )
 
 
 def slow_data(record: RunRecord) -> Iterator[Finding]:
-    """A device that waits for its windows."""
+    """A device that waits for its data."""
     timed = [row for row in record.steps[-200:] if row.data_seconds is not None and row.tokens_per_second]
     if len(timed) < 20:
         return
@@ -185,10 +185,10 @@ def slow_data(record: RunRecord) -> Iterator[Finding]:
         "slow-data",
         "warning",
         record.step,
-        f"{100 * share:.0f} % of a step's time goes into fetching its windows "
+        f"{100 * share:.0f} % of a step's time goes into loading its windows "
         f"({1000 * sum(seconds) / len(timed):.0f} ms a step): the device waits. The windows are read from the disk "
         "as they are needed: is the cache folder on a network drive, or the memory full? Put ALBERTQA_CACHE on a "
-        "local disk; augmentation, too, takes time.",
+        "local disk. Augmentation takes time, too.",
         f"ALBERTQA_CACHE=/tmp/albertqa-cache {train_again(record, 'local-cache')}",
         {"data_share": round(share, 4)},
     )
@@ -206,8 +206,8 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
         "swapping",
         "warning",
         record.step,
-        f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory went to the swap: the machine has "
-        "too little, and everything gets many times slower. Close other programs, or take fewer windows at a time.",
+        f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory were swapped to disk: the machine "
+        "has too little memory, and training gets many times slower. Close other programs, or use smaller batches.",
         train_again(record, "less-memory", train_batch_size=smaller,
                     gradient_accumulation_steps=settings.step_windows // smaller, eval_batch_size=8),
         {"swap_used_bytes": used[-1], "swap_used_bytes_before": before},
@@ -215,22 +215,22 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
 
 
 def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
-    """bf16 asked for on a device that only imitates it."""
+    """bf16 on a device that only emulates it."""
     if record.machine.precision != "bfloat16" or record.machine.fast_bf16 is not False:
         return
     yield Finding(
         "emulated-bf16",
         "warning",
         0,
-        f"This device ({record.machine.device_name}) has no bf16 in hardware and imitates it, several times "
-        "slower than fp32. Let the precision be chosen by itself.",
+        f"This device ({record.machine.device_name}) has no bf16 in hardware and emulates it, several times "
+        "slower than fp32. Use --mixed-precision auto.",
         train_again(record, "auto-precision", mixed_precision="auto"),
         {"precision": "bfloat16", "device": str(record.machine.device)},
     )
 
 
 def full_disk(record: RunRecord) -> Iterator[Finding]:
-    """A disk that will not hold the next checkpoints."""
+    """A disk without room for the next checkpoints."""
     free = [row.disk_free_bytes for row in record.evaluations if row.disk_free_bytes is not None]
     known = [size for size in (record.machine.disk_free_bytes, *free) if size is not None]
     weights = record.model.parameters
@@ -244,8 +244,8 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         "warning",
         record.step,
         f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
-        "(twice that while it is being written). Make room while the run goes on; should it stop, this takes it up "
-        "from its last checkpoint and keeps no other.",
+        "(twice that while it is written). Free some space while the run goes on; if it stops, the command resumes "
+        "it from its last checkpoint and keeps no other.",
         shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.path)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
     )

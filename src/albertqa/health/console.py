@@ -1,0 +1,89 @@
+"""Findings on the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from albertqa.health.offending_rows import OffendingRow
+from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding, is_healthy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+
+
+def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "Console") -> None:
+    """Print what is wrong with a run, the root first, and what to do.
+
+    Args:
+        record: The run.
+        findings: What `albertqa.health.diagnosis.diagnose` found.
+        console: Where to print.
+    """
+    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    healthy = "healthy, nothing found." if not findings else "healthy. " if is_healthy(findings) else ""
+    _print_line(console, f"{state}: {healthy}{count_findings(findings)}")
+    render_findings(findings, console)
+
+
+def render_findings(findings: Sequence[Finding], console: "Console") -> None:
+    """Print findings as a table, and below it what to do about them.
+
+    Args:
+        findings: The findings, in order; none print nothing.
+        console: Where to print.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    if not findings:
+        return
+    table = Table(show_lines=True)
+    for heading in ("finding", "what it means"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        name = Text(f"{finding.severity}\n", style=_COLOURS[finding.severity]) + Text(finding.name, style="default")
+        numbers = ", ".join(f"{one.replace('_', ' ')} {_written(value)}" for one, value in finding.evidence.items())
+        when = f"step {finding.step:,}" if finding.step else "before the first step"
+        table.add_row(name + Text(f"\n{when}"), Text(finding.message) + Text(f"\n{numbers}", style="dim"))
+    console.print(table)
+    _print_line(console, "what to do, first things first:")
+    for finding in findings:
+        # Not in the table, so that a command can be copied whole.
+        _print_line(console, f"  {finding.name}:\n    {finding.remedy}")
+
+
+def render_rows(rows: Sequence[OffendingRow], most: int, console: "Console", *, written_to: Path | None = None) -> None:
+    """Print rows that a finding is about.
+
+    Args:
+        rows: The rows, in order.
+        most: How many to print.
+        console: Where to print.
+        written_to: The file that has them all, where one was written.
+    """
+    for row in rows[:most]:
+        answer = (
+            f"'{row.example.golds[0].text}' at {row.example.golds[0].answer_start}" if row.example.golds else "none"
+        )
+        _print_line(console, f"{row.part} question {row.example.id}: {row.why}")
+        _print_line(console, f"  question: {row.example.question}\n  answer: {answer}")
+    further = f", {most:,} of them shown" if len(rows) > most else ""
+    where = f"; all written to {written_to}" if written_to is not None else ""
+    _print_line(console, f"{len(rows):,} row{'' if len(rows) == 1 else 's'}{further}{where}")
+
+
+def count_findings(findings: Sequence[Finding]) -> str:
+    """Return how many findings there are by severity: "1 error, 2 warnings"."""
+    counts = {severity: sum(one.severity == severity for one in findings) for severity in _COLOURS}
+    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+
+
+def _print_line(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _written(value: float | int | str) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value

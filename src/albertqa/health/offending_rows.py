@@ -1,0 +1,292 @@
+"""The rows of the data that a finding is about: to read before anything is changed, or to write to a file."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from albertqa.data.answer_fit import FitMeasure, overlap
+from albertqa.data.example import Example, letters_and_digits
+from albertqa.data.label_checks import is_whole_words, rare_question_words
+from albertqa.data.trained_on import TrainedOn
+from albertqa.errors import SettingsError
+from albertqa.files import SUSPECTS_JSON, write_text
+from albertqa.rundir.run_json import Part
+from albertqa.schema import convert, read_object
+
+_WORD = re.compile(r"\w+")
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class OffendingRow:
+    """A question that a finding is about.
+
+    Attributes:
+        part: The data set it is in.
+        example: The question.
+        why: What is wrong with it.
+    """
+
+    part: Part
+    example: Example
+    why: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The data that rows are selected from.
+
+    Attributes:
+        train: The training questions.
+        validation: The validation questions.
+        trained_on: What the model was trained on before.
+    """
+
+    train: Sequence[Example]
+    validation: Sequence[Example] = ()
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+
+    def parts(self) -> Iterator[tuple[Part, Sequence[Example]]]:
+        """Yield the data sets that there are."""
+        yield "train", self.train
+        if self.validation:
+            yield "validation", self.validation
+
+
+_Select: TypeAlias = Callable[[Rows], Iterator[OffendingRow]]
+
+
+def offending_rows(name: str, rows: Rows) -> list[OffendingRow]:
+    """Return the rows that a finding is about, the clearest cases first where there are clearer ones.
+
+    Args:
+        name: The finding's name.
+        rows: The data.
+
+    Raises:
+        SettingsError: No rows belong to a finding of that name.
+    """
+    if name not in SELECTIONS:
+        raise SettingsError(f"--show-rows is '{name}', expected one of {', '.join(SELECTIONS)}")
+    return list(SELECTIONS[name](rows))
+
+
+def write_rows(path: Path, rows: Sequence[OffendingRow]) -> None:
+    """Write rows as JSON lines that can be read as data again, with ``part`` and ``why`` beside the usual fields.
+
+    Args:
+        path: The file.
+        rows: The rows.
+    """
+    lines = [
+        json.dumps(
+            {
+                "id": one.example.id,
+                "part": one.part,
+                "why": one.why,
+                "question": one.example.question,
+                "context": one.example.context,
+                "answers": {
+                    "text": [gold.text for gold in one.example.golds],
+                    "answer_start": [gold.answer_start for gold in one.example.golds],
+                },
+            },
+            ensure_ascii=False,
+        )
+        for one in rows
+    ]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+class _Suspect(msgspec.Struct, frozen=True):
+    id: str
+    start_char: int
+    end_char: int
+    times: float
+
+
+def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
+    """Return the training questions whose labels the trained model contradicts, the clearest first.
+
+    Args:
+        run: The run directory.
+        train: Its training questions.
+
+    Raises:
+        RunError: The run has no such list, or it is damaged.
+    """
+    path = run / SUSPECTS_JSON
+    suspects = convert(read_object(path).get("suspects", []), list[_Suspect], str(path))
+    by_id = {one.id: one for one in train}
+    return [
+        OffendingRow(
+            "train",
+            by_id[one.id],
+            f"the model answers {_quoted(by_id[one.id].context[one.start_char : one.end_char])} "
+            f"({one.times:,.0f} times as probable)",
+        )
+        for one in suspects
+        if one.id in by_id
+    ]
+
+
+def _swapped_fields(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if len(one.question) > len(one.context):
+                yield OffendingRow(part, one, "the question is longer than the context")
+            elif len(one.question) < 4:
+                yield OffendingRow(part, one, "the question has next to no text")
+
+
+def _missing_whitespace(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            longest = max(_WORD.findall(one.context), key=len, default="")
+            if len(longest) >= 40:
+                yield OffendingRow(part, one, f"a word of {len(longest)} letters: {_quoted(longest)}")
+
+
+def _contradicting_answers(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for first, one in _repeated(examples):
+            if one.golds != first.golds and not any(overlap(a, b) for a in one.golds for b in first.golds):
+                answer = _quoted(first.golds[0].text) if first.golds else "no answer"
+                yield OffendingRow(part, one, f"asked before (question {first.id}) with the answer {answer}")
+
+
+def _repeated_questions(rows: Rows) -> Iterator[OffendingRow]:
+    for first, one in _repeated(rows.train):
+        yield OffendingRow("train", one, f"a copy of question {first.id}")
+
+
+def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:
+    starts = Counter(one.golds[0].answer_start for one in rows.train if one.golds)
+    usual = starts.most_common(1)[0][0] if starts else 0
+    for one in rows.train:
+        if one.golds and one.golds[0].answer_start == usual:
+            yield OffendingRow("train", one, f"the answer begins at character {usual}")
+        elif one.golds and not _WORD.search(one.context, one.golds[0].answer_end):
+            yield OffendingRow("train", one, "the context ends with the answer")
+
+
+def _misaligned_answers(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if one.golds and not is_whole_words(one.context, one.golds[0]):
+                start, end = one.golds[0].answer_start, one.golds[0].answer_end
+                around = one.context[max(0, start - 8) : start], one.golds[0].text, one.context[end : end + 8]
+                yield OffendingRow(part, one, f"the answer is cut out of words: …{around[0]}[{around[1]}]{around[2]}…")
+
+
+def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        measure = FitMeasure(examples)
+        for at, one in enumerate(measure.sample):
+            better = measure.others_fit_better(at)
+            if better is not None and better > 0.5:
+                yield OffendingRow(part, one, "other answers on the context are nearer to the question's words")
+
+
+def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
+    questions = {(letters_and_digits(one.question), letters_and_digits(one.context)): one for one in rows.train}
+    contexts = {letters_and_digits(one.context): one for one in rows.train}
+    for one in rows.validation:
+        context = letters_and_digits(one.context)
+        same = questions.get((letters_and_digits(one.question), context))
+        if same is not None:
+            yield OffendingRow("validation", one, f"training question {same.id} is the same")
+        elif context in contexts:
+            yield OffendingRow("validation", one, f"training question {contexts[context].id} has the same context")
+        elif rows.trained_on.percent_of([one]):
+            yield OffendingRow("validation", one, "the model was trained on it before")
+
+
+def _missing_answers(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if not one.golds:
+                yield OffendingRow(part, one, "no answer")
+
+
+def _language_mismatch(rows: Rows) -> Iterator[OffendingRow]:
+    counts = Counter(word for context in {one.context for one in rows.train} for word in _words(context))
+    frequent = {word for word, _ in counts.most_common(100)}
+    shares = [(_share(one.context, frequent), at) for at, one in enumerate(rows.validation)]
+    for share, at in sorted(shares):
+        text = f"{100 * share:.0f} % of its words are among the training texts' 100 most frequent"
+        yield OffendingRow("validation", rows.validation[at], text)
+
+
+def _answer_length_mismatch(rows: Rows) -> Iterator[OffendingRow]:
+    def mean(examples: Sequence[Example]) -> float:
+        lengths = [len(one.golds[0].text.split()) for one in examples if one.golds]
+        return sum(lengths) / max(1, len(lengths))
+
+    answered = [one for one in rows.train if one.golds]
+    is_long = not rows.validation or mean(rows.train) > mean(rows.validation)
+    for one in sorted(answered, key=lambda one: len(one.golds[0].text.split()), reverse=is_long):
+        yield OffendingRow("train", one, f"an answer of {len(one.golds[0].text.split())} words")
+
+
+def _question_mismatch(rows: Rows) -> Iterator[OffendingRow]:
+    rare = rare_question_words(rows.train, rows.validation) or set()
+    for one in rows.validation:
+        if found := sorted(rare.intersection(_words(one.question))):
+            yield OffendingRow("validation", one, f"asks with '{found[0]}', as hardly any training question does")
+
+
+def _few_contexts(rows: Rows) -> Iterator[OffendingRow]:
+    counts = Counter(one.context for one in rows.train)
+    first = {one.context: one for one in reversed(rows.train)}
+    for context, count in counts.most_common():
+        yield OffendingRow("train", first[context], f"{count:,} questions have this context")
+
+
+SELECTIONS: dict[str, _Select] = {
+    "swapped-fields": _swapped_fields,
+    "missing-whitespace": _missing_whitespace,
+    "contradicting-answers": _contradicting_answers,
+    "answers-in-one-place": _answers_in_one_place,
+    "misaligned-answers": _misaligned_answers,
+    "unrelated-answers": _unrelated_answers,
+    "data-leakage": _data_leakage,
+    "missing-answers": _missing_answers,
+    "language-mismatch": _language_mismatch,
+    "answer-length-mismatch": _answer_length_mismatch,
+    "question-mismatch": _question_mismatch,
+    "repeated-questions": _repeated_questions,
+    "few-contexts": _few_contexts,
+    "truncated-answers": _answer_length_mismatch,
+}
+"""How the rows of each finding about data are selected."""
+
+
+def _repeated(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
+    """Yield each question that is asked before on the same context, with the first such question."""
+    first: defaultdict[tuple[str, str], list[Example]] = defaultdict(list)
+    for one in examples:
+        known = first[" ".join(one.question.split()), one.context]
+        if known:
+            yield known[0], one
+        else:
+            known.append(one)
+
+
+def _share(text: str, frequent: set[str]) -> float:
+    words = _words(text)
+    return sum(word in frequent for word in words) / max(1, len(words))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if len(text) <= _SHOWN else f"'{text[:_SHOWN]}…'"

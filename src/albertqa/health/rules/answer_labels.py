@@ -1,0 +1,240 @@
+"""Rules about the texts and answers of one data set: do answers belong to their questions?"""
+
+from collections.abc import Iterator
+
+from albertqa.data.answer_units import spell_shift
+from albertqa.health.advice import more_questions, repair_data, show_rows
+from albertqa.health.record import DataView
+from albertqa.rundir.findings import Finding, evidence
+from albertqa.rundir.run_json import PART_NAMES, AnswerFit, Part
+
+FEWEST_QUESTIONS = 30
+"""Of fewer questions, shares and means say little."""
+
+# Where answers belong to their questions, others fit better in 12 to 20 % of comparisons (SQuAD, SQuADShifts, XQuAD in
+# ten languages, the starter set), where two of five belong to others, in 31 to 46 %, and where all do, in 50 to 79 %.
+_MANY_UNRELATED, _ALL_UNRELATED = 0.235, 0.45
+# Questions and contexts that belong together share rare words five times as often as others, or more.
+_STRANGE_RATIO, _FEWEST_AT_HOME = 1.5, 0.05
+# English has 4.7 letters a word, Finnish, with the longest words of the larger languages, about 8.
+_LONG_WORDS = 15
+# Questions asked on so few contexts, or so few in all, are memorised before reading is learned.
+_QUESTIONS_A_CONTEXT, _FEW_QUESTIONS = 200, 80
+
+
+def swapped_fields(view: DataView) -> Iterator[Finding]:
+    """Questions longer than their contexts, or empty."""
+    for part, facts in view.parts():
+        question, context = facts.question_letters_mean, facts.context_letters_mean
+        if question is None or context is None or facts.questions < FEWEST_QUESTIONS or 4 <= question <= context:
+            continue
+        seen = "next to no text" if question < 4 else f"{question:.0f} characters, the contexts {context:.0f}"
+        yield Finding(
+            "swapped-fields",
+            "error",
+            0,
+            f"The {PART_NAMES[part]} questions have {seen}. The fields question and context seem to be filled from "
+            "the wrong columns. Map each field to its column and write the file again.",
+            show_rows(view, "swapped-fields"),
+            {"part": part, "question_letters_mean": question, "context_letters_mean": context},
+        )
+        return
+
+
+def missing_whitespace(view: DataView) -> Iterator[Finding]:
+    """Text whose words run into each other."""
+    for part, facts in view.parts():
+        letters = facts.word_letters_mean
+        if letters is None or letters < _LONG_WORDS:
+            continue
+        yield Finding(
+            "missing-whitespace",
+            "error",
+            0,
+            f"The words of the {PART_NAMES[part]} contexts have {letters:.0f} letters on average; in languages with "
+            "spaces between words it is four to eight. The whitespace was lost when the text was extracted from a "
+            "PDF, a scan or a web page, or this is no text. Extract it again.",
+            show_rows(view, "missing-whitespace"),
+            {"part": part, "word_letters_mean": letters},
+        )
+        return
+
+
+def contradicting_answers(view: DataView) -> Iterator[Finding]:
+    """The same question on the same context with different answers."""
+    for part, facts in view.parts():
+        contradicting = facts.contradicting_questions
+        if contradicting is None or facts.questions < FEWEST_QUESTIONS or contradicting < 0.1 * facts.questions:
+            continue
+        percent = 100 * contradicting / facts.questions
+        yield Finding(
+            "contradicting-answers",
+            "error" if percent >= 30 else "warning",
+            0,
+            f"{contradicting:,} of {facts.questions:,} {PART_NAMES[part]} questions ({percent:.0f} %) are asked "
+            "before on the same context with a different answer, so a model can only guess. Either the question "
+            "column is wrong (the same text in every row), or several answers of one question became several "
+            "questions.",
+            show_rows(view, "contradicting-answers"),
+            {"part": part, "contradicting_questions": contradicting, "questions": facts.questions},
+        )
+        return
+
+
+def answers_in_one_place(view: DataView) -> Iterator[Finding]:
+    """Answers that all begin at the same place, or end with their contexts: offsets were lost, or contexts cut."""
+    facts = view.train
+    places = (
+        ("same_start_percent", facts.same_start_percent, "begin at the same character of their contexts. The model "
+         "learns that place and not to read. Either answer_start was lost (0 in every row), or each context's first "
+         "sentence was taken for the answer, or the contexts were cut to begin with it."),
+        ("golds_at_end_percent", facts.golds_at_end_percent, "are the last words of their contexts. The model learns "
+         "that place and not to read. Were the contexts truncated after the answer?"),
+    )  # fmt: skip
+    for name, percent, seen in places:
+        if percent is None or facts.answered < FEWEST_QUESTIONS or percent < 50:
+            continue
+        yield Finding(
+            "answers-in-one-place",
+            "error" if percent >= 80 else "warning",
+            0,
+            f"{percent:.0f} % of the training answers {seen}",
+            show_rows(view, "answers-in-one-place"),
+            {name: percent, "answers": facts.answered},
+        )
+        return
+
+
+def misaligned_answers(view: DataView) -> Iterator[Finding]:
+    """Answers that begin or end inside words, as offsets that are off by some characters give them."""
+    for part, facts in view.parts():
+        whole, shift = facts.golds_whole_words_percent, facts.answers_shift
+        if whole is None or facts.answered < FEWEST_QUESTIONS or whole >= 90:
+            continue
+        if shift is not None:
+            why = (
+                f"All of them are {spell_shift(shift)}, as when contexts were stripped or joined with a title after "
+                "the offsets were counted. The command moves them back and trains on the repaired copy."
+            )
+        else:
+            why = (
+                "answer_start was counted in other units (bytes, or characters of a cleaned text), and the answers' "
+                "texts were cut out with it. Correct the offsets; trimming the answers would only hide it."
+            )
+        yield Finding(
+            "misaligned-answers",
+            "error" if whole < 75 else "warning",
+            0,
+            f"Only {whole:.3g} % of the {PART_NAMES[part]} answers begin and end where words do; in correct data it "
+            f"is over 98 %. {why}",
+            repair_data(view, part) if shift else show_rows(view, "misaligned-answers"),
+            evidence(part=part, golds_whole_words_percent=whole, answers=facts.answered, answers_shift=shift),
+        )
+        return
+
+
+def unrelated_answers(view: DataView) -> Iterator[Finding]:
+    """Answers that have nothing to do with their questions, or questions with their contexts; all or many of them."""
+    for part, facts in view.parts():
+        fit = facts.answer_fit
+        if fit is None or facts.answered < FEWEST_QUESTIONS:
+            continue
+        if _FEWEST_AT_HOME < fit.at_home < _STRANGE_RATIO * fit.elsewhere:
+            yield _unrelated_contexts(view, part, fit)
+            return
+        if fit.questions < FEWEST_QUESTIONS:
+            continue
+        known = {at: one for at, one in enumerate(fit.quarters, 1) if one and one.questions >= FEWEST_QUESTIONS}
+        spoilt = [at for at, one in known.items() if one.low > _ALL_UNRELATED]
+        if fit.low > _MANY_UNRELATED or (spoilt and any(one.high < _ALL_UNRELATED for one in known.values())):
+            yield _unrelated_answers(view, part, fit, spoilt if len(spoilt) < len(known) else [])
+            return
+
+
+def _unrelated_answers(view: DataView, part: Part, fit: AnswerFit, quarters: list[int]) -> Finding:
+    which = " and ".join(map(str, quarters))
+    if which:
+        who = f"The answers in quarter {which} of the {PART_NAMES[part]} data"
+    else:
+        who = f"{'The' if fit.low > _ALL_UNRELATED else 'Many'} {PART_NAMES[part]} answers"
+    return Finding(
+        "unrelated-answers",
+        "error" if which or fit.low > 0.3 else "warning",
+        0,
+        f"{who} seem to belong to other questions on the same context: another answer is nearer to a question's own "
+        f"words in {100 * fit.others_fit_better:.0f} % of comparisons; in correct data it is 12 to 20 %. Rows were "
+        f"shuffled or shifted against each other when {'one of several files' if which else 'the file'} was written. "
+        "The model cannot learn to read from that. Write the file again, and read some of its questions with their "
+        "answers before training.",
+        show_rows(view, "unrelated-answers"),
+        {"part": part, "questions": fit.questions, "others_fit_better": fit.others_fit_better, "error": fit.error},
+    )
+
+
+def _unrelated_contexts(view: DataView, part: Part, fit: AnswerFit) -> Finding:
+    return Finding(
+        "unrelated-answers",
+        "error",
+        0,
+        f"Only {100 * fit.at_home:.0f} % of the {PART_NAMES[part]} questions share a rare word with their context, "
+        f"hardly more than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is five "
+        "times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against each "
+        "other when the file was written. Write it again, and read some of its questions with their answers before "
+        "training.",
+        show_rows(view, "unrelated-answers"),
+        {"part": part, "questions": fit.questions, "share_own_context": fit.at_home,
+         "share_other_context": fit.elsewhere},
+    )  # fmt: skip
+
+
+def repeated_questions(view: DataView) -> Iterator[Finding]:
+    """The same training questions again and again."""
+    questions, repeated = view.train.questions, view.train.repeated_questions
+    if repeated is None or questions < FEWEST_QUESTIONS or repeated <= 0.2 * questions:
+        return
+    kept = questions - repeated
+    yield Finding(
+        "repeated-questions",
+        "warning",
+        0,
+        f"{repeated:,} of {questions:,} training questions are copies of others on the same context: there are only "
+        f"{kept:,} different ones, each {questions / kept:.3g} times, so an epoch is as many passes over the data. "
+        "Remove the copies.",
+        show_rows(view, "repeated-questions"),
+        {"questions": questions, "repeated_questions": repeated},
+    )
+
+
+def few_contexts(view: DataView) -> Iterator[Finding]:
+    """Training questions on a handful of texts."""
+    questions, contexts = view.train.questions, view.train.contexts
+    if contexts is None or questions < FEWEST_QUESTIONS or contexts > max(1, questions / _QUESTIONS_A_CONTEXT):
+        return
+    yield Finding(
+        "few-contexts",
+        "warning",
+        0,
+        f"All {questions:,} training questions are asked on {contexts} contexts. The model memorises these texts and "
+        "does not learn to read others. Use questions on more texts; five to ten questions a text are usual.",
+        show_rows(view, "few-contexts"),
+        {"questions": questions, "contexts": contexts},
+    )
+
+
+def few_questions(view: DataView) -> Iterator[Finding]:
+    """So few training questions that they are memorised before reading is learned."""
+    questions, repeated = view.train.questions, view.train.repeated_questions or 0
+    if questions - repeated >= _FEW_QUESTIONS or repeated > 0.2 * questions:
+        return
+    limit = view.settings.max_train_examples
+    yield Finding(
+        "few-questions",
+        "warning",
+        0,
+        f"There are only {questions:,} training questions"
+        + (f", as max_train_examples is {limit}" if limit == questions else "")
+        + ". The model memorises them before it learns to read; learning to read takes thousands. Use more questions, "
+        "of your own or of a public data set.",
+        more_questions(view),
+        {"questions": questions},
+    )

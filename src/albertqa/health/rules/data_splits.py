@@ -1,0 +1,194 @@
+"""Rules about training and validation data side by side: no text in both, questions and answers of one kind."""
+
+from collections.abc import Iterator
+
+from albertqa.health.advice import show_rows, train_again
+from albertqa.health.record import DataView
+from albertqa.health.rules.answer_labels import FEWEST_QUESTIONS
+from albertqa.rundir.findings import Finding, evidence
+
+# Between data sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
+# short factoids and the longest of the common sets of short answers by about two.
+_OTHER_LENGTH = 2.5
+# Training questions without "what" and "who" leave 55 % of SQuAD's kind of questions unasked; samples of 90 questions
+# of one kind differ by up to 11 %.
+_MANY_UNASKED_PERCENT = 25
+# Few questions of one's own beside a common validation set are nothing unusual; thousands of them are.
+_MANY_MORE, _NOT_FEW = 4, 1_000
+
+
+def data_leakage(view: DataView) -> Iterator[Finding]:
+    """Validation questions or contexts that are trained on, or that the model was trained on before."""
+    validation = view.validation
+    if validation is None:
+        return
+    seen = validation.seen_by_model_percent
+    if seen is not None and seen >= 1:
+        yield Finding(
+            "data-leakage",
+            "error",
+            0,
+            f"The model {view.settings.model} has been trained on {seen:.3g} % of the validation questions before: its "
+            "trained_on.json has their hashes. It knows those answers, so the scores are too high. Start from a model "
+            "that has not seen them, or validate on other questions.",
+            show_rows(view, "data-leakage"),
+            {"seen_by_model_percent": seen},
+        )
+        return
+    questions, contexts = validation.shared_questions_percent, validation.shared_contexts_percent
+    if view.train.content_sha256 and view.train.content_sha256 == validation.content_sha256:
+        questions = contexts = 100.0
+    if questions is None or contexts is None or (questions < 1 and contexts < 5):
+        return
+    effect = (
+        "the scores measure memory, not reading"
+        if max(questions, contexts) > 50
+        else "the model may have memorised them, so the scores are too high by up to the errors it would make there"
+    )
+    yield Finding(
+        "data-leakage",
+        "error",
+        0,
+        f"{questions:.3g} % of the validation questions are also in the training data, and {contexts:.3g} % are asked "
+        f"on contexts that are: {effect}. Split the data by context or article, so that no text is in both.",
+        show_rows(view, "data-leakage"),
+        {"shared_questions_percent": questions, "shared_contexts_percent": contexts},
+    )
+
+
+def missing_answers(view: DataView) -> Iterator[Finding]:
+    """Training data in which hardly any question has an answer, or only one of the two parts has such questions."""
+    without = {part: facts.without_answer / facts.questions for part, facts in view.parts()}
+    train, validation = without["train"], without.get("validation")
+    severity, message = "warning", ""
+    if train > 0.8 and (validation is None or validation <= train):
+        severity = "error"
+        message = (
+            f'{100 * train:.0f} % of the training questions have no answer. "No answer" is then nearly always right, '
+            "and the model learns to say nothing else. Were the answers lost when the file was written?"
+        )
+    elif validation is None:
+        return
+    elif train - validation > 0.4:
+        severity = "error" if train - validation > 0.6 else "warning"
+        message = (
+            f"{100 * train:.0f} % of the training questions have no answer, of the validation questions only "
+            f"{100 * validation:.0f} %: the model learns to answer nothing where it should answer. Were answers lost "
+            "when the training file was written? If not, validate on data of the same kind."
+        )
+    elif train == 0 and validation > 0.1:
+        message = (
+            f"{100 * validation:.0f} % of the validation questions have no answer, but every training question has "
+            "one: the model never learns to answer nothing. Train on data of the same kind."
+        )
+    elif train > 0.1 and validation == 0:
+        message = (
+            f"{100 * train:.0f} % of the training questions have no answer, but every validation question has one: "
+            "whether the model knows when to answer nothing is not measured. Validate on data of the same kind."
+        )
+    if message:
+        yield Finding(
+            "missing-answers",
+            "error" if severity == "error" else "warning",
+            0,
+            message,
+            show_rows(view, "missing-answers"),
+            {f"{part}_without_answer_percent": round(100 * share, 2) for part, share in without.items()},
+        )
+
+
+def language_mismatch(view: DataView) -> Iterator[Finding]:
+    """Validation texts in another language, or of another kind, than the training texts."""
+    ratio = _shared_words(view)
+    if view.validation is None or ratio is None or ratio >= 0.6:
+        return
+    here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
+    yield Finding(
+        "language-mismatch",
+        "error" if ratio < 0.4 else "warning",
+        0,
+        f"The 100 most frequent words of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
+        "the validation texts; within one language it is nearly the same. The two are in different languages, or of "
+        "very different kinds: the validation scores do not show how well training goes. Use one language in both.",
+        show_rows(view, "language-mismatch"),
+        evidence(frequent_words_percent=here, frequent_words_percent_train=there),
+    )
+
+
+def answer_length_mismatch(view: DataView) -> Iterator[Finding]:
+    """Training answers many times longer or shorter than those of the validation data."""
+    if view.validation is None or min(view.train.answered, view.validation.answered) < FEWEST_QUESTIONS:
+        return
+    train, validation = view.train.gold_words_mean, view.validation.gold_words_mean
+    if not train or not validation or (times := max(train, validation) / min(train, validation)) < _OTHER_LENGTH:
+        return
+    yield Finding(
+        "answer-length-mismatch",
+        "error" if times >= 2 * _OTHER_LENGTH else "warning",
+        0,
+        f"Training answers have {train:.1f} words on average, validation answers {validation:.1f}. The model learns to "
+        f"give {'long' if train > validation else 'short'} answers and is scored against others, so exact match stays "
+        "low however well it reads. Were whole sentences, or first words only, taken for answers in one of the files? "
+        "Select the answers of both by the same rule.",
+        show_rows(view, "answer-length-mismatch"),
+        {"train_gold_words_mean": train, "validation_gold_words_mean": validation},
+    )
+
+
+def question_mismatch(view: DataView) -> Iterator[Finding]:
+    """Training questions of other kinds, or of a very different length, than the validation questions."""
+    validation = view.validation
+    if validation is None or min(view.train.questions, validation.questions) < FEWEST_QUESTIONS:
+        return
+    train, asked = view.train.question_letters_mean, validation.question_letters_mean
+    unasked, words = validation.rare_question_words_percent or 0.0, validation.rare_question_words or []
+    if unasked >= _MANY_UNASKED_PERCENT and (_shared_words(view) or 1.0) >= 0.6:
+        named = ", ".join(f"'{word}'" for word in words)
+        yield Finding(
+            "question-mismatch",
+            "warning",
+            0,
+            f"{unasked:.0f} % of the validation questions have {named}, and hardly any training question does. The "
+            "model learns to answer only the kinds of questions that it is trained on. Train on questions of all kinds "
+            "that it will be asked.",
+            show_rows(view, "question-mismatch"),
+            {"rare_question_words": ", ".join(words), "rare_question_words_percent": unasked},
+        )
+    elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH:
+        yield Finding(
+            "question-mismatch",
+            "warning",
+            0,
+            f"Training questions have {train:.0f} characters on average, validation questions {asked:.0f}. Those of "
+            "one file were truncated, filled from another column, or asked in another way: the model is trained on "
+            "other questions than it is asked. Read some of both files.",
+            show_rows(view, "question-mismatch"),
+            {"train_question_letters_mean": train, "validation_question_letters_mean": asked},
+        )
+
+
+def swapped_files(view: DataView) -> Iterator[Finding]:
+    """Validation data several times as large as the training data, as when the two files were swapped."""
+    if view.validation is None or view.settings.max_train_examples is not None:
+        return
+    train, validation = view.train.questions, view.validation.questions
+    if train < _NOT_FEW or validation < _MANY_MORE * train:
+        return
+    yield Finding(
+        "swapped-files",
+        "warning",
+        0,
+        f"There are {train:,} training questions and {validation:,} validation questions. Were the two files swapped? "
+        "Then swap --train-file and --validation-file. If these are all the training questions there are, most of the "
+        "time goes into evaluation: use --max-eval-examples.",
+        train_again(view, "less-validation", max_eval_examples=max(1000, train)),
+        {"train_questions": train, "validation_questions": validation},
+    )
+
+
+def _shared_words(view: DataView) -> float | None:
+    """Return how much less frequent the training texts' frequent words are in the validation texts; None: unknown."""
+    if view.validation is None:
+        return None
+    here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
+    return here / there if here is not None and there else None

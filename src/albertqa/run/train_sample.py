@@ -1,0 +1,122 @@
+"""Some training windows, evaluated beside the validation data: does the model agree with their labels, too?
+
+A model that reads finds labels which are wrong as improbable as an attentive reader does, long before it has memorised
+them. So where it contradicts training labels far more often than validation labels, training labels are wrong; and
+where its loss on the validation data is below that on what it was trained on, it has seen the validation data before.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albertqa.decode.agreement import Agreement, label_agreement
+from albertqa.decode.predict import Pass, run_windows
+from albertqa.files import SUSPECTS_JSON, write_json
+from albertqa.model.load import SpanModel
+from albertqa.run.loop import TrainingWindows
+from albertqa.windows.store import Window, WindowStore
+
+_MOST, _FEWEST = 200, 64
+
+
+class SampleFigures(TypedDict, total=False):
+    """What a row of ``metrics.jsonl`` has of the sample; see `EvaluationRow`."""
+
+    sample_windows: int
+    sample_loss: float
+    sample_loss_error: float
+    sample_contradicted_percent: float
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Some windows of a store."""
+
+    store: WindowStore
+    indices: NDArray[np.int64]
+
+    @property
+    def max_seq_length(self) -> int:
+        return self.store.max_seq_length
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        return self.store.lengths[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Window:
+        return self.store[int(self.indices[index])]
+
+
+class TrainSample:
+    """Windows with an answer from all over the training data, as they are without augmentation.
+
+    Args:
+        data: The training windows.
+        num_validation: Validation windows; the sample takes at most half the time that they do, and is never tiny.
+    """
+
+    def __init__(self, data: TrainingWindows, num_validation: int) -> None:
+        self._data = data
+        answered = np.flatnonzero(data.store.columns["start_position"] > 0)
+        count = min(len(answered), _MOST, max(_FEWEST, num_validation // 2))
+        at = np.linspace(0, max(0, len(answered) - 1), count).astype(np.int64)
+        self._windows = _Windows(data.store, answered[at])
+
+    def evaluate(
+        self, model: SpanModel, *, batch_size: int
+    ) -> tuple[SampleFigures, list[dict[str, str | int | float]]]:
+        """Run the model over the sample.
+
+        Args:
+            model: The model; left in the mode it is in.
+            batch_size: See `run_windows`.
+
+        Returns:
+            Figures for ``metrics.jsonl``, none where no window has an answer; and the suspects: questions whose labels
+            the model contradicts, the clearest first.
+        """
+        if not len(self._windows):
+            return {}, []
+        passed = run_windows(model, self._windows, batch_size=batch_size)
+        columns = self._data.store.columns
+        labels = (columns[name][self._windows.indices] for name in ("start_position", "end_position"))
+        agreement = label_agreement(passed.logits, *labels)
+        return _figures(passed, agreement), self._suspects(agreement)
+
+    def _suspects(self, agreement: Agreement) -> list[dict[str, str | int | float]]:
+        at = np.flatnonzero(agreement.contradicts)
+        at = at[np.argsort(-agreement.times[at], kind="stable")]
+        found: list[dict[str, str | int | float]] = []
+        for index in at.tolist():
+            window = self._windows[index]
+            first, last = (int(tokens[index]) - window.context_start for tokens in (agreement.starts, agreement.ends))
+            if first < 0 or last >= len(window.end_char):
+                continue
+            (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
+            found.append({
+                "id": question_id,
+                "start_char": int(window.start_char[first]),
+                "end_char": int(window.end_char[last]),
+                "times": round(float(agreement.times[index]), 1),
+            })  # fmt: skip
+        return found
+
+
+def _figures(passed: Pass, agreement: Agreement) -> SampleFigures:
+    return {
+        "sample_windows": len(passed.losses),
+        "sample_loss": passed.loss,
+        "sample_loss_error": passed.loss_error,
+        "sample_contradicted_percent": round(100 * float(agreement.contradicts.mean()), 3),
+    }
+
+
+def write_suspects(run: Path, step: int, suspects: list[dict[str, str | int | float]]) -> None:
+    """Write ``suspect_answers.json``."""
+    write_json(run / SUSPECTS_JSON, {"step": step, "suspects": suspects})

@@ -1,0 +1,117 @@
+"""`albertqa check` and the doctor say the same of the same data, and show the rows that they mean."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from albertqa import cli
+from albertqa.data.reading import load_examples
+from albertqa.errors import SettingsError
+from albertqa.health.data_rules import diagnose_data, diagnose_examples
+from albertqa.health.diagnosis import diagnose
+from albertqa.health.offending_rows import SELECTIONS, Rows, offending_rows, write_rows
+from albertqa.health.record import RunRecord
+from albertqa.rundir.findings import Finding
+from albertqa.windows.tokenizer import load_tokenizer
+
+from .faults import FAULTS
+
+# Faults of the data alone; what a model's files decide, no check of files can know.
+DATA_FAULTS = [
+    name
+    for name, fault in FAULTS.items()
+    if fault.on == "questions"
+    and fault.model is None
+    and (fault.train or fault.validation or fault.leak)
+    and set(fault.settings) <= {"max_steps"}
+]
+
+
+def of(record: RunRecord) -> tuple[list[Finding], list[Finding]]:
+    """Return what the check says of a run's files, with and without the run's tokenizer."""
+    settings = record.settings
+    train, validation = load_examples(settings.train_file[0]), load_examples(settings.validation_file[0])
+    tokenizer = load_tokenizer(settings.model)
+    return diagnose_examples(settings, train, validation, tokenizer), diagnose_examples(settings, train, validation)
+
+
+@pytest.mark.parametrize("fault", DATA_FAULTS)
+def test_check_and_doctor_say_the_same_of_the_same_data(planted: Callable[[str], RunRecord], fault: str) -> None:
+    record = planted(fault)
+    with_tokenizer, without = of(record)
+    doctor = diagnose_data(record.data_view)
+    said = [(one.name, one.message, one.evidence) for one in doctor]
+    assert [(one.name, one.message, one.evidence) for one in with_tokenizer] == said
+    # Without a tokenizer only what the windows show is missing.
+    windows = {"unknown-tokens", "truncated-answers", "short-windows", "answers-too-long", "large-doc-stride"}
+    expected = [one for one in said if one[0] not in windows]
+    assert [(one.name, one.message, one.evidence) for one in without] == expected
+    assert FAULTS[fault].expected in {one.name for one in with_tokenizer}
+    assert FAULTS[fault].expected == diagnose(record)[0].name
+
+
+def test_sound_data_is_called_sound_by_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "starter:train", "starter:validation"]) == 0
+    out = capsys.readouterr().out
+    assert "OK: ready for training and evaluation" in out
+    assert "what to do" not in out
+
+
+@pytest.mark.parametrize("fault", DATA_FAULTS)
+def test_the_remedy_shows_the_rows_and_never_calls_them_sound(
+    planted: Callable[[str], RunRecord], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, name = planted(fault).settings, FAULTS[fault].expected
+    files = [settings.train_file[0], "--validation-file", settings.validation_file[0]]
+    code = cli.main(["check", *files])
+    out = capsys.readouterr().out
+    finding = next(one for one in of(planted(fault))[1] if one.name == name) if name != "unknown-tokens" else None
+    if finding is None:
+        return
+    assert "OK: ready" not in out
+    assert code == (1 if finding.severity == "error" else 0)
+    assert f"--show-rows {name}" in finding.remedy or "--write-repaired" in finding.remedy
+    rows = tmp_path / "rows.jsonl"
+    assert cli.main(["check", *files, "--show-rows", name, "--write-rows", str(rows), "--max-cases", "2"]) == 0
+    shown = capsys.readouterr().out
+    written = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert len(written) >= 20
+    assert f"{len(written):,} rows" in shown
+    assert written[0]["question"] in shown
+    assert all(one["why"] for one in written)
+    # What is written can be read as data again.
+    assert len(load_examples(rows)) >= 1
+
+
+def test_rows_are_the_ones_that_were_spoilt() -> None:
+    from .faults import off_by_one, two_of_five_swapped
+
+    examples = load_examples("starter:train", limit=300)
+    shifted = [off_by_one(one) if at % 3 == 0 else one for at, one in enumerate(examples)]
+    found = {row.example.id for row in offending_rows("misaligned-answers", Rows(shifted))}
+    spoilt = {one.id for one, two in zip(shifted, examples, strict=True) if one != two}
+    assert found <= spoilt
+    assert len(found) > 0.9 * len(spoilt)
+    swapped = two_of_five_swapped(examples)
+    found = {row.example.id for row in offending_rows("unrelated-answers", Rows(swapped))}
+    spoilt = {one.id for one, two in zip(swapped, examples, strict=True) if one != two}
+    # No row alone is certain; most of those shown are wrong, and most of the wrong ones are shown.
+    assert len(found & spoilt) > 0.6 * len(found)
+    assert len(found & spoilt) > 0.5 * len(spoilt)
+
+
+def test_a_leak_is_shown_question_by_question() -> None:
+    train, validation = load_examples("starter:train", limit=50), load_examples("starter:validation", limit=50)
+    rows = offending_rows("data-leakage", Rows([*train, *validation[:7]], validation))
+    assert [row.example.id for row in rows[:7]] == [one.id for one in validation[:7]]
+    assert all(f"training question {row.example.id} is the same" == row.why for row in rows[:7])
+
+
+def test_a_finding_without_rows_is_refused_with_those_that_have_some(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--show-rows is 'lr', expected one of swapped-fields, missing-whitespace"):
+        offending_rows("lr", Rows([]))
+    write_rows(tmp_path / "none.jsonl", [])
+    assert (tmp_path / "none.jsonl").read_text() == ""
+    assert all(select.__name__ for select in SELECTIONS.values())
