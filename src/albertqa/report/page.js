@@ -41,7 +41,7 @@ function startNavigation() {
   mark();
 }
 
-/** Say above every table that is wider than its place that it can be scrolled. */
+/** Show a hint above every table that is too wide and can be scrolled. */
 function startWideTables() {
   for (const box of document.querySelectorAll(".scroll")) {
     const hint = make("p", { class: "hint", "aria-hidden": "true" }, "Scroll sideways for more columns →");
