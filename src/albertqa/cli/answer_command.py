@@ -64,6 +64,7 @@ class Answer:
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
             num_threads=self.device.num_threads,
+            backend=self.device.backend,
             **vars(self.reader),
         )
         answers = answerer.answer_batch(
