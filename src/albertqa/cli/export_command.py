@@ -1,4 +1,4 @@
-"""``albertqa export``: a trained model as ONNX, in fp32 or int8, with what it loses measured."""
+"""``albertqa export``: a trained model as ONNX, or as a page that reads by itself, with what it loses measured."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +14,18 @@ from albertqa.errors import SettingsError
 
 @dataclass(frozen=True)
 class Export:
-    """Export a trained model as ONNX, and measure what it loses before handing it out."""
+    """Export a trained model as ONNX or as a page, and measure what it loses before handing it out."""
 
     model: Positional[Annotated[str, flag(metavar="MODEL")]]
     """Run directory (its best/), model folder, or Hub name."""
     output: Annotated[Path, flag(metavar="FOLDER")] = Path("exported")
     """The folder to write; one of an earlier export is replaced."""
-    format: Literal["onnx", "onnx-int8"] = "onnx"
-    """`onnx`: as trained, in fp32; `onnx-int8`: an int8 file beside it, a quarter of the size or less."""
-    int8: Literal["faithful", "fast"] = "faithful"
-    """`faithful`: nearly the same answers, computed in fp32; `fast`: three times as fast, with more answers changed."""
+    format: Literal["onnx", "onnx-int8", "browser"] = "onnx"
+    """`onnx`: as trained, in fp32; `onnx-int8`: an int8 file beside it, a quarter of the size or less; `browser`: a
+    folder for any web server, in which the model runs on the visitor's machine."""
+    int8: Annotated[Literal["faithful", "fast"] | None, flag()] = None
+    """`faithful`: nearly the same answers, computed in fp32; `fast`: faster, with more answers changed; unset:
+    faithful, and fast for the browser."""
     data: Annotated[tuple[str, ...], flag(metavar="FILE ...")] = ()
     """Data with golds to measure int8 on; unset: the run's validation data."""
     max_f1_loss: Annotated[float | None, flag()] = None
@@ -32,6 +34,8 @@ class Export:
     """Measure on only the first so many questions."""
     num_threads: Annotated[int | None, flag()] = None
     """CPU threads; unset: the libraries' choice."""
+    npm_folder: Annotated[Path | None, flag(metavar="FOLDER")] = None
+    """For the browser: a node_modules folder with onnxruntime-web; unset: npm downloads it once."""
     json: Switch = False
     """Print what was exported as JSON."""
     table: ReadOptions = field(default_factory=ReadOptions)
@@ -40,6 +44,7 @@ class Export:
     def run(self) -> int:
         """Export, and print what was measured."""
         from albertqa.cli.terminal import Terminal
+        from albertqa.serve.ask_page import static_page_html
 
         DataConfig(max_eval_examples=self.max_eval_examples).check()
         DeviceConfig(num_threads=self.num_threads).check()
@@ -62,11 +67,16 @@ class Export:
             limit=self.max_eval_examples,
             options=self.table,
             num_threads=self.num_threads,
+            npm_folder=self.npm_folder,
+            page_html=static_page_html,
             say=terminal.say,
         )
         if self.json:
             print_json(exported.to_json())
         else:
             terminal.say(f"{exported.folder}: exported; what was measured is in its README.md")
-            terminal.say(f"ask it: albertqa answer {exported.folder} --question '…' --context '…'")
+            if self.format == "browser":
+                terminal.say(f"look at it: python -m http.server --directory {exported.folder}")
+            else:
+                terminal.say(f"ask it: albertqa answer {exported.folder} --question '…' --context '…'")
         return 0

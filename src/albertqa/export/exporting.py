@@ -17,6 +17,7 @@ from albertqa.data.reading import load_several
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import Reader, load_reader
 from albertqa.errors import ModelError, SettingsError
+from albertqa.export.browser import require_known_tokenizer, runtime_files, write_page
 from albertqa.export.gate import LIMITS, Answered, Limits, Measured, Questions, answer_all, write_within_limits
 from albertqa.export.graph import build_graph
 from albertqa.export.matrices import Kind
@@ -28,7 +29,7 @@ from albertqa.model.weights import CONFIG_JSON
 from albertqa.rundir.run_json import read_run_json
 from albertqa.windows.build import build_windows, windows_in_memory
 
-Format: TypeAlias = Literal["onnx", "onnx-int8"]
+Format: TypeAlias = Literal["onnx", "onnx-int8", "browser"]
 Int8: TypeAlias = Literal["faithful", "fast"]
 
 _README = "README.md"
@@ -64,13 +65,15 @@ def export(
     output: Path,
     *,
     form: Format = "onnx",
-    int8: Int8 = "faithful",
+    int8: Int8 | None = None,
     data: Sequence[str] = (),
     max_f1_loss: float | None = None,
     least_same_percent: float | None = None,
     limit: int | None = None,
     options: ReadOptions | None = None,
     num_threads: int | None = None,
+    npm_folder: Path | None = None,
+    page_html: Callable[[str], str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Export a trained model.
@@ -78,14 +81,16 @@ def export(
     Args:
         source: Run directory (its ``best/``), Transformers folder, or Hub name.
         output: The folder to write; one that an earlier export wrote is replaced.
-        form: ``onnx`` (fp32) or ``onnx-int8``.
-        int8: Form of int8.
+        form: ``onnx`` (fp32), ``onnx-int8``, or ``browser``.
+        int8: Form of int8; None: ``faithful``, and ``fast`` for the browser.
         data: Data with golds to measure on; none: the run's validation data.
         max_f1_loss: Points of F1 that int8 may lose; None: as in `LIMITS`.
         least_same_percent: Least share of the questions with the same span as in fp32; None: as in `LIMITS`.
         limit: Measure on only the first so many questions.
         options: How to read the data.
         num_threads: CPU threads; None: the libraries' choice.
+        npm_folder: For the browser: where ONNX Runtime Web is (see `runtime_files`).
+        page_html: For the browser: returns the page around the JavaScript of its backend.
         say: Takes lines about what was measured.
 
     Returns:
@@ -103,7 +108,11 @@ def export(
     reader = load_reader(source, computing, backend="torch")
     model = reader.model
     assert isinstance(model, SpanModel)
-    kind: Kind = "fp32" if form == "onnx" else int8
+    kind: Kind = "fp32" if form == "onnx" else int8 or ("fast" if form == "browser" else "faithful")
+    runtime = None
+    if form == "browser":
+        require_known_tokenizer(reader)
+        runtime = runtime_files(npm_folder)
     questions = _questions(source, reader, data, limit, options or ReadOptions())
     if questions is None and kind != "fp32":
         raise SettingsError(f"{source}: has no validation data that int8 could be measured on. Give some with --data")
@@ -126,6 +135,10 @@ def export(
         reader.settings.save(building)
         text = card(output.name, model.family.model_type, measured, questions, difference)
         write_text(building / _README, text)
+        if runtime is not None and page_html is not None:
+            # A visitor would load what is never used.
+            (building / FOLDER / WHOLE).unlink()
+            write_page(building, reader, output.name, runtime, page_html)
         exported.append(Exported(output, tuple(measured), difference))
 
     output.parent.mkdir(parents=True, exist_ok=True)
