@@ -11,7 +11,7 @@ from albertqa.cli.command_line import command_name
 from albertqa.data.starter import starter_file
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/export.md"]
 
 
 def _blocks(document: str, language: str) -> list[str]:

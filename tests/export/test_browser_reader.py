@@ -34,7 +34,8 @@ NASTY = [
     "a\u0300\u0301b \u0130stanbul ΑΣ ΣΊΣΥΦΟΣ", "  leading  and   double \t tab\nnew\r\nline ", "1,000,000 1976, 5,",
     "[CLS] hi [SEP] <unk> <pad> [MASK]", "😀😀 𐐀lfred ½ ﬁ ﷺ ①②", "\u200b\u200czero\u00adwidth\ufeff", "\ufeffHello",
     "한국어 \u1112\u1161\u11ab", "नमस्ते दुनिया", "x" * 150 + " y", "日本語テキスト東京", "\x1c\x1d a\x85b\xa0c", "",
-    "   ", "👩‍👩‍👧‍👦 family", "$5.00 + 3^2 = 14 `code` ~tilde|", "a\u0323\u0307 q\u0307\u0323", "ẛ̣ ﬃ Å Ω", "\x00nul\ufffd bad",
+    "   ", "👩‍👩‍👧‍👦 family", "$5.00 + 3^2 = 14 `code` ~tilde|", "a\u0323\u0307 q\u0307\u0323", "ẛ̣ ﬃ Å Ω",
+    "\x00nul\ufffd bad",
 ]  # fmt: skip
 LETTERS = (
     "abcXYZ .,'\"`0123(-)\u0301\u0327éßİΣ½ﬁ\u200b\ufeff\u00ad\x1c\x85\xa0\u3000"

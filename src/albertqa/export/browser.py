@@ -90,7 +90,7 @@ def write_page(folder: Path, reader: Reader, name: str, runtime: Path, page_html
         "special": sorted(set(reader.tokenizer.special_tokens.values())),
     }
     write_json(folder / "page.json", facts)
-    kept = sorted(["index.html", "page.json", *_RUNTIME, *_PARTS, *_LOADED, "./"])
+    kept = sorted({"index.html", "page.json", *_RUNTIME, *_PARTS, *_LOADED, "./"})
     content = hashlib.sha256(b"".join((folder / one).read_bytes() for one in kept if one != "./")).hexdigest()
     offline = _part("offline.js").replace("{{ version }}", content[:16])
     write_text(folder / "offline.js", offline.replace("{{ files }}", json.dumps(kept)))

@@ -20,6 +20,7 @@ from albertqa.export.graph import build_graph, matrices_of
 from albertqa.export.matrices import Kind
 from albertqa.model.load import SpanModel
 from albertqa.model.onnx_model import OnnxModel
+from albertqa.model.window_model import WindowModel
 from albertqa.scoring.evaluation import evaluate_windows
 from albertqa.scoring.interval import Interval, difference_interval
 from albertqa.scoring.official import score_each
@@ -120,7 +121,7 @@ class Measured:
         return text
 
 
-def answer_all(model: OnnxModel, questions: Questions) -> Answered:
+def answer_all(model: WindowModel, questions: Questions) -> Answered:
     """Let a model answer the questions.
 
     Args:
