@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -36,13 +37,9 @@ def test_the_folder_is_complete(exported: dict[str, Path], reader_folder: Path) 
     assert ReaderSettings.load(exported["fp32"]) == ReaderSettings()
     card = (exported["faithful"] / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: onnx\n")
-    assert "On 20 questions in 20 windows of `starter:validation`" in card
-    rows = [line for line in card.splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[0] for row in rows[1:]] == [
-        "| --- ",
-        "| as trained",
-        "| int8, small: weights in int8, computed in fp32",
-    ] or len(rows) == 4
+    assert re.search(r"On 20 questions in \d+ windows of `starter:validation`", card)
+    rows = [line.split(" | ")[0] for line in card.splitlines() if line.startswith("| ")]
+    assert rows == ["| form", "| ---", "| as trained", "| int8, small: weights in int8, computed in fp32"]
 
 
 def test_the_command_measures_and_prints(run_export: "Run", reader_folder: Path, tmp_path: Path) -> None:

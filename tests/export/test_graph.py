@@ -14,6 +14,7 @@ from albertqa.export.graph import build_graph, matrices_of
 from albertqa.export.matrices import by_output, by_row, in_blocks
 from albertqa.model.load import SpanModel
 from albertqa.model.onnx_model import INPUTS, OnnxModel
+from albertqa.model.window_model import WindowScores
 from albertqa.windows.store import Window
 from model.families import JUDGES, POSITIONS, VOCAB_SIZE, configs, judge, ours_of
 
@@ -49,16 +50,26 @@ def saved(graph: onnx.ModelProto, folder: Path) -> OnnxModel:
     return OnnxModel(folder / "model.onnx", device="cpu", num_threads=1)
 
 
-def assert_equal(model: SpanModel, exported: OnnxModel, lengths: tuple[int, ...], **tolerance: float) -> None:
+def scores(model: SpanModel, exported: OnnxModel, lengths: tuple[int, ...]) -> tuple[WindowScores, WindowScores]:
+    """What the model and its export say of the same windows."""
     source = windows(lengths, model.model.config.segments)
     everything = np.arange(len(source))
     with model.evaluating():
         expected, found = model.score_windows(source, everything), exported.score_windows(source, everything)
     assert expected is not None
     assert found is not None
-    for ours, theirs in zip(found, expected, strict=True):
+    return expected, found
+
+
+def assert_equal(model: SpanModel, exported: OnnxModel, lengths: tuple[int, ...]) -> None:
+    for theirs, ours in zip(*scores(model, exported, lengths), strict=True):
         assert ours.dtype == theirs.dtype
-        np.testing.assert_allclose(ours, theirs, **(tolerance or CLOSE))
+        np.testing.assert_allclose(ours, theirs, **CLOSE)
+
+
+def mean_difference(model: SpanModel, exported: OnnxModel) -> float:
+    expected, found = scores(model, exported, (POSITIONS, 9))
+    return float(np.abs(found.start - expected.start).mean())
 
 
 @pytest.mark.parametrize("family", JUDGES)
@@ -116,7 +127,7 @@ def test_int8_is_near_fp32_and_matrices_that_are_named_stay_fp32(kind: Any, tmp_
     rounded = build_graph(model, kind)
     kinds = {one.name: one.data_type for one in rounded.graph.initializer}
     assert all(kinds[f"{name}.weight"] == onnx.TensorProto.INT8 for name in names)
-    assert_equal(model, saved(rounded, tmp_path), (POSITIONS, 9), atol=0.3 if kind == "faithful" else 2.0)
+    assert 1e-4 < mean_difference(model, saved(rounded, tmp_path)) < (0.1 if kind == "faithful" else 0.5)
     assert_equal(model, saved(build_graph(model, kind, in_fp32=names), tmp_path), (POSITIONS, 9))
     only = build_graph(model, kind, in_fp32=names[1:])
     kinds = {one.name: one.data_type for one in only.graph.initializer}
@@ -125,8 +136,8 @@ def test_int8_is_near_fp32_and_matrices_that_are_named_stay_fp32(kind: Any, tmp_
 
 def test_models_without_segments_take_none(tmp_path: Path) -> None:
     names = {
-        family: [one.name for one in build_graph(ours_of(judge(family), tmp_path / family)).graph.input]
-        for family in ("albert", "roberta", "distilbert")
+        family: [one.name for one in build_graph(ours_of(judge(family, changes), tmp_path / family)).graph.input]
+        for family, changes in (("albert", {}), ("roberta", {"type_vocab_size": 1}), ("distilbert", {}))
     }
     assert names == {"albert": [*INPUTS], "roberta": [*INPUTS[:2]], "distilbert": [*INPUTS[:2]]}
 
@@ -135,15 +146,13 @@ def test_models_without_segments_take_none(tmp_path: Path) -> None:
 def test_rounding_is_never_off_by_more_than_half_a_step(seed: int, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     weight = (rng.standard_normal(shape) * rng.choice([0, 1e-6, 1, 1e6], (shape[0], 1))).astype(np.float32)
+    most = np.abs(weight).max(axis=1, keepdims=True)
     blocks, scale = in_blocks(weight)
-    restored = (blocks * scale).reshape(shape[1], shape[0]).T
-    np.testing.assert_array_less(np.abs(restored - weight), 0.501 * np.abs(weight).max(initial=1e-30) / 127 + 1e-30)
+    assert (np.abs((blocks * scale).reshape(shape[1], shape[0]).T - weight) <= 0.501 * most / 127).all()
     columns, scale = by_output(weight)
-    np.testing.assert_array_less(np.abs(columns * scale - weight.T), 0.501 * np.abs(weight).max(axis=1) / 64 + 1e-30)
+    assert (np.abs((columns * scale).T - weight) <= 0.501 * most / 64).all()
     rows, scale = by_row(weight)
-    np.testing.assert_array_less(
-        np.abs(rows * scale - weight), 0.501 * np.abs(weight).max(1, keepdims=True) / 127 + 1e-30
-    )
+    assert (np.abs(rows * scale - weight) <= 0.501 * most / 127).all()
     # AVX2 without VNNI adds two products in 16 bits.
     assert 2 * 255 * np.abs(columns.astype(int)).max() <= 32_767
 
