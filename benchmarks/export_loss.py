@@ -25,9 +25,8 @@ from albertqa.data.reading import load_several
 from albertqa.decode.reader import load_reader
 from albertqa.export.gate import LIMITS, Questions, answer_all, measure
 from albertqa.export.graph import build_graph
-from albertqa.export.matrices import Kind
 from albertqa.model.load import SpanModel, load_model
-from albertqa.model.onnx_model import OnnxModel
+from albertqa.model.onnx_model import Kind, OnnxModel
 from albertqa.scoring.interval import difference_interval
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import Window

@@ -22,9 +22,8 @@ import torch
 
 from albertqa.decode.predict import run_windows
 from albertqa.export.graph import build_graph
-from albertqa.export.matrices import Kind
 from albertqa.model.load import choose_precision, load_model
-from albertqa.model.onnx_model import OnnxModel
+from albertqa.model.onnx_model import Kind, OnnxModel
 from albertqa.model.processor import read_processor
 from albertqa.windows.build import windows_in_memory
 from benchmarks.data import real_questions

@@ -20,11 +20,10 @@ from albertqa.errors import ModelError, SettingsError
 from albertqa.export.browser import require_known_tokenizer, runtime_files, write_page
 from albertqa.export.gate import LIMITS, Answered, Limits, Measured, Questions, answer_all, write_within_limits
 from albertqa.export.graph import build_graph
-from albertqa.export.matrices import Kind
 from albertqa.export.onnx_card import card
 from albertqa.files import RUN_JSON, model_folder, write_folder, write_text
 from albertqa.model.load import SpanModel, resolve_model
-from albertqa.model.onnx_model import FOLDER, QUANTIZED, WHOLE, OnnxModel, has_onnx
+from albertqa.model.onnx_model import FOLDER, QUANTIZED, WHOLE, Kind, OnnxModel, has_onnx
 from albertqa.model.weights import CONFIG_JSON
 from albertqa.rundir.run_json import read_run_json
 from albertqa.windows.build import build_windows, windows_in_memory

@@ -17,9 +17,8 @@ from albertqa.decode.predict import run_windows
 from albertqa.decode.spans import Prediction
 from albertqa.errors import ModelError
 from albertqa.export.graph import build_graph, matrices_of
-from albertqa.export.matrices import Kind
 from albertqa.model.load import SpanModel
-from albertqa.model.onnx_model import OnnxModel
+from albertqa.model.onnx_model import Kind, OnnxModel
 from albertqa.model.window_model import WindowModel
 from albertqa.scoring.evaluation import evaluate_windows
 from albertqa.scoring.interval import Interval, difference_interval

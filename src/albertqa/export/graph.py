@@ -16,10 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from albertqa.export.matrices import FloatArray, Kind, by_output, by_row, in_blocks
+from albertqa.export.matrices import FloatArray, by_output, by_row, in_blocks
 from albertqa.model.encoder_config import EncoderConfig
 from albertqa.model.load import SpanModel
-from albertqa.model.onnx_model import FORMAT, INPUTS, OUTPUTS, Facts
+from albertqa.model.onnx_model import FORMAT, INPUTS, OUTPUTS, Facts, Kind
 
 # Gelu is part of the standard from 20 on.
 _OPSET, _IR_VERSION = 20, 10

@@ -5,12 +5,11 @@ is small is the file, and a window's logits do not depend on the windows beside 
 by its smallest and largest value, and multiplies integers.
 """
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kind: TypeAlias = Literal["fp32", "faithful", "fast"]
 FloatArray: TypeAlias = NDArray[np.float32]
 
 BLOCK = 32

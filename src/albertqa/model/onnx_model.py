@@ -7,7 +7,7 @@ and what they mean would have to be guessed.
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from albertqa.windows.batches import WindowSource
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+Kind: TypeAlias = Literal["fp32", "faithful", "fast"]
+"""Forms of the matrices of an exported file (see `albertqa.export.matrices`)."""
 FORMAT = 1
 """Of the files that `albertqa export` writes; another number means another meaning."""
 FOLDER = "onnx"
@@ -50,13 +52,13 @@ class Facts:
 
     Attributes:
         format: See `FORMAT`.
-        kind: ``fp32``, ``faithful`` or ``fast``.
+        kind: Form of its matrices.
         max_positions: Longest window, in tokens.
         vocab_size: Rows of its word embeddings.
     """
 
     format: int
-    kind: str
+    kind: Kind
     max_positions: int
     vocab_size: int
 
@@ -83,8 +85,9 @@ class Facts:
             raise ModelError(f"{path}: is of export format {found}, this version reads {FORMAT}. {again}")
         try:
             numbers = [int(metadata[f"{_PREFIX}{name}"]) for name in ("max_positions", "vocab_size")]
-            return cls(FORMAT, metadata[f"{_PREFIX}kind"], *numbers)
-        except (KeyError, ValueError) as error:
+            kind = next(one for one in get_args(Kind) if one == metadata[f"{_PREFIX}kind"])
+            return cls(FORMAT, kind, *numbers)
+        except (KeyError, ValueError, StopIteration) as error:
             raise ModelError(f"{path}: its metadata is damaged ({first_line(error)}). {again}") from error
 
 
