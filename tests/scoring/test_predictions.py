@@ -39,8 +39,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": "x",\n "b" "y"}', "line 2, column 6: broken JSON: Expecting ':' delimiter; expected an object of"),
-        (b"", "line 1, column 1: broken JSON"),
+        (
+            b'{"a": "x",\n "b" "y"}',
+            "broken JSON at line 2 column 6: expecting ':' delimiter; write one answer",
+        ),
+        (b"", "broken JSON at line 1 column 1"),
         (b'["x"]', "expected an object of question id to answer text, found a list at the top"),
         (b'"x"', "expected an object of question id to answer text, found a text at the top"),
         (b'{"a": "x", "b": 5}', "question b: expected the answer text, found the number 5"),
@@ -48,7 +51,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         (b'{"a": true}', "question a: expected the answer text, found true"),
         (b'{"a": [{"text": "x"}]}', "question a: expected the answer text, found a list"),
         (b'{"a": {"text": "x"}}', "question a: expected the answer text, found an object"),
-        (b'{"a": "x", "b": "y", "a": "x"}', "'a' is there twice; keep one answer text for each question id"),
+        (b'{"a": "x", "b": "y", "a": "x"}', "'a' is there twice; write one answer text for each question id"),
         (b'{"a": "\xe9"}', "byte 7: expected UTF-8, found 0xe9; save the file as UTF-8"),
         (b"\xff\xfe{\x00}\x00", "byte 0: expected UTF-8, found 0xff"),
         (b"[" * 200_000, "JSON nested too deeply"),
@@ -69,7 +72,7 @@ def test_a_bad_predictions_file_gets_one_line_that_says_where_and_what(
         (b'{"a": 1.0, "b": "x"}', "question b: expected a number, found a text"),
         (b'{"a": false}', "question a: expected a number, found false"),
         (b'{"a": NaN}', "question a: expected a number, found NaN"),
-        (b'{"a": 1, "a": 2}', "'a' is there twice; keep one number for each question id"),
+        (b'{"a": 1, "a": 2}', "'a' is there twice; write one number for each question id"),
         (b"3", "expected an object of question id to number, found the number 3 at the top"),
     ],
 )

@@ -9,7 +9,7 @@ import ast
 import re
 import warnings
 
-from albertqa.data.parsing import ParseError, parse_json
+from albertqa.schema import ParseError, parse_json
 
 _MAX_DEPTH = 20
 _TOKEN = re.compile(

@@ -6,7 +6,6 @@ so a checkpoint is complete or is not used.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from albertqa.errors import ModelError, RunError
 from albertqa.files import CHECKPOINTS, first_line, write_folder, write_json
 from albertqa.model.load import SpanModel
+from albertqa.schema import ParseError, parse_json
 
 if TYPE_CHECKING:
     from albertqa.windows.tokenizer import QATokenizer
@@ -109,9 +109,9 @@ class Progress:
 
         Raises:
             KeyError: Something is missing.
-            ValueError: It is not JSON.
+            ParseError, UnicodeDecodeError: It is not JSON.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         state, best, adaptation = (
             {name: content[name] for name in kind.__dataclass_fields__} for kind in (TrainState, BestModel, Adaptation)
         )
@@ -216,7 +216,7 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         if model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng/cuda"], model.device)
         return Progress.read(folder / STATE_JSON)
-    except (KeyError, ModelError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (KeyError, ModelError, ParseError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder}: does not fit this model ({first_line(error)}). Start again in another --output-dir"
         ) from error
@@ -259,7 +259,7 @@ def _sync_and_hash(path: Path) -> str:
 def _damages(folder: Path) -> Iterator[str]:
     """Yield what is wrong with a checkpoint's files, first thing first."""
     try:
-        files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+        files = parse_json((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
         for name, sha256 in files.items():
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
@@ -268,5 +268,5 @@ def _damages(folder: Path) -> Iterator[str]:
             yield "is incomplete"
     except OSError as error:
         yield f"{Path(error.filename or MANIFEST_JSON).name} cannot be read"
-    except (ValueError, AttributeError):
+    except (ParseError, ValueError, AttributeError):
         yield f"{MANIFEST_JSON} is damaged"

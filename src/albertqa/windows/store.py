@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from albertqa.schema import ParseError, parse_json
 from albertqa.windows.tokenizer import PairLayout
 
 CONTEXTS_ARROW = "contexts.arrow"
@@ -254,12 +255,12 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 def is_complete(folder: Path) -> bool:
     """Return whether a store is complete: its manifest is there and every file is what the manifest says."""
     try:
-        files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
+        files = parse_json((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
         return all(
             (folder / name).stat().st_size == files[name][0] and _sha256(folder / name) == files[name][1]
             for name in DATA_FILES
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ParseError, ValueError, KeyError, TypeError, IndexError):
         return False
 
 

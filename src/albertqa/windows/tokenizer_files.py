@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.errors import TokenizerError
+from albertqa.schema import LFS_POINTER, ParseError, parse_json
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG_JSON = "tokenizer_config.json"
@@ -28,7 +29,6 @@ MOST_PIECES = 520_000
 ROLES = ("cls", "sep", "pad", "unk", "mask", "bos", "eos")
 FLAGS = ("do_lower_case", "keep_accents", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Names that say nothing about how a tokenizer works.
 _GENERIC_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
 _MOST_POSITIONS = 1_000_000
@@ -119,7 +119,7 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise TokenizerError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if content.startswith(_LFS_POINTER):
+    if content.startswith(LFS_POINTER):
         raise TokenizerError(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
     return content
 
@@ -148,11 +148,11 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = read_bytes(path)
-        loaded = json.loads(content)
+        loaded = parse_json(content.decode("utf-8-sig"))
         if b"\\ud" in content.lower():
             # Half a character (a lone surrogate) is no text, and fails wherever it goes.
             json.dumps(loaded, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
+    except (ParseError, ValueError) as error:
         raise TokenizerError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(loaded, dict):
         raise TokenizerError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
