@@ -274,7 +274,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r": is not a file"):
+    with pytest.raises(SettingsError, match=r": cannot be read: not a regular file"):
         load_settings(tmp_path)
 
 

@@ -129,5 +129,5 @@ def test_files_are_read_with_the_callers_error_and_remedy(tmp_path: Path) -> Non
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
-    with pytest.raises(RunError, match=r"run\.json: is not a file"):
+    with pytest.raises(RunError, match=r"run\.json: cannot be read: not a regular file"):
         read_object(tmp_path / "run.json")

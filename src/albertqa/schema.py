@@ -4,8 +4,10 @@ Python's parsers raise `RecursionError` on deep nesting, `ValueError` on long in
 memory a text asks for. Here whatever a text holds gives a value or one error with file, place, expected and found.
 """
 
+import errno
 import json
 import re
+import stat
 import sys
 import tomllib
 from collections.abc import Callable
@@ -172,6 +174,34 @@ def read_toml(path: Path, refusal: type[AlbertQAError]) -> dict[str, Any]:
     return tables
 
 
+def read_text(path: Path, refusal: type[AlbertQAError], remedy: str = "") -> str:
+    """Read a text file (UTF-8, with or without a byte-order mark).
+
+    Args:
+        path: The file.
+        refusal: The error to raise where it cannot be read.
+        remedy: What the user can do about it, a sentence without its full stop.
+    """
+    advice = remedy and f". {remedy}"
+    try:
+        require_file(path)
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refusal(f"{path}: expected UTF-8, found other bytes at offset {error.start:,}{advice}") from error
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read: {error.strerror or error}{advice}") from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no regular file: a pipe would be waited for, and a device has no end.
+
+    Raises:
+        OSError: There is no regular file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def memory_needed(text: str) -> int:
     """Estimate from above how many bytes a JSON text takes once it is parsed, the text included; fast."""
     size = sys.getsizeof(text)
@@ -182,17 +212,10 @@ def memory_needed(text: str) -> int:
 
 
 def _read(path: Path, refusal: type[AlbertQAError], remedy: str, parse: Callable[[str], Any]) -> Any:
-    advice = f". {remedy}" if remedy else ""
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise refusal(f"{path}: is not a file{advice}")
-        return parse(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise refusal(f"{path}: expected UTF-8, found other bytes at offset {error.start:,}{advice}") from error
-    except OSError as error:
-        raise refusal(f"{path}: cannot be read: {error.strerror or error}{advice}") from error
+        return parse(read_text(path, refusal, remedy))
     except ParseError as error:
-        raise refusal(f"{path}: {error.message}{advice}") from error
+        raise refusal(f"{path}: {error.message}{remedy and f'. {remedy}'}") from error
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

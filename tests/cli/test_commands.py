@@ -247,6 +247,18 @@ def test_score_gives_the_published_figures(
         assert found[key] == pytest.approx(value, abs=1e-9)
 
 
+def test_score_says_where_f1_is_exact_match(run: Run, real_data: Path) -> None:
+    limits = real_data.parent / "cases/limits"
+    if not limits.is_dir():
+        pytest.skip(f"no input cases at {limits}")
+    for more in ([], ["--json"]):
+        code, out, err = run("score", limits / "cjk-predictions.json", limits / "cjk-gold.json", *more)
+        assert code == 0
+        assert err.count("\n") == 1
+        assert "the official F1 counts such an answer as one word, and equals exact match there" in err
+    assert (json.loads(out)["exact"], json.loads(out)["f1"]) == (0, 0)
+
+
 def test_score_names_missing_and_unknown_ids(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "predictions.json"
     known = next(iter(load_examples("starter:validation"))).id

@@ -17,10 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from albertqa.errors import ModelError, RunError
+from albertqa.errors import AlbertQAError, RunError
 from albertqa.files import CHECKPOINTS, first_line, write_folder, write_json
 from albertqa.model.load import SpanModel
-from albertqa.schema import ParseError, parse_json
+from albertqa.schema import parse_json, read_text, require_file
 
 if TYPE_CHECKING:
     from albertqa.windows.tokenizer import QATokenizer
@@ -109,9 +109,9 @@ class Progress:
 
         Raises:
             KeyError: Something is missing.
-            ParseError, UnicodeDecodeError: It is not JSON.
+            AlbertQAError: It is not JSON.
         """
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, RunError))
         state, best, adaptation = (
             {name: content[name] for name in kind.__dataclass_fields__} for kind in (TrainState, BestModel, Adaptation)
         )
@@ -216,7 +216,7 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         if model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng/cuda"], model.device)
         return Progress.read(folder / STATE_JSON)
-    except (KeyError, ModelError, ParseError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (AlbertQAError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder}: does not fit this model ({first_line(error)}). Start again in another --output-dir"
         ) from error
@@ -259,8 +259,9 @@ def _sync_and_hash(path: Path) -> str:
 def _damages(folder: Path) -> Iterator[str]:
     """Yield what is wrong with a checkpoint's files, first thing first."""
     try:
-        files = parse_json((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+        files = parse_json(read_text(folder / MANIFEST_JSON, RunError))
         for name, sha256 in files.items():
+            require_file(folder / name)
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     yield f"{name} is damaged"
@@ -268,5 +269,5 @@ def _damages(folder: Path) -> Iterator[str]:
             yield "is incomplete"
     except OSError as error:
         yield f"{Path(error.filename or MANIFEST_JSON).name} cannot be read"
-    except (ParseError, ValueError, AttributeError):
+    except (AlbertQAError, AttributeError):
         yield f"{MANIFEST_JSON} is damaged"

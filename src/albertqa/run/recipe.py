@@ -136,15 +136,17 @@ class _Training:
 
     def resume(self) -> None:
         """Put model, optimizer and random generators back to the newest undamaged checkpoint."""
+        # A run that was killed at once has none yet.
+        facts = read_run_json(self._folder) if (self._folder / RUN_JSON).is_file() else None
         checkpoint, warnings = newest_checkpoint(self._folder)
         for warning in warnings:
             self._say(f"warning: {warning}")
         if checkpoint is not None:
             self._progress = load_checkpoint(checkpoint, self._learner.model, self._learner.optimizer)
-        elif (self._folder / FINAL).is_dir():
+        elif (self._folder / FINAL).is_dir() or (facts is not None and facts.status in {"finished", "stopped early"}):
             raise RunError(f"{self._folder}: the run is over, without a checkpoint. Choose another --output-dir")
         self._say(f"resuming from step {self._progress.state.step} of {self._plan.total_steps}")
-        before = read_run_json(self._folder).world_size if (self._folder / RUN_JSON).is_file() else self._world.size
+        before = self._world.size if facts is None else facts.world_size
         if before != self._world.size:
             self._say(f"{self._world.size} processes, {before} before: same data order, sums in another order")
         self._trackers = self._open_trackers()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from albertqa.errors import DataError
 
+# Chinese characters, kana, Thai, Lao, Tibetan, Burmese and Khmer letters.
+_UNSPACED = re.compile(r"[\u0e00-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -46,6 +48,22 @@ def normalize_answer(text: str) -> str:
         Words joined by single spaces; "" where nothing is left.
     """
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_DELETE_PUNCTUATION)).split())
+
+
+def unspaced_note(gold_texts: Iterable[str]) -> str:
+    """Return what to say of F1 where most golds are of a script without spaces between words; else "".
+
+    Args:
+        gold_texts: The golds of a data set.
+    """
+    texts = list(gold_texts)
+    num_unspaced = sum(_UNSPACED.search(text) is not None for text in texts)
+    if 2 * num_unspaced <= len(texts):
+        return ""
+    return (
+        f"{num_unspaced:,} of {len(texts):,} golds are of a script without spaces between words: the official F1 "
+        "counts such an answer as one word, and equals exact match there"
+    )
 
 
 def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> QuestionScore:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
-from albertqa.schema import ParseError, parse_json
+from albertqa.schema import ParseError, parse_json, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +89,7 @@ def read_null_odds(path: Path) -> dict[str, float]:
 def _read_object(path: Path, value_name: str) -> dict[str, object]:
     """Read a JSON object."""
     try:
-        # utf-8-sig: also without the byte order mark that Windows editors put first.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        found = error.object[error.start]
-        raise DataError(
-            f"{path}: byte {error.start}: expected UTF-8, found 0x{found:02x}; save the file as UTF-8"
-        ) from error
-
-    try:
-        content = parse_json(text, by_id=True)
+        content = parse_json(read_text(path, DataError), by_id=True)
     except ParseError as error:
         raise DataError(f"{path}: {error.message}; write one {value_name} for each question id") from error
     if not isinstance(content, dict):
