@@ -20,7 +20,7 @@ from albertqa.errors import RunError
 from albertqa.report import origin
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
-from albertqa.report.calibration import CALIBRATION_JSON, LEAST_QUESTIONS
+from albertqa.report.calibration import LEAST_QUESTIONS
 from albertqa.report.chart import Chart, Mark
 from albertqa.report.compare import SharedData, differing_settings, seed_groups, share_data
 from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
@@ -120,7 +120,7 @@ def _page(analyses: Sequence[Analysis]) -> str:
         coverages=_COVERAGES,
         num_resamples=NUM_RESAMPLES,
         least_questions=LEAST_QUESTIONS,
-        calibration_json=CALIBRATION_JSON,
+        calibration_json=files.CALIBRATION_JSON,
         recipe_rows=[differing_settings([run.settings, Settings()]) for run in runs.values()],
         differing=differing_settings([run.settings for run in runs.values()]),
         seed_groups=seed_groups(runs),

@@ -97,7 +97,7 @@ def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool 
 
 
 def exact_match(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> float:
-    """Tell whether an answer equals some gold after normalisation (1.0) or not (0.0); see `score_answer`.
+    """Return whether an answer equals some gold after normalisation (1.0) or not (0.0); see `score_answer`.
 
     >>> exact_match("the Rollo!", ["Rollo", "Duke Rollo"])
     1.0
