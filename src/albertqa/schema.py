@@ -259,6 +259,11 @@ _BY_ID = json.JSONDecoder(parse_int=float, object_pairs_hook=_unique_keys)
 _NAN_AS_NULL = json.JSONDecoder(parse_constant=_nan_as_null)
 
 
+def read_struct(path: Path, kind: type[T], *, remedy: str = PUT_BACK) -> T:
+    """Read a JSON file of a run or a model into a typed structure (see `read_object` and `convert`)."""
+    return convert(read_object(path, remedy=remedy), kind, str(path), remedy=remedy)
+
+
 def convert(content: object, kind: type[T], where: str, *, remedy: str = PUT_BACK) -> T:
     """Turn parsed JSON into a typed structure.
 

@@ -1,6 +1,6 @@
 """Fuzz one kind of input: however damaged, it gives a result or one line, soon and in little memory.
 
-    cd tests && PYTHONPATH=..:../src python -m fuzz runs --inputs 10000 --output /tmp/fuzz
+    cd tests && PYTHONPATH=..:../src python -m fuzz runs --inputs 10000 --output ../benchmarks/results
 
 The inputs follow from the seed; input 5 alone: --first 5 --inputs 1. Exit code 1 where there was a traceback, a crash,
 an input that took more than 10 seconds, or a worker that took more than 2 GiB.

@@ -9,7 +9,7 @@ import msgspec
 
 from albertqa.data.example import Example, letters_and_digits
 from albertqa.files import TRAINED_ON_JSON, write_json
-from albertqa.schema import convert, read_object
+from albertqa.schema import read_struct
 
 _MOST = 4096
 """Hashes kept, the lowest of all; the share of other data that they know is that of all hashes, but for chance."""
@@ -39,7 +39,7 @@ class TrainedOn(msgspec.Struct, frozen=True):
         path = folder / TRAINED_ON_JSON
         if not path.is_file():
             return cls()
-        return convert(read_object(path), cls, str(path), remedy="Put the file back as it was, or remove it")
+        return read_struct(path, cls, remedy="Put the file back as it was, or remove it")
 
     def save(self, folder: Path) -> None:
         """Write it into a model's folder."""

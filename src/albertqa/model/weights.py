@@ -92,7 +92,7 @@ def read_weights(
         try:
             into.copy_(stored[place.theirs].read())
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise ModelError(f"{place.theirs} cannot be read: {_reason(error)}") from error
+            raise ModelError(f"{place.theirs} cannot be read: {first_line(error)}") from error
         # NaN makes both ends NaN.
         if not torch.stack(into.aminmax()).isfinite().all():
             not_finite.append(place.theirs)
@@ -130,7 +130,7 @@ def write_model(
         make_readable(path)
         write_json(folder / CONFIG_JSON, family.config_json(encoder.config, carried))
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise ModelError(f"{path}: cannot be written: {first_line(error)}") from error
 
 
 def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], family: Family) -> None:
@@ -222,7 +222,7 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
             for name, one in slices.items()
         }
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is damaged: {_reason(error)}") from error
+        raise ModelError(f"{path.name} is damaged: {first_line(error)}") from error
 
 
 def _open_pickled(path: Path) -> dict[str, StoredTensor]:
@@ -255,7 +255,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise ModelError(f"{path.name} has {size:,} bytes, expected at most {_MOST_JSON_BYTES:,}")
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ParseError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.name} cannot be used: {_reason(error)}") from error
+        raise ModelError(f"{path.name} cannot be used: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} cannot be used: it is {shortened(content)}, expected an object")
     return content
@@ -275,7 +275,7 @@ def _readable(path: Path) -> Path:
         with path.open("rb") as file:
             begin = file.read(len(LFS_POINTER))
     except OSError as error:
-        raise ModelError(f"{path.name} cannot be read: {_reason(error)}") from error
+        raise ModelError(f"{path.name} cannot be read: {first_line(error)}") from error
     if begin == LFS_POINTER:
         raise ModelError(f"{path.name} is a Git LFS pointer, not the file itself. Run 'git lfs pull' in that folder")
     return path
@@ -293,8 +293,3 @@ def _listed(items: Sequence[str], most: int = 3) -> str:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "a single number"
-
-
-def _reason(error: BaseException) -> str:
-    line = first_line(error)
-    return line if line.isprintable() and len(line) <= 300 else ascii(line[:300])

@@ -141,7 +141,7 @@ def read_rows(run: Path) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         where = f"{path}: line {number}"
         try:
-            row = parse_json(line.decode())
+            row = parse_json(line.decode(), nan_as_null=True)
         except (ParseError, UnicodeDecodeError) as error:
             if number == len(lines):
                 return

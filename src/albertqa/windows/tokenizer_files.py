@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.errors import TokenizerError
+from albertqa.files import first_line
 from albertqa.schema import LFS_POINTER, ParseError, parse_json
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -207,11 +208,11 @@ def refuse_failures(subject: str, *, silent: bool = True) -> Iterator[None]:
     except TokenizerError:
         raise
     except Exception as error:
-        raise TokenizerError(f"{subject} ({_first_line(error)})") from error
+        raise TokenizerError(f"{subject} ({first_line(error)})") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise TokenizerError(f"{subject} ({_first_line(error)})") from error
+        raise TokenizerError(f"{subject} ({first_line(error)})") from error
 
 
 @contextmanager
@@ -230,11 +231,6 @@ def _silenced(descriptor: int) -> Iterator[None]:
         os.dup2(kept, descriptor)
         os.close(kept)
         os.close(sink)
-
-
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return line if line.isprintable() else repr(line)
 
 
 def _value(path: Path, content: dict[str, Any], name: str, expected: type) -> Any:
