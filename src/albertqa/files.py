@@ -183,9 +183,6 @@ def fetch_folder(
         expected: What the path would have been.
         remedy: What the user can do then, a sentence without its full stop.
 
-    Returns:
-        Their folder.
-
     Raises:
         AlbertQAError: An `error_type`: there is no such name, or no network.
     """

@@ -87,9 +87,6 @@ def parse_json(
             floats, NaN included.
         max_memory_bytes: How much memory the value may take.
 
-    Returns:
-        The value.
-
     Raises:
         ParseError: Not JSON, nested deeper than `MAX_DEPTH`, or with a number nobody can mean.
         TooLargeError: It would take more memory than it may.
@@ -122,12 +119,6 @@ def parse_json(
 
 def parse_toml(text: str) -> dict[str, Any]:
     """Parse a TOML document.
-
-    Args:
-        text: The document.
-
-    Returns:
-        Its tables.
 
     Raises:
         ParseError: Not TOML, nested deeper than `MAX_DEPTH`, or with a number nobody can mean.

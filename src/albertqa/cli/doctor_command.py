@@ -68,9 +68,6 @@ def show_rows(rows: Sequence["OffendingRow"], most: int, output: Path | None, *,
         most: How many to print for a person.
         output: The file.
         as_json: Print all as JSON.
-
-    Returns:
-        The exit code.
     """
     from albertqa.cli.terminal import Terminal
     from albertqa.health.console import render_rows

@@ -42,9 +42,6 @@ class CellError(ValueError):
 def parse_cell(cell: str) -> object:
     """Parse a printed value.
 
-    Args:
-        cell: The cell's text.
-
     Returns:
         Lists, dictionaries, texts, numbers, truth values and None.
 

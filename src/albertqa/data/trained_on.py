@@ -46,20 +46,12 @@ class TrainedOn(msgspec.Struct, frozen=True):
         write_json(folder / TRAINED_ON_JSON, msgspec.to_builtins(self))
 
     def and_on(self, examples: Iterable[Example]) -> "TrainedOn":
-        """Return what a model was trained on that is now trained on further questions.
-
-        Args:
-            examples: The questions.
-        """
+        """Return what a model was trained on that is now trained on further questions."""
         new = [_hash(one) for one in examples]
         return TrainedOn(self.questions + len(new), tuple(heapq.nsmallest(_MOST, {*self.hashes, *new})))
 
     def percent_of(self, examples: Iterable[Example]) -> float | None:
-        """Return the percentage of questions that the model was trained on; None where that is not known.
-
-        Args:
-            examples: The questions.
-        """
+        """Return the percentage of questions that the model was trained on; None where that is not known."""
         known, is_whole = set(self.hashes), len(self.hashes) < _MOST
         asked = [one for one in map(_hash, examples) if is_whole or one <= self.hashes[-1]]
         return round(100 * sum(one in known for one in asked) / len(asked), 3) if known and asked else None

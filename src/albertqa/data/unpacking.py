@@ -244,12 +244,7 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
 
 
 def too_large(what: str, max_bytes: int) -> SourceError:
-    """Return the error of data that is larger than it may be.
-
-    Args:
-        what: What is larger.
-        max_bytes: The limit.
-    """
+    """Return the error of data that is larger than it may be."""
     message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
     return SourceError("too-large", message)
 

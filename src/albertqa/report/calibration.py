@@ -212,10 +212,6 @@ def risk_coverage(
 def write_calibration(run: Run, temperature: Temperature) -> str:
     """Keep a run's temperature in the run, as ``calibration.json``.
 
-    Args:
-        run: The run.
-        temperature: Its temperature.
-
     Returns:
         "", or the reason why the file could not be written.
     """

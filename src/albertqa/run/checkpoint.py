@@ -170,9 +170,6 @@ def remove_checkpoints(folder: Path, *, keep: int) -> None:
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
     """Find the newest undamaged checkpoint.
 
-    Args:
-        run: The run directory.
-
     Returns:
         Its folder, or None where there is none; and one warning for every damaged one that was passed over.
     """
@@ -192,9 +189,6 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         folder: An undamaged checkpoint (see `newest_checkpoint`).
         model: The model, of the same kind.
         optimizer: Its optimizer, freshly built.
-
-    Returns:
-        Where the run was.
 
     Raises:
         RunError: The checkpoint is of another model.

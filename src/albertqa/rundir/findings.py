@@ -61,9 +61,6 @@ def write_findings(run: Path, status: str, findings: Sequence[Finding]) -> None:
 def read_findings(run: Path) -> tuple[Finding, ...]:
     """Read a run's ``health.json``.
 
-    Args:
-        run: The run directory.
-
     Returns:
         Its findings in order; none where the file is missing.
 

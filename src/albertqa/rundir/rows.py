@@ -125,9 +125,6 @@ Row: TypeAlias = StepRow | EvaluationRow
 def read_rows(run: Path) -> Iterator[Row]:
     """Read a run's ``metrics.jsonl``.
 
-    Args:
-        run: The run directory.
-
     Yields:
         Its lines in order. A last line that a crash cut short is left out.
 

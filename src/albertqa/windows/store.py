@@ -147,9 +147,6 @@ class WindowStore:
 
         Args:
             folder: A complete store (see `is_complete`).
-
-        Returns:
-            The store.
         """
         manifest = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
         layout: dict[str, Any] = manifest["layout"]
@@ -199,19 +196,12 @@ class WindowStore:
         )
 
     def context(self, index: int) -> tuple[Int32Array, Int32Array, Int32Array]:
-        """Return token ids, first and end characters of a whole context's tokens (see `Window`).
-
-        Args:
-            index: The context.
-        """
+        """Return token ids, first and end characters of a whole context's tokens (see `Window`)."""
         input_ids, starts, ends = (self._contexts.get(index, name) for name in CONTEXT_SCHEMA.names)
         return input_ids, starts, ends
 
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
         """Return where the context begins in a window, and first and end characters of its tokens (see `Window`).
-
-        Args:
-            index: The window.
 
         Returns:
             `context_start`, `start_char`, `end_char`.

@@ -65,9 +65,6 @@ def read_settings(folder: Path, source: str) -> TokenizerSettings:
         folder: The folder.
         source: What the user called it.
 
-    Returns:
-        Its settings.
-
     Raises:
         TokenizerError: A file is damaged, has a value of the wrong type, or names code that would have to be run.
     """
@@ -103,12 +100,6 @@ def bare_settings(source: str) -> TokenizerSettings:
 
 def read_bytes(path: Path) -> bytes:
     """Read a file of a tokenizer.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes.
 
     Raises:
         TokenizerError: It cannot be read, is far too large, or is a Git LFS pointer.

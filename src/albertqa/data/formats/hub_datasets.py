@@ -100,9 +100,6 @@ def pick_split(found: Any, split: str | None) -> Any:
         found: A data set, or a mapping of splits.
         split: The split to take; None where there is only one.
 
-    Returns:
-        The data set.
-
     Raises:
         SourceError: The split is missing or must be named.
     """
