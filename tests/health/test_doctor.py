@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from albertqa import cli, files
+from albertqa.data.problems import Severity
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run import health_monitor
 from albertqa.run.health_monitor import HealthMonitor
-from albertqa.rundir.findings import Finding, Severity, read_findings
+from albertqa.rundir.findings import Finding, read_findings
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow, read_rows
 
 from .cases import names
