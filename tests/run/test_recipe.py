@@ -1,6 +1,7 @@
 """A run directory is complete, says what happened, and is never overwritten by accident."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_a_finished_run_without_checkpoints_is_not_done_again(
     with pytest.raises(RunError, match=r"the run is over, without a checkpoint\. Choose another --output-dir"):
         train(small(tiny_folder, run), resume=True)
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 99}, {"best_step": 99}])
+def test_a_checkpoint_that_this_run_cannot_have_written_is_refused(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    checkpoint, _ = newest_checkpoint(run)
+    assert checkpoint is not None
+    state = {**json.loads((checkpoint / "trainer_state.json").read_text()), **change}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["trainer_state.json"] = hashlib.sha256((checkpoint / "trainer_state.json").read_bytes()).hexdigest()
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=f"{next(iter(change))} is 99, expected at most"):
+        train(small(tiny_folder, run), resume=True)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "finished"}'])
