@@ -72,6 +72,13 @@ def test_nan_is_refused_or_read_as_null(name: str) -> None:
     assert parse_json('{"a": NaN}', nan_as_null=True) == {"a": None}
 
 
+def test_infinite_numbers_are_refused() -> None:
+    for number in ("1e999", "-1e400", "1" + "0" * 400 + ".0"):
+        with pytest.raises(ParseError, match="is too large a number"):
+            parse_json(f'{{"a": {number}}}')
+    assert parse_json('{"a": 1e308, "b": 1e-999}') == {"a": 1e308, "b": 0.0}
+
+
 def test_long_numbers_are_one_line_with_their_place() -> None:
     with pytest.raises(ParseError, match="a number of absurd length at line 7") as caught:
         parse_json('{"a":\n\n' + "7" * 5000 + "}", first_line=5)

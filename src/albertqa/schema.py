@@ -6,6 +6,7 @@ memory a text asks for. Here whatever a text holds gives a value or one error wi
 
 import errno
 import json
+import math
 import re
 import stat
 import sys
@@ -232,6 +233,13 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:20]} is too large a number")
+    return value
+
+
 def _nan_as_null(name: str) -> Any:
     return None if name == "NaN" else float(name)
 
@@ -245,7 +253,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-_STRICT = json.JSONDecoder(parse_constant=_no_constant)
+_STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 _BY_ID = json.JSONDecoder(parse_int=float, object_pairs_hook=_unique_keys)
 _NAN_AS_NULL = json.JSONDecoder(parse_constant=_nan_as_null)
 

@@ -76,7 +76,7 @@ def damaged_value(value: Any, rng: random.Random) -> Any:
 
 _VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 3, 10**9, 10**30, -(10**30), 0.5, 1e308, float("nan"), float("inf"), "", "x", "7",
-    "a\x1b[31m\n\u202e", "\ud800", [], [1], ["x"], [[]], {}, {"a": 1}, [{}], "../../etc/passwd", "/dev/zero",
+    "a\x1b[31m\n\u202e", "\ud800", [], [1], ["x"], [[]], {}, {"a": 1}, [{}], "../../etc/passwd", "/dev/zero", "1e999",
 ]  # fmt: skip
 
 
