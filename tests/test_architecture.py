@@ -17,9 +17,9 @@ PACKAGE = Path(albertqa.__file__).parent
 # The one order of the rooms; a room that is missing here has no place yet.
 ROOMS = (
     "errors",
+    "schema",
     "config",
     "files",
-    "schema",
     "data",
     "windows",
     "model",

@@ -11,7 +11,6 @@ import difflib
 import inspect
 import json
 import math
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from albertqa.errors import SettingsError
+from albertqa.schema import read_toml
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Metric = Literal["f1", "exact", "loss"]
@@ -320,12 +320,9 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
     Raises:
         SettingsError: The file cannot be read, a key is unknown, or a value is of the wrong type.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such settings file") from error
-    except (ValueError, RecursionError, OSError) as error:
-        raise SettingsError(f"{path}: not a TOML file ({error})") from error
+    if not path.exists():
+        raise SettingsError(f"{path}: no such settings file")
+    values = read_toml(path, SettingsError)
     if is_run:
         values = {key: value for key, value in values.items() if key not in _REMOVED}
     hints = get_type_hints(Settings)

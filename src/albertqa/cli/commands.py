@@ -50,9 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: The command line without the program's name; None: the process's own.
-
-    Returns:
-        The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_output()

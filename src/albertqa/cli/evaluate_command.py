@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from albertqa.cli.output import finite, print_json
+from albertqa.cli.output import finite, print_json, warn
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
@@ -43,6 +43,7 @@ class Evaluate:
         from albertqa.cli.terminal import Terminal
         from albertqa.cli.train_command import without_counters
         from albertqa.scoring.evaluation import evaluate, null_odds, write_predictions
+        from albertqa.scoring.metric import unspaced_note
         from albertqa.scoring.threshold import tune_threshold
 
         if not self.data:
@@ -75,6 +76,8 @@ class Evaluate:
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(folder, evaluation.predictions)
         files.write_json(folder / files.EVAL_JSON, finite(summary))
+        if note := unspaced_note(gold.text for example in evaluation.examples for gold in example.golds):
+            warn(note)
         if self.json:
             print_json(summary)
         else:

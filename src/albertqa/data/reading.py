@@ -43,8 +43,8 @@ _DEFAULTS = ReadOptions()
 # How many answers that occur nowhere are shown with their closest match; finding it takes time.
 _CLOSEST_SHOWN = 200
 _KEYS_SHOWN = 20
-# Which share of the limit on unpacked data the texts may take in memory.
-_TEXTS_SHARE = 2
+# Which share of the limit on unpacked data the texts may take in memory, and what they may take whatever the limit.
+_TEXTS_SHARE, _FEW_BYTES = 2, 2**20
 # So large a share of the answers must be in another column before two columns are called swapped.
 _SWAPPED_SHARE = 0.5
 
@@ -302,8 +302,9 @@ class _Reader:
         self._text_bytes += sys.getsizeof(parsed.question)
         if len(self._contexts) > num_contexts:
             self._text_bytes += sys.getsizeof(parsed.context)
-        if self._text_bytes > self.options.max_unpacked_bytes // _TEXTS_SHARE:
-            raise too_large("the texts in memory", self.options.max_unpacked_bytes // _TEXTS_SHARE)
+        most_bytes = max(_FEW_BYTES, self.options.max_unpacked_bytes // _TEXTS_SHARE)
+        if self._text_bytes > most_bytes:
+            raise too_large("the texts in memory", most_bytes)
 
     def finish(
         self, version: str | None, stop: SourceError | None

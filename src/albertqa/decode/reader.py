@@ -11,7 +11,7 @@ from albertqa.config import DecodeConfig, DeviceConfig, WindowConfig
 from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, model_folder, write_json
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model, resolve_model
-from albertqa.schema import convert, read_object
+from albertqa.schema import read_struct
 from albertqa.windows.tokenizer import QATokenizer, check_embeddings, load_tokenizer
 
 
@@ -56,7 +56,7 @@ class ReaderSettings(DecodeConfig, WindowConfig):
         if not path.is_file():
             return cls()
         remedy = "Put the file back as it was, or remove it"
-        settings = convert(read_object(path), cls, str(path), remedy=remedy)
+        settings = read_struct(path, cls, remedy=remedy)
         problems = list(settings.problems())
         if settings.temperature is not None and not 0 < settings.temperature < float("inf"):
             problems.append(f"temperature is {settings.temperature}, expected above 0 and finite")

@@ -21,8 +21,6 @@ from albertqa import files
 from albertqa.report.outcome import Outcome
 from albertqa.rundir.directory import Run
 
-CALIBRATION_JSON = "calibration.json"
-
 NUM_BINS = 10
 LEAST_QUESTIONS = 100
 """Fewer questions than this are not split into halves: a temperature fitted on them says nothing."""
@@ -120,7 +118,7 @@ class Calibration:
     risk_area: float
 
     def coverage_at(self, share: float) -> Coverage:
-        """Give the smallest coverage of at least this share."""
+        """Return the smallest coverage of at least this share."""
         return next(one for one in self.coverages if one.share >= share - 1e-9)
 
 
@@ -169,7 +167,7 @@ def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) ->
 
 
 def expected_error(bins: Sequence[Bin]) -> float:
-    """Give the expected calibration error: the mean gap between probability and share of right answers, 0 to 1."""
+    """Return the expected calibration error: the mean gap between probability and share of right answers, 0 to 1."""
     questions = sum(one.questions for one in bins)
     return sum(one.questions * abs(one.probability - one.right) for one in bins) / questions
 
@@ -214,10 +212,6 @@ def risk_coverage(
 def write_calibration(run: Run, temperature: Temperature) -> str:
     """Keep a run's temperature in the run, as ``calibration.json``.
 
-    Args:
-        run: The run.
-        temperature: Its temperature.
-
     Returns:
         "", or the reason why the file could not be written.
     """
@@ -231,9 +225,9 @@ def write_calibration(run: Run, temperature: Temperature) -> str:
         "validation_content_sha256": run.facts.data.validation.content_sha256,
     }
     try:
-        files.write_json(run.path / CALIBRATION_JSON, content)
+        files.write_json(run.path / files.CALIBRATION_JSON, content)
     except OSError as error:
-        return f"{CALIBRATION_JSON} could not be written into {run.path} ({error.strerror})"
+        return f"{files.CALIBRATION_JSON} could not be written into {run.path} ({error.strerror})"
     return ""
 
 
@@ -275,7 +269,7 @@ def _score_table(kept: Sequence[Outcome]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def probabilities(scores: NDArray[np.float64], chosen: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    """Give the probability of each answer among its n-best.
+    """Return the probability of each answer among its n-best.
 
     Args:
         scores: Scores of the n-best, -inf where there are fewer.
@@ -325,7 +319,7 @@ def _nll(probability: NDArray[np.float64], right: NDArray[np.float64]) -> float:
 
 
 def _wilson(share: float, number: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share (Wilson, 1927), which stays between 0 and 1 and is right for few questions."""
+    """Return the 95 % interval of a share (Wilson, 1927): between 0 and 1, and right for few questions."""
     spread = _Z_95**2 / number
     centre = (share + spread / 2) / (1 + spread)
     half = _Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / number + spread / (4 * number))

@@ -20,7 +20,7 @@ from albertqa.errors import RunError
 from albertqa.report import origin
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
-from albertqa.report.calibration import CALIBRATION_JSON, LEAST_QUESTIONS
+from albertqa.report.calibration import LEAST_QUESTIONS
 from albertqa.report.chart import Chart, Mark
 from albertqa.report.compare import SharedData, differing_settings, seed_groups, share_data
 from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
@@ -44,9 +44,6 @@ def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str
     Args:
         runs: Run directories, at least one; the first is what the others are compared with.
         output: The file to write; None: ``report.html`` in the run, or in the current folder for several runs.
-
-    Returns:
-        The file.
 
     Raises:
         AlbertQAError: A directory is not a run or is damaged, or the file cannot be written.
@@ -76,13 +73,6 @@ def page_target(runs: Sequence[Path], output: str | PathLike[str] | None) -> Pat
 
 def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
     """Write the page about runs that are already analysed.
-
-    Args:
-        analyses: The runs.
-        target: The file.
-
-    Returns:
-        The file.
 
     Raises:
         RunError: It cannot be written.
@@ -120,7 +110,7 @@ def _page(analyses: Sequence[Analysis]) -> str:
         coverages=_COVERAGES,
         num_resamples=NUM_RESAMPLES,
         least_questions=LEAST_QUESTIONS,
-        calibration_json=CALIBRATION_JSON,
+        calibration_json=files.CALIBRATION_JSON,
         recipe_rows=[differing_settings([run.settings, Settings()]) for run in runs.values()],
         differing=differing_settings([run.settings for run in runs.values()]),
         seed_groups=seed_groups(runs),

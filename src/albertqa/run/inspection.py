@@ -130,9 +130,6 @@ def is_untrained(model: torch.nn.Module) -> bool:
     """Return whether an encoder's weights are still those that it was created with.
 
     Every normalization is made with scale 1 and shift 0, to the bit, and no training leaves all of them so.
-
-    Args:
-        model: The model.
     """
     norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
     return bool(norms) and all(

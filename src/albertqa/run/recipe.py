@@ -15,7 +15,7 @@ import torch
 
 from albertqa.config import Settings, load_settings, to_toml
 from albertqa.errors import AlbertQAError, RunError, SettingsError
-from albertqa.files import CONFIG_TOML, FINAL, RUN_JSON, write_text
+from albertqa.files import CHECKPOINTS, CONFIG_TOML, FINAL, RUN_JSON, remove_leftovers, write_text
 from albertqa.model.load import resolve_model
 from albertqa.model.world import World, open_world
 from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
@@ -88,6 +88,9 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
             _check_folder(settings.output_dir, settings, resume=resume)
         world.wait()
         with locked(settings.output_dir) if world.is_main else nullcontext(), StopRequest() as request:
+            if world.is_main:
+                remove_leftovers(settings.output_dir)
+                remove_leftovers(settings.output_dir / CHECKPOINTS)
             training = _Training(settings, device, world, callbacks)
             training.resume() if resume else training.start()
             training.fit()
@@ -136,18 +139,34 @@ class _Training:
 
     def resume(self) -> None:
         """Put model, optimizer and random generators back to the newest undamaged checkpoint."""
+        # A run that was killed at once has none yet.
+        facts = read_run_json(self._folder) if (self._folder / RUN_JSON).is_file() else None
         checkpoint, warnings = newest_checkpoint(self._folder)
         for warning in warnings:
             self._say(f"warning: {warning}")
         if checkpoint is not None:
             self._progress = load_checkpoint(checkpoint, self._learner.model, self._learner.optimizer)
-        elif (self._folder / FINAL).is_dir():
+            self._check_progress(checkpoint)
+        elif (self._folder / FINAL).is_dir() or (facts is not None and facts.status in {"finished", "stopped early"}):
             raise RunError(f"{self._folder}: the run is over, without a checkpoint. Choose another --output-dir")
         self._say(f"resuming from step {self._progress.state.step} of {self._plan.total_steps}")
-        before = read_run_json(self._folder).world_size if (self._folder / RUN_JSON).is_file() else self._world.size
+        before = self._world.size if facts is None else facts.world_size
         if before != self._world.size:
             self._say(f"{self._world.size} processes, {before} before: same data order, sums in another order")
         self._trackers = self._open_trackers()
+
+    def _check_progress(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint whose numbers this run cannot have written."""
+        step, micro_batch = self._progress.state.step, self._progress.adaptation.micro_batch or 1
+        for name, value, most in (
+            ("step", step, self._plan.total_steps),
+            ("best_step", self._progress.best.best_step, step),
+            ("micro_batch", micro_batch, self._settings.train_batch_size),
+        ):
+            if value > most:
+                raise RunError(
+                    f"{checkpoint}: {name} is {value:,}, expected at most {most:,}. Start again in another --output-dir"
+                )
 
     def fit(self) -> None:
         """Fit the steps to the memory, of the smallest machine if there are several."""

@@ -106,9 +106,6 @@ class Stepper:
             number: The step's number, from 1.
             learning_rate: Its learning rate.
 
-        Returns:
-            What it gave.
-
         Raises:
             RunError: The memory does not hold one window, or loss or gradient is NaN or infinite in step after step.
         """
@@ -142,11 +139,6 @@ class Stepper:
 
     def check_faults(self, step: Step, number: int, learning_rate: float) -> None:
         """End a run whose steps are skipped again and again.
-
-        Args:
-            step: The last step.
-            number: Its number.
-            learning_rate: Its learning rate.
 
         Raises:
             RunError: Too many steps in a row were skipped.

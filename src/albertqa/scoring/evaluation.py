@@ -191,9 +191,6 @@ def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction], s
         logits: Logits of all windows.
         predictions: What was made of them.
         store: The windows.
-
-    Returns:
-        The statistics.
     """
     labels = store.columns["start_position"], store.columns["end_position"]
     agreement, answered = label_agreement(logits, *labels), int((labels[0] > 0).sum())
@@ -215,10 +212,6 @@ def null_odds(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
     """Write ``predictions.json``, ``nbest_predictions.json`` and, on v2.0, ``null_odds.json``.
-
-    Args:
-        folder: An existing folder.
-        predictions: The predictions.
 
     Source:
         The file names and keys of `run_qa.py` and of Google's `run_squad.py`; start_char and end_char are added.
