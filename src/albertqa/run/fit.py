@@ -211,7 +211,7 @@ def peak_bytes(
     Returns:
         Bytes.
     """
-    batch = pack([window] * windows, range(windows)).to(model.device)
+    batch = pack([window] * windows, range(windows), dropout_seeds=tuple(range(windows))).to(model.device)
     weights = list(model.model.parameters())
     vectors = [one for one in weights if one.ndim == 1 and one.requires_grad]
 

@@ -37,7 +37,7 @@ from albertqa.windows.tokenizer import load_tokenizer
 
 _MAY_CHANGE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"),
-    # On less memory, or without a compiler, sums are in another order, and of dropout there are other draws.
+    # On less memory, or without a compiler, sums are in another order.
     *("gradient_checkpointing", "fit", "torch_compile"),
 }
 """Settings that may differ when a run is resumed: none of them changes a result."""
