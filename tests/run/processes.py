@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -29,6 +29,13 @@ _CONTEXT.set_forkserver_preload(
         "torch._dynamo",
     ]
 )
+
+
+def start(work: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    """Call a function in a process of its own."""
+    process = _CONTEXT.Process(target=work, args=arguments)
+    process.start()
+    return process
 
 
 def start_run(settings: Settings, *, resume: bool = False) -> ForkServerProcess:
