@@ -28,6 +28,7 @@ ROOMS = (
     "rundir",
     "health",
     "run",
+    "study",
     "answer",
     "bulk",
     "export",

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2
 
 from albertqa import files
@@ -190,23 +191,32 @@ def test_processes_with_other_settings_are_refused_before_the_first_step(tiny_we
     assert not (settings.output_dir / files.CONFIG_TOML).exists()
 
 
-@pytest.mark.parametrize("other", ["train.json", "model/spiece.model"], ids=["data", "tokenizer"])
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ("train.json", "the training data is "),
+        ("model/spiece.model", "the tokenizer is "),
+        ("model/model.safetensors", "the SHA-256 of the weights is "),
+    ],
+)
 def test_processes_with_other_files_are_refused_before_the_first_step(
-    other: str, tiny_weights: Path, tmp_path: Path
+    other: str, named: str, tiny_weights: Path, tmp_path: Path
 ) -> None:
     folders = [tmp_path / "host-0", tmp_path / "host-1"]
     for folder in folders:
         shutil.copytree(tiny_weights, folder / "model")
         shutil.copyfile(starter_file("train", version_2=False), folder / "train.json")
-    if other == "train.json":
-        path = folders[1] / other
+    path = folders[1] / other
+    if path.suffix == ".json":
         path.write_text(path.read_text().replace("the", "teh", 1))
-        named = "the training data is "
+    elif path.suffix == ".model":
+        proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+        proto.pieces[-1].score -= 1
+        path.write_bytes(proto.SerializeToString())
     else:
-        proto = sentencepiece_model_pb2.ModelProto.FromString((folders[1] / other).read_bytes())
-        proto.normalizer_spec.add_dummy_prefix = not proto.normalizer_spec.add_dummy_prefix
-        (folders[1] / other).write_bytes(proto.SerializeToString())
-        named = "the tokenizer is "
+        weights = load_file(path)
+        weights["qa_outputs.bias"] = weights["qa_outputs.bias"] + 1
+        save_file(weights, path)
     settings = run_of(Path("model"), tmp_path / "run", train_file=("train.json",))
     processes = start_ranks([settings] * 2, tmp_path / "errors", folders=folders)
     for line in refusals(processes, tmp_path / "errors"):

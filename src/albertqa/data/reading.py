@@ -154,19 +154,27 @@ def load_several(
     Raises:
         DataError: A problem in one of them.
     """
-    examples: list[Example] = []
+    return [example for part in load_parts(sources, limit=limit, options=options) for example in part]
+
+
+def load_parts(
+    sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None, options: ReadOptions = _DEFAULTS
+) -> list[list[Example]]:
+    """Read several data sets as `load_several` does; return the examples of each, empty beyond the limit."""
+    parts: list[list[Example]] = []
     uses: Counter[str] = Counter()
     for source in sources:
-        left = None if limit is None else limit - len(examples)
+        left = None if limit is None else limit - sum(map(len, parts))
         if left == 0:
-            break
+            parts.append([])
+            continue
         loaded = load_examples(source, limit=left, options=options)
         repeated = [example.id for example in loaded if example.id in uses]
-        examples += [_with_own_id(example, uses) for example in loaded]
+        parts.append([_with_own_id(example, uses) for example in loaded])
         if repeated:
             own = "1 question has an id" if len(repeated) == 1 else f"{len(repeated):,} questions have ids"
             _log.warning("%s: %s of an earlier file; they are numbered, as in %s#2", source, own, repeated[0])
-    return examples
+    return parts
 
 
 def _with_own_id(example: Example, uses: Counter[str]) -> Example:
