@@ -1,6 +1,6 @@
 """How many questions a second are answered in bulk, on Ray too, and does the memory grow with their number?
 
-    python -m benchmarks.bulk [--questions 10000 200000] [--rate-questions 480] [--rounds 3]
+    python -m benchmarks.bulk [--questions 10000 200000] [--rate-questions 80] [--rounds 3]
 
 Memory: a tiny model with random weights answers copies of real questions (SQuAD dev v1.1 if ALBERTQA_DATA has it, else
 the starter set) out of one JSON lines file, in parts of 2,000; the peak of the process's memory after its first part is
@@ -25,7 +25,7 @@ from benchmarks.models import SHAPES, save_random
 from benchmarks.processes import in_fresh_process, peak_bytes
 from benchmarks.provenance import command_line, spread, usable_cores, write_result
 
-_MEMORY_PART, _RATE_PART = 2_000, 20
+_MEMORY_PART, _RATE_PART = 2_000, 5
 _MIB = 2**20
 _OPTIONS = {"device": "cpu"}
 
@@ -114,8 +114,11 @@ def measure_memory(source: str, model: str, output: str) -> dict[str, float]:
     begun = time.perf_counter()
     finished = _job(source, model, output, _MEMORY_PART).run(_plain(model, 1), progress)
     seconds = time.perf_counter() - begun
+    written = sum(path.stat().st_size for path in Path(output).glob("part-*"))
     return {
         "questions": finished["questions"],
+        "bytes_read_per_question": round(Path(source).stat().st_size / finished["questions"], 1),
+        "bytes_written_per_answer": round(written / finished["questions"], 1),
         "peak_mib": round(peak_bytes() / _MIB, 1),
         "peak_after_the_first_part_mib": round(after_first[0] / _MIB, 1),
         "questions_per_second": round(finished["questions"] / seconds, 1),
