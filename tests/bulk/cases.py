@@ -24,7 +24,7 @@ def write_questions(path: Path, count: int, first: int = 0) -> Path:
 
 def job_of(inputs: tuple[Path, ...], output: Path, model: Path, **changes: object) -> BulkJob:
     names = tuple(map(str, inputs))
-    job = BulkJob(names, output, str(model), reader_settings(str(model), **READER), part_questions=7)
+    job = BulkJob(names, output, str(model), reader_settings(str(model), **READER), part_questions=3)
     return replace(job, **changes)
 
 

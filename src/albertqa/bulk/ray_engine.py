@@ -1,6 +1,7 @@
 """Answer on Ray (extra ``ray``): on the cores or GPUs of one machine, or of a cluster."""
 
 import importlib
+import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 2
 """Parts that an actor has at a time: one to answer and the next one. More are not read, so the memory stays flat."""
+
+_SECONDS_TO_CONNECT = 10.0
 
 
 def ray_answers(
@@ -162,12 +165,24 @@ class RayEngine:
             if self._address is None:
                 ray.init(address="local", num_cpus=self._actors, include_dashboard=False, **quiet)
             else:
+                _require_reachable(self._address)
                 ray.init(address=self._address, **quiet)
-        except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise RunError(
                 f"--ray-address: no Ray cluster at {self._address or 'this machine'} ({first_line(error)[:160]}). "
                 "Start one with 'ray start --head', or leave the flag out to use this machine"
             ) from error
+
+
+def _require_reachable(address: str) -> None:
+    """Connect to an address with a port once; Ray itself would wait for minutes.
+
+    Raises:
+        OSError: Nothing answers there.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_CONNECT).close()
 
 
 def _ray() -> Any:
