@@ -4,14 +4,18 @@ import csv
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from albertqa.config import load_settings
+from albertqa.config import Settings, load_settings
 from albertqa.errors import RunError
 from albertqa.report.study_page import write_study_page
+from albertqa.run.callbacks import Callback
+from albertqa.run.recipe import RunResult
+from albertqa.rundir.rows import EvaluationRow
 from albertqa.rundir.run_json import read_run_json
 from albertqa.study.conduct import conduct
 from albertqa.study.result import StudyResult
@@ -122,20 +126,38 @@ def test_a_crashed_trial_is_named_and_the_others_go_on(tiny_weights: Path, tmp_p
     assert "max_seq_length is 4000" in states[1][1]
 
 
-def test_random_settings_have_all_seeds_and_hopeless_runs_are_pruned(tiny_weights: Path, tmp_path: Path) -> None:
-    changes = {
-        "search": "random",
-        "num_settings": 4,
-        "pruning": True,
-        "fresh_seeds": [],
-        "space": {"learning_rate": {"low": 1e-7, "high": 1e-2, "log": True}},
-    }
-    spec = spec_of(tmp_path / "study", tiny_weights, **changes)
-    spec.base["eval_steps"] = 1
-    result = conduct(spec, say=lambda _: None)
+def test_random_settings_have_all_seeds(tiny_weights: Path, tmp_path: Path) -> None:
+    space = {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
+    changes = {"search": "random", "num_settings": 2, "fresh_seeds": [], "space": space}
+    result = conduct(spec_of(tmp_path / "study", tiny_weights, **changes), say=lambda _: None)
     assert result is not None
-    assert [len(one.trials) for one in result.settings] == [2] * 4
-    assert {trial.state for one in result.settings for trial in one.trials} == {"complete", "pruned"}
+    assert [[trial.seed for trial in one.trials] for one in result.settings] == [[1, 2]] * 2
+    assert len({one.values["learning_rate"] for one in result.settings}) == 2
+    assert all(1e-5 <= one.values["learning_rate"] <= 1e-2 for one in result.settings)
+
+
+def test_runs_below_the_median_of_earlier_ones_are_pruned(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(settings: Settings, *, callbacks: list[Callback], should_stop: Callable[[], bool], **_: Any) -> RunResult:
+        """Evaluate as good as the learning rate is high, without training."""
+        for step in (1, 2):
+            f1 = 1e4 * settings.learning_rate
+            callbacks[0].on_evaluation(EvaluationRow(step=step, epoch=step, validation_loss=1.0, exact=f1, f1=f1))
+            if should_stop():
+                return RunResult(settings.output_dir, "interrupted", step, 1, {})
+        return RunResult(settings.output_dir, "finished", 2, 1, {"f1": f1})
+
+    monkeypatch.setattr("albertqa.study.trials.train", train)
+    changes = {"pruning": True, "space": {"learning_rate": [3e-3, 2e-3, 1e-3]}}
+    spec = spec_of(tmp_path / "study", tiny_weights, **changes)
+    spec.folder.mkdir()
+    trials = Trials(spec, lambda _: None)
+    assert trials.work()
+    assert [(one.values["learning_rate"], one.state) for one in trials.records()] == [
+        *((3e-3, "COMPLETE"), (2e-3, "COMPLETE"), (1e-3, "PRUNED")),
+        *((3e-3, "COMPLETE"), (2e-3, "PRUNED"), (1e-3, "PRUNED")),
+    ]
 
 
 def test_another_study_or_other_files_in_the_folder_are_refused(

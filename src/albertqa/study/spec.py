@@ -14,8 +14,9 @@ import msgspec
 from albertqa.config import Settings, settings_of
 from albertqa.errors import SettingsError
 
-_FIXED = ("seed", "output_dir", "validation_file")
-"""Settings that belong to the study itself: each run has its own seed and folder, and all the same validation part."""
+_VALIDATION = "validation_file"
+_FIXED = ("seed", "output_dir", _VALIDATION)
+"""Settings of a run that the study decides; of the validation data in ``base`` it takes the parts."""
 
 Value = str | int | float | bool
 
@@ -154,12 +155,12 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield "space is empty, expected at least one setting with its values"
     if spec.search != "grid" and spec.num_settings < 1:
         yield f"num_settings is {spec.num_settings}, expected at least 1 for search = '{spec.search}'"
-    wrong = [key for key in (*spec.base, *spec.space) if key not in names or key in _FIXED]
-    for key in wrong:
-        if key in _FIXED and not (key == "validation_file" and key in spec.base):
-            yield f"{key} belongs to the study; leave it out of base and space"
-        elif key not in names:
-            yield _unknown(key, names, "setting")
+    unknown = [key for key in (*spec.base, *spec.space) if key not in names]
+    fixed = [key for key in (*spec.base, *spec.space) if key in _FIXED and (key in spec.space or key != _VALIDATION)]
+    for key in fixed:
+        yield f"{key} belongs to the study; leave it out of base and space"
+    for key in unknown:
+        yield _unknown(key, names, "setting")
     for key, values in spec.space.items():
         if isinstance(values, Range):
             if spec.search == "grid":
@@ -170,7 +171,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
             yield f"space.{key} is empty, expected at least one value"
         elif len(set(values)) < len(values):
             yield f"space.{key} has a value twice, so two runs would be the same"
-    if not any(key in names for key in wrong) and not wrong:
+    if not unknown:
         yield from _wrong_values(spec)
 
 
@@ -187,7 +188,7 @@ def _of_settings(spec: StudySpec, values: Mapping[str, Value]) -> Iterator[str]:
     try:
         settings_of({**spec.base, **values}, "").check()
     except SettingsError as error:
-        yield str(error).removeprefix(": ")
+        yield str(error).removeprefix(": ").removeprefix("settings: ")
 
 
 def _unknown(key: str, known: Any, what: str) -> str:
