@@ -20,7 +20,7 @@ from albertqa.rundir.run_json import read_run_json
 from albertqa.study.conduct import conduct
 from albertqa.study.result import StudyResult
 from albertqa.study.trials import Trials
-from run.processes import start
+from run.processes import start, wait_for
 
 from .cases import conduct_alone, spec_of
 
@@ -47,6 +47,12 @@ def found_in(folder: Path) -> dict[str, Any]:
         for trial in setting["trials"]:
             del trial["seconds"]
     return {name: value for name, value in found.items() if name != "name"}
+
+
+def sorted_trials(folder: Path) -> list[list[str]]:
+    """Return the runs of a study, but for their times."""
+    with (folder / "trials.csv").open() as file:
+        return [row[:-2] for row in csv.reader(file)]
 
 
 def test_every_trial_is_a_run_with_its_setting_and_seed(whole: Path) -> None:
@@ -126,11 +132,19 @@ def test_a_crashed_trial_is_named_and_the_others_go_on(tiny_weights: Path, tmp_p
     assert "max_seq_length is 4000" in states[1][1]
 
 
-def test_random_settings_have_all_seeds(tiny_weights: Path, tmp_path: Path) -> None:
+def test_random_settings_have_all_seeds_and_are_the_same_after_kills(tiny_weights: Path, tmp_path: Path) -> None:
     space = {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
     changes = {"search": "random", "num_settings": 2, "fresh_seeds": [], "space": space}
+    spec = spec_of(tmp_path / "killed", tiny_weights, **changes)
+    for _ in range(2):
+        process = start(conduct_alone, spec)
+        wait_for(process, spec.folder / "runs" / "s000-seed1" / "config.toml")
+        process.kill()
+        process.join()
+    assert conduct(spec, say=lambda _: None) is not None
     result = conduct(spec_of(tmp_path / "study", tiny_weights, **changes), say=lambda _: None)
     assert result is not None
+    assert sorted_trials(spec.folder) == sorted_trials(tmp_path / "study")
     assert [[trial.seed for trial in one.trials] for one in result.settings] == [[1, 2]] * 2
     assert len({one.values["learning_rate"] for one in result.settings}) == 2
     assert all(1e-5 <= one.values["learning_rate"] <= 1e-2 for one in result.settings)

@@ -209,11 +209,13 @@ class BulkJob:
                 raise RunError(f"{self.output}: was begun with another --shard ({others.name}). Give the same n")
         elif next(self.output.glob("part-*"), None):
             raise RunError(f"{self.output}: has parts but no manifest.json. Choose another --output")
+        index, count = self.shard
         for leftover in self.output.glob(".part-*"):
-            index, count = self.shard
             number = leftover.name.split("-")[1].partition(".")[0]
             if number.isdigit() and int(number) % count == index - 1:
                 leftover.unlink(missing_ok=True)
+        for leftover in self.output.glob(f".{self.manifest.name}.*"):
+            leftover.unlink(missing_ok=True)
         write_json(self.manifest, {**identity, "status": "running"})
 
     def _total(self) -> int | None:

@@ -73,13 +73,11 @@ class Trials:
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
         journal = importlib.import_module("optuna.storages.journal")
         storage = self._optuna.storages.JournalStorage(journal.JournalFileBackend(str(spec.folder / JOURNAL)))
-        samplers = self._optuna.samplers
-        sampler = samplers.TPESampler(seed=0) if spec.search == "tpe" else samplers.RandomSampler(seed=0)
         pruners = self._optuna.pruners
         self._study = self._optuna.create_study(
             study_name="albertqa",
             storage=storage,
-            sampler=sampler,
+            sampler=self._sampler(0),
             pruner=pruners.MedianPruner(n_startup_trials=len(spec.seeds)) if spec.pruning else pruners.NopPruner(),
             direction="maximize",
             load_if_exists=True,
@@ -122,6 +120,8 @@ class Trials:
             if trial is None and (trial := self._next()) is not None:
                 lock = self._lock(trial.number)
                 lock.acquire(timeout=0)
+            if trial is not None:
+                self._prepare(trial)
         try:
             yield trial
         finally:
@@ -164,6 +164,21 @@ class Trials:
                 return None
         return self._study.ask()
 
+    def _prepare(self, trial: Any) -> None:
+        """Draw a new setting's values; those of any other trial are known."""
+        setting = trial.user_attrs.get("setting", 1 + max((one.setting for one in self.records()), default=-1))
+        # What is drawn follows from the setting's number, whoever draws it and however often this was started.
+        self._study.sampler = self._sampler(setting)
+        for name, of in self._spec.space.items():
+            self._suggest(trial, name, of)
+        if "seed" not in trial.user_attrs:
+            trial.set_user_attr("setting", setting)
+            trial.set_user_attr("seed", self._spec.seeds[0])
+
+    def _sampler(self, seed: int) -> Any:
+        samplers = self._optuna.samplers
+        return samplers.TPESampler(seed=seed) if self._spec.search == "tpe" else samplers.RandomSampler(seed=seed)
+
     def _lock(self, number: int) -> FileLock:
         folder = self._spec.folder / "runs"
         folder.mkdir(exist_ok=True)
@@ -171,10 +186,7 @@ class Trials:
 
     def _run(self, trial: Any) -> bool:
         """Train, or go on with it; report how it ended. Return whether it ended."""
-        values = {name: self._suggested(trial, name, of) for name, of in self._spec.space.items()}
-        if "seed" not in trial.user_attrs:
-            trial.set_user_attr("setting", 1 + max((one.setting for one in self.records()), default=-1))
-            trial.set_user_attr("seed", self._spec.seeds[0])
+        values = trial.params
         name = run_name(trial.user_attrs["setting"], trial.user_attrs["seed"])
         settings = self._spec.run_settings(values, trial.user_attrs["seed"], name)
         shown = ", ".join(f"{key} {value}" for key, value in values.items())
@@ -198,14 +210,13 @@ class Trials:
         self._say(f"{name} ({shown}): {self._spec.metric} {value:.2f}")
         return True
 
-    def _suggested(self, trial: Any, name: str, of: Range | tuple[Value, ...]) -> Value:
+    def _suggest(self, trial: Any, name: str, of: Range | tuple[Value, ...]) -> None:
         if not isinstance(of, Range):
-            chosen: Value = trial.suggest_categorical(name, list(of))
+            trial.suggest_categorical(name, list(of))
         elif isinstance(of.low, int) and isinstance(of.high, int):
-            chosen = trial.suggest_int(name, of.low, of.high, log=of.log)
+            trial.suggest_int(name, of.low, of.high, log=of.log)
         else:
-            chosen = trial.suggest_float(name, of.low, of.high, log=of.log)
-        return chosen
+            trial.suggest_float(name, of.low, of.high, log=of.log)
 
 
 def train_or_resume(
