@@ -33,34 +33,40 @@ _OPTIONS = {"device": "cpu"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = command_line(__doc__, rounds=3)
-    parser.add_argument("--questions", type=int, nargs="*", default=[10_000, 200_000], metavar="N", help="sizes")
+    parser.add_argument(
+        "--questions", type=int, nargs="*", default=[10_000, 200_000], metavar="N", help="sizes; none: no memory"
+    )
     parser.add_argument(
         "--rate-questions", type=int, default=480, metavar="N", help="questions of a round; 0: no rates"
     )
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape where rates are measured")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     options = parser.parse_args(arguments)
-    result: dict[str, Any] = {"n": options.rounds, "questions": real_questions(1).source}
+    source = real_questions(1).source
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocab_size = real_questions(1).tokenizer.vocab_size
         for shape in {"tiny", options.shape}:
             in_fresh_process(save_model, shape, str(folder / shape), vocab_size)
-        sizes = []
-        for count in options.questions:
-            path = folder / f"{count}.jsonl"
-            in_fresh_process(write_questions, str(path), count)
-            sizes.append(
-                in_fresh_process(measure_memory, str(path), str(folder / "tiny"), str(folder / f"out-{count}"))
-            )
-            print(json.dumps(sizes[-1]), flush=True)
-            path.unlink()
-        if sizes:
-            result["memory"] = sizes
-            result["times_the_memory"] = round(sizes[-1]["peak_mib"] / sizes[0]["peak_mib"], 3)
+        if options.questions:
+            sizes = _sizes(folder, options.questions)
+            growth = round(sizes[-1]["peak_mib"] / sizes[0]["peak_mib"], 3)
+            result = {"n": 1, "questions": source, "sizes": sizes, "times_the_memory": growth}
+            write_result("bulk-memory", result, options.output)
         if options.rate_questions:
-            result |= _rates(folder, options)
-    write_result("bulk", result, options.output)
+            result = {"n": options.rounds, "questions": source, **_rates(folder, options)}
+            write_result("bulk-rates", result, options.output)
+
+
+def _sizes(folder: Path, counts: Sequence[int]) -> list[dict[str, float]]:
+    sizes = []
+    for count in counts:
+        path = folder / f"{count}.jsonl"
+        in_fresh_process(write_questions, str(path), count)
+        sizes.append(in_fresh_process(measure_memory, str(path), str(folder / "tiny"), str(folder / f"out-{count}")))
+        print(json.dumps(sizes[-1]), flush=True)
+        path.unlink()
+    return sizes
 
 
 def _rates(folder: Path, options: Any) -> dict[str, Any]:

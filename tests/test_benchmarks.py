@@ -479,10 +479,10 @@ def test_rows_that_the_machine_cannot_measure_are_listed_first(has_bf16: bool, m
 def test_bulk_answering_is_measured(tmp_path: Path) -> None:
     arguments = ["--questions", "20", "40", "--rate-questions", "10", "--rounds", "1", "--shape", "tiny", "--no-ray"]
     load("bulk").main([*arguments, "--output", str(tmp_path)])
-    result = written(tmp_path)
-    assert [one["questions"] for one in result["memory"]] == [20, 40]
-    assert is_spread(result["questions_per_second"]["plain"])
-    assert is_spread(result["questions_read_per_second"])
+    results = {path.name[:11]: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["plain"])
+    assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
 
 
 def test_a_plan_multiplies_measured_rates_out() -> None:
@@ -491,10 +491,8 @@ def test_a_plan_multiplies_measured_rates_out() -> None:
         "evaluate": {"windows_per_second": {"ours": rate}, "device_name": "GPU"},
         "windows": {"windows_per_second": {"median": 4000.0}, "cores_used": 2},
         "decode": {"num_windows": 2000, "seconds": {"v1.1": {"median": 1.0}}},
-        "bulk": {
-            "questions_read_per_second": {"median": 10_000.0},
-            "memory": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}],
-        },
+        "bulk-rates": {"questions_read_per_second": {"median": 10_000.0}},
+        "bulk-memory": {"sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}]},
     }
     plan = load("plan").plan(found, 10**9, [1, 64])
     assert plan["cores_that_keep_8_devices_busy"] == pytest.approx(8 * 100 * (1 / 2000 + 1 / 2000))
