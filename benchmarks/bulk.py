@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--questions", type=int, nargs="*", default=[10_000, 200_000], metavar="N", help="sizes; none: no memory"
     )
-    parser.add_argument(
-        "--rate-questions", type=int, default=480, metavar="N", help="questions of a round; 0: no rates"
-    )
+    parser.add_argument("--rate-questions", type=int, default=80, metavar="N", help="questions of a round; 0: no rates")
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape where rates are measured")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     options = parser.parse_args(arguments)

@@ -79,7 +79,7 @@ def plan(found: dict[str, dict[str, Any]], questions: int, hosts: Sequence[int])
         })  # fmt: skip
     return {
         "questions": questions,
-        "device": evaluate.get("device_name", evaluate["machine"]["processor"]["name"]),
+        "device": evaluate["device_name"],
         "windows_per_second_of_a_device": round(device_rate, 1),
         "windows_per_second_of_a_core_built": round(built, 1),
         "windows_per_second_of_a_core_decoded": round(decoded, 1),
