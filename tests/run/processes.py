@@ -46,7 +46,12 @@ def start_run(settings: Settings, *, resume: bool = False) -> ForkServerProcess:
 
 
 def start_ranks(
-    settings: Sequence[Settings], errors: Path, *, resume: bool = False, folders: Sequence[Path] = ()
+    settings: Sequence[Settings],
+    errors: Path,
+    *,
+    resume: bool = False,
+    folders: Sequence[Path] = (),
+    plant: Callable[[int], None] | None = None,
 ) -> list[ForkServerProcess]:
     """Start one training run in several processes, as `torchrun` does, but with nobody who ends them.
 
@@ -55,6 +60,7 @@ def start_ranks(
         errors: Folder for what each prints to standard error, ``0.txt`` and so on.
         resume: Whether the run is resumed.
         folders: Current folder of each, where they differ.
+        plant: Called in each with its number, before it trains.
     """
     errors.mkdir(exist_ok=True)
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(random.SystemRandom().randrange(20_000, 30_000))}
@@ -62,7 +68,8 @@ def start_ranks(
     for rank, one in enumerate(settings):
         environment = {**world, "WORLD_SIZE": str(len(settings)), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         folder = folders[rank] if folders else Path.cwd()
-        process = _CONTEXT.Process(target=_train_rank, args=(one, resume, environment, errors / f"{rank}.txt", folder))
+        told = (one, resume, environment, errors / f"{rank}.txt", folder, plant)
+        process = _CONTEXT.Process(target=_train_rank, args=told)
         process.start()
         started.append(process)
     return started
@@ -86,12 +93,21 @@ def wait_for(process: ForkServerProcess, path: Path) -> None:
         time.sleep(0.002)
 
 
-def _train_rank(settings: Settings, resume: bool, environment: dict[str, str], errors: Path, folder: Path) -> None:
+def _train_rank(
+    settings: Settings,
+    resume: bool,
+    environment: dict[str, str],
+    errors: Path,
+    folder: Path,
+    plant: Callable[[int], None] | None,
+) -> None:
     from albertqa.cli.output import warn
     from albertqa.errors import AlbertQAError
 
     os.environ.update(environment)
     os.chdir(folder)
+    if plant is not None:
+        plant(int(environment["RANK"]))
     sys.stderr = errors.open("w", buffering=1)
     try:
         _train(settings, resume)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -23,8 +24,12 @@ from sentencepiece import sentencepiece_model_pb2
 from albertqa import files
 from albertqa.config import Settings, to_flags
 from albertqa.data.starter import starter_file
+from albertqa.model.load import SpanModel
 from albertqa.model.world import World
+from albertqa.run import recipe
 from albertqa.run.checkpoint import newest_checkpoint
+from albertqa.run.objective import span_objective
+from albertqa.windows.batches import PackedBatch
 
 from .cases import rows_in, small_run
 from .processes import FINISHED, INTERRUPTED, REFUSED, STOPPED_EARLY, start_ranks, wait_for
@@ -173,6 +178,55 @@ def test_a_run_resumes_in_another_number_of_processes_with_the_same_data(
     train(settings, 1, tmp_path / "errors", resume=True)
     np.testing.assert_allclose(losses_of(settings.output_dir), losses_of(whole[0].output_dir), rtol=1e-5)
     assert json.loads((settings.output_dir / files.RUN_JSON).read_text())["world_size"] == 1
+
+
+class Faulty:
+    """An objective that fails once, in one process.
+
+    Args:
+        call: Which call fails, from 1.
+        error: What it raises; None: it returns NaN.
+    """
+
+    def __init__(self, call: int, error: Exception | None) -> None:
+        self._call, self._error, self._calls = call, error, 0
+
+    def __call__(self, model: SpanModel, batch: PackedBatch) -> torch.Tensor:
+        self._calls += 1
+        losses = span_objective(model, batch)
+        if self._calls != self._call:
+            return losses
+        if self._error is not None:
+            raise self._error
+        return losses * torch.nan
+
+
+def run_out_of_memory(rank: int) -> None:
+    if rank == 1:
+        error = torch.OutOfMemoryError("CUDA out of memory (no GPU is here: planted by a test)")
+        recipe.build_objective = lambda **_: Faulty(2, error)  # type: ignore[assignment]
+
+
+def run_into_nan(rank: int) -> None:
+    if rank == 1:
+        recipe.build_objective = lambda **_: Faulty(3, None)  # type: ignore[assignment]
+
+
+def test_memory_that_one_process_lacks_is_lacking_for_all(tiny_weights: Path, tmp_path: Path) -> None:
+    for name, plant in (("whole", None), ("short", run_out_of_memory)):
+        settings = run_of(tiny_weights, tmp_path / name, max_steps=5, **DROPOUT)
+        assert finish(start_ranks([settings] * 2, tmp_path / f"errors-{name}", plant=plant)) == [FINISHED] * 2
+    np.testing.assert_allclose(losses_of(tmp_path / "short"), losses_of(tmp_path / "whole"), rtol=1e-5)
+    rows = [row for row in rows_in(tmp_path / "short") if "train_loss" in row]
+    assert [row.get("out_of_memory", False) for row in rows] == [False, True, False, False, False]
+    assert rows[-1]["micro_batch"] < rows[0]["micro_batch"]
+
+
+def test_a_step_that_is_nan_in_one_process_is_skipped_by_all(tiny_weights: Path, tmp_path: Path) -> None:
+    settings = run_of(tiny_weights, tmp_path / "run", max_steps=5)
+    assert finish(start_ranks([settings] * 2, tmp_path / "errors", plant=run_into_nan)) == [FINISHED] * 2
+    rows = [row for row in rows_in(tmp_path / "run") if "train_loss" in row]
+    assert [row.get("skipped", False) for row in rows] == [False, False, True, False, False]
 
 
 def test_processes_stop_early_together(tiny_weights: Path, tmp_path: Path) -> None:
