@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -113,10 +114,32 @@ def test_fifty_steps_are_those_of_one_process(
     assert json.loads((run / files.RUN_JSON).read_text())["world_size"] == size
 
 
+def torchrun(settings: Settings) -> list[str]:
+    """Return the command that trains in two processes."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "albertqa", "train"]
+    return [sys.executable, *launch, *to_flags(settings)]
+
+
+@pytest.mark.slow
+def test_torchrun_ends_soon_after_one_of_its_processes(tiny_weights: Path, tmp_path: Path) -> None:
+    settings = run_of(tiny_weights, tmp_path / "run", max_steps=100_000, save_steps=5.0)
+    with (tmp_path / "errors.txt").open("w") as errors:
+        launcher = subprocess.Popen(torchrun(settings), stdout=subprocess.DEVNULL, stderr=errors)
+        while not any((tmp_path / "run").glob("checkpoints/step-*")):
+            assert launcher.poll() is None
+            time.sleep(0.1)
+        ranks = [one for one in psutil.Process(launcher.pid).children(recursive=True) if "albertqa" in one.cmdline()]
+        assert len(ranks) == 2
+        ranks[1].kill()
+        assert launcher.wait(timeout=PATIENCE_SECONDS) != 0
+    lines = [line for line in (tmp_path / "errors.txt").read_text().splitlines() if line.startswith("albertqa: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("albertqa: lost another process of this run")
+
+
 def test_torchrun_trains_in_two_processes(tiny_weights: Path, tmp_path: Path) -> None:
     settings = run_of(tiny_weights, tmp_path / "run", max_steps=3)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "albertqa", "train"]
-    done = subprocess.run([sys.executable, *launch, *to_flags(settings)], capture_output=True, text=True)
+    done = subprocess.run(torchrun(settings), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(losses_of(tmp_path / "run")) == 3
     # Process 0 alone reports.
