@@ -20,7 +20,7 @@ from albertqa.files import plural, write_json, write_text
 
 if TYPE_CHECKING:
     from albertqa.answer.answerer import Answer as FoundAnswer
-    from albertqa.bulk.job import BulkProgress
+    from albertqa.bulk.job import BulkProgress, Engine
     from albertqa.cli.terminal import Terminal
 
 _STANDARD_INPUT = Path("-")
@@ -160,14 +160,22 @@ class Answer:
             table=self.table,
         )
         job.check()
-        batch = {"n_best": self.n_best, "batch_size": self.device.eval_batch_size}
         terminal = Terminal(stderr=self.json, survives=True)
+        model, options, batch_size = self.model, self._options(), self.device.eval_batch_size
+        engine: Engine
         if self.bulk.engine == "ray":
-            bulk = self.bulk
-            more = {"actors": bulk.actors, "gpus": bulk.gpus_per_actor, "address": bulk.ray_address}
-            finished = job.run(RayEngine(self.model, self._options(), **batch, **more), _Progress(terminal))
+            engine = RayEngine(
+                model,
+                options,
+                n_best=self.n_best,
+                batch_size=batch_size,
+                actors=self.bulk.actors,
+                gpus=self.bulk.gpus_per_actor,
+                address=self.bulk.ray_address,
+            )
         else:
-            finished = job.run(PlainEngine(self.model, self._options(), **batch), _Progress(terminal))
+            engine = PlainEngine(model, options, n_best=self.n_best, batch_size=batch_size)
+        finished = job.run(engine, _Progress(terminal))
         if self.json:
             print_json({name: finished[name] for name in ("status", "questions")} | {"output": str(folder)})
         parts = plural(len(finished["parts"]), "part")

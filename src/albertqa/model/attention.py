@@ -104,7 +104,8 @@ def attend_per_window(
     if qkv.device.type == "cpu" and not dropout and qkv.requires_grad and _has_fast_products(qkv.dtype):
         attended: torch.Tensor = PlainBackward.apply(qkv, lengths)  # type: ignore[no-untyped-call]
         return attended
-    parts = zip(qkv.split(list(lengths)), seeds or [None] * len(lengths), strict=True)
+    of_windows: Sequence[int | None] = [None] * len(lengths) if seeds is None else seeds
+    parts = zip(qkv.split(list(lengths)), of_windows, strict=True)
     return torch.cat([_attend_in_window(window, dropout, seed) for window, seed in parts])
 
 

@@ -303,8 +303,8 @@ def _importance(spec: StudySpec, complete: Sequence[SettingResult]) -> dict[str,
     for name, of in spec.space.items():
         if isinstance(of, Range):
             values = np.array([float(one.values[name]) for one in complete])
-            ranks = [np.argsort(np.argsort(one)) for one in (values, means)]
-            found[name] = float(np.corrcoef(*ranks)[0, 1] ** 2)
+            ranks = np.array([np.argsort(np.argsort(one)) for one in (values, means)], dtype=np.float64)
+            found[name] = float(np.corrcoef(ranks)[0, 1] ** 2)
         else:
             groups: dict[Value, list[float]] = {}
             for one, mean in zip(complete, means, strict=True):

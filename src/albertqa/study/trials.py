@@ -117,9 +117,11 @@ class Trials:
         with FileLock(self._spec.folder / ".claim.lock"):
             self._plan()
             trial, lock = self._abandoned()
-            if trial is None and (trial := self._next()) is not None:
-                lock = self._lock(trial.number)
-                lock.acquire(timeout=0)
+            if trial is None:
+                trial = self._next()
+                if trial is not None:
+                    lock = self._lock(trial.number)
+                    lock.acquire(timeout=0)
             if trial is not None:
                 self._prepare(trial)
         try:
