@@ -304,7 +304,7 @@ def _importance(spec: StudySpec, complete: Sequence[SettingResult]) -> dict[str,
         if isinstance(of, Range):
             values = np.array([float(one.values[name]) for one in complete])
             ranks = np.array([np.argsort(np.argsort(one)) for one in (values, means)], dtype=np.float64)
-            found[name] = float(np.corrcoef(ranks)[0, 1] ** 2)
+            found[name] = float(np.corrcoef(ranks[0], ranks[1])[0, 1] ** 2)
         else:
             groups: dict[Value, list[float]] = {}
             for one, mean in zip(complete, means, strict=True):
