@@ -28,7 +28,9 @@ ROOMS = (
     "rundir",
     "health",
     "run",
+    "study",
     "answer",
+    "bulk",
     "export",
     "serve",
     "report",
@@ -36,7 +38,7 @@ ROOMS = (
     "__main__",
 )
 # Deleting one of these breaks the commands that show it, and nothing else.
-LEAVES = {"answer", "report", "serve", "export"}
+LEAVES = {"bulk", "report", "serve", "export"}
 COMMANDS = {"cli"}
 
 

@@ -325,6 +325,23 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
     values = read_toml(path, SettingsError)
     if is_run:
         values = {key: value for key, value in values.items() if key not in _REMOVED}
+    return settings_of(values, str(path), base)
+
+
+def settings_of(values: dict[str, Any], name: str, base: Settings | None = None) -> Settings:
+    """Return settings from a TOML table.
+
+    Args:
+        values: The table; its keys are field names.
+        name: What the table is called in messages.
+        base: Settings for the keys that it leaves out.
+
+    Returns:
+        The settings (not yet checked for ranges).
+
+    Raises:
+        SettingsError: A key is unknown, or a value is of the wrong type.
+    """
     hints = get_type_hints(Settings)
     problems = []
     for key, value in values.items():
@@ -334,7 +351,7 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
         elif not _is_a(value, hints[key]):
             problems.append(f"{key} is {value!r}, expected {_type_name(hints[key])}")
     if problems:
-        raise SettingsError(f"{path}: " + "; ".join(problems))
+        raise SettingsError(f"{name}: " + "; ".join(problems))
     return dataclasses.replace(base or Settings(), **{key: _as_field(values[key], hints[key]) for key in values})
 
 

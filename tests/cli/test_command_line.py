@@ -47,7 +47,7 @@ WRONG = {
     "answer model --question Who": "answer: give the text with --context or --context-file, one of the two",
     "answer model --question a --context b --output c.json": "--output: is for the answers to --input FILE; "
     "one answer is printed",
-    "answer model --input a.json --output c.csv": "--output: expected a .json or .jsonl file, found c.csv",
+    "answer model --input a.json --output c.csv": "--output: expected a .json or .jsonl file or a folder, found c.csv",
 }
 
 

@@ -384,7 +384,14 @@ def test_several_files_are_evaluated_as_one(run: Run, trained: Path, tmp_path: P
     shutil.copytree(trained, tmp_path / "run")
     code, out, _ = run("evaluate", tmp_path / "run", first, "starter:train", *limit, "--json")
     assert code == 0
-    assert json.loads(out)["total"] == 6
+    found = json.loads(out)
+    assert found["total"] == 6
+    rows = found["files"]
+    assert [(row["file"], row["questions"]) for row in rows] == [(str(first), 4), ("starter:train", 2), ("all", 6)]
+    for name in ("exact", "f1"):
+        means = [row[name]["mean"] for row in rows]
+        assert means[2] == pytest.approx(found[name]) == pytest.approx((4 * means[0] + 2 * means[1]) / 6)
+        assert all(row[name]["low"] <= row[name]["mean"] <= row[name]["high"] for row in rows)
     written = tmp_path / "run" / "evaluation-first-starter-train" / "predictions.json"
     expected = [*load_examples("starter:validation", limit=4), *load_examples("starter:train", limit=2)]
     assert list(json.loads(written.read_text())) == [one.id for one in expected]

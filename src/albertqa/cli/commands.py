@@ -21,12 +21,13 @@ from albertqa.cli.score_command import Score
 from albertqa.cli.serve_command import Serve
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.cli.split_command import Split
+from albertqa.cli.study_command import Study
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
 Command: TypeAlias = (
-    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor
+    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor | Study
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
@@ -13,6 +13,9 @@ from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 
+if TYPE_CHECKING:
+    from albertqa.scoring.evaluation import FileScore
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -21,7 +24,7 @@ class Evaluate:
     model: Positional[Annotated[str, flag(metavar="MODEL")]]
     """Run directory (its best/), model folder, or Hub name."""
     data: Positional[Annotated[tuple[str, ...], flag(metavar="FILE ...")]]
-    """Data files or Hub names with golds; several are evaluated as one."""
+    """Data files or Hub names with golds; several are evaluated as one, and each by itself."""
     output_dir: Annotated[Path | None, flag(metavar="DIR")] = None
     """Folder for predictions.json, nbest_predictions.json, null_odds.json and eval.json; unset: beside the model."""
     max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
@@ -72,6 +75,8 @@ class Evaluate:
             texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
             tuned = tune_threshold(evaluation.examples, texts, odds)
             summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
+        if evaluation.files:
+            summary["files"] = [dataclasses.asdict(one) for one in evaluation.files]
         folder = self.output_dir or self._folder_beside_model()
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(folder, evaluation.predictions)
@@ -82,7 +87,11 @@ class Evaluate:
             print_json(summary)
         else:
             terminal = Terminal()
-            terminal.table(f"{self.model} on {data}", without_counters(summary))
+            shown = {name: value for name, value in summary.items() if name != "files"}
+            terminal.table(f"{self.model} on {data}", without_counters(shown))
+            if evaluation.files:
+                rows = {f"{one.file} ({one.questions:,})": _scores_of(one) for one in evaluation.files}
+                terminal.table("exact and f1, with their 95 % intervals", rows)
             terminal.say(f"predictions and scores: {folder}")
         return 0
 
@@ -90,3 +99,7 @@ class Evaluate:
         beside = Path(self.model) if Path(self.model).is_dir() else Path()
         names = (Path(one).name.split(".json")[0].replace(":", "-") for one in self.data)
         return beside / f"evaluation-{'-'.join(names)}"
+
+
+def _scores_of(file: "FileScore") -> str:
+    return "   ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in (file.exact, file.f1))

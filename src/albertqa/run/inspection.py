@@ -1,5 +1,6 @@
 """Inspect a model, its tokenizer and its machine before a run, for the doctor: cheap, and without any effect on it."""
 
+import hashlib
 import platform
 import re
 import shutil
@@ -67,6 +68,15 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
             related_pieces_percent=alike,
         ),
     )
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Return a hash of all weights."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def machine_facts(model: SpanModel, precision: torch.dtype | None, run: Path) -> MachineFacts:

@@ -6,7 +6,7 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
 from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from albertqa.run.evaluator import Evaluator
 from albertqa.run.health_monitor import HealthMonitor
-from albertqa.run.inspection import machine_facts, model_facts
+from albertqa.run.inspection import machine_facts, model_facts, weights_sha256
 from albertqa.run.interrupt import StopRequest
 from albertqa.run.loop import plan_steps, train_steps
 from albertqa.run.objective import build_objective
@@ -37,7 +37,7 @@ from albertqa.windows.tokenizer import load_tokenizer
 
 _MAY_CHANGE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"),
-    # On less memory, or without a compiler, sums are in another order, and of dropout there are other draws.
+    # On less memory, or without a compiler, sums are in another order.
     *("gradient_checkpointing", "fit", "torch_compile"),
 }
 """Settings that may differ when a run is resumed: none of them changes a result."""
@@ -64,13 +64,20 @@ class RunResult:
     signal_number: int | None = None
 
 
-def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
+def train(
+    settings: Settings,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
     """Fine-tune a model.
 
     Args:
         settings: The settings.
         resume: Go on with the run in `settings.output_dir` from its newest complete checkpoint.
         callbacks: Called with every message, step, evaluation and checkpoint (see `Callback`).
+        should_stop: Asked after every step; where it says so, the run is interrupted, with a checkpoint.
 
     Returns:
         How the run ended.
@@ -94,7 +101,7 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
             training = _Training(settings, device, world, callbacks)
             training.resume() if resume else training.start()
             training.fit()
-            result = training.run(request)
+            result = training.run(request, should_stop)
             world.wait()
         return result
 
@@ -125,7 +132,9 @@ class _Training:
             machine_facts(model, model.autocast_dtype, self._folder),
             world.size,
         )
-        world.require_agreement(self._provenance.identity())
+        if world.size > 1:
+            weights = {"the SHA-256 of the weights": weights_sha256(model.model)}
+            world.require_agreement({**self._provenance.identity(), **weights})
 
     def start(self) -> None:
         """Take the run directory.
@@ -179,7 +188,7 @@ class _Training:
         adaptation.micro_batch = min(micro_batch for micro_batch, _ in everywhere) or None
         adaptation.recompute = any(recompute for _, recompute in everywhere)
 
-    def run(self, request: StopRequest) -> RunResult:
+    def run(self, request: StopRequest, should_stop: Callable[[], bool]) -> RunResult:
         """Do the steps; write the final model and how the run ended."""
         state, best = self._progress.state, self._progress.best
         evaluator = Evaluator(self._settings, self._data, self._learner, self._plan, best, self._world, self._callbacks)
@@ -204,7 +213,7 @@ class _Training:
                 state,
                 callbacks=callbacks,
                 evaluate=evaluator.evaluate,
-                should_stop=lambda: request.signal_number is not None or best.stopped_early,
+                should_stop=lambda: request.signal_number is not None or best.stopped_early or should_stop(),
             )
             is_done = state.step == self._plan.total_steps
             status = "finished" if is_done else "stopped early" if best.stopped_early else "interrupted"

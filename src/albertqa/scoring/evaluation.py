@@ -3,8 +3,8 @@
 Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,7 +13,7 @@ import numpy as np
 from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.raw_rows import ReadOptions
-from albertqa.data.reading import load_several
+from albertqa.data.reading import load_parts
 from albertqa.decode.agreement import label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import ReaderChanges, load_reader
@@ -21,7 +21,8 @@ from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.load import SpanModel
 from albertqa.model.world import ALONE, World
-from albertqa.scoring.official import score
+from albertqa.scoring.interval import Interval, mean_interval
+from albertqa.scoring.official import score, score_each
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 
@@ -48,6 +49,23 @@ class AnswerStatistics:
     contradicted_percent: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class FileScore:
+    """Scores of one of several files.
+
+    Attributes:
+        file: Its name.
+        questions: Its questions.
+        exact: Exact match in percent, with its interval.
+        f1: F1 likewise.
+    """
+
+    file: str
+    questions: int
+    exact: Interval
+    f1: Interval
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a model scores on a data set.
@@ -61,6 +79,7 @@ class Evaluation:
         predictions: One an example, in order.
         answer_statistics: See `answer_statistics`.
         examples: The data, with golds, in order.
+        files: Where several files were evaluated, the scores of each, and at the end those of all.
     """
 
     scores: dict[str, float | int]
@@ -71,6 +90,7 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     answer_statistics: AnswerStatistics
     examples: Sequence[Example]
+    files: tuple[FileScore, ...] = ()
 
     @property
     def exact(self) -> float:
@@ -111,7 +131,7 @@ def evaluate(
 
     Args:
         model: Run directory (its ``best/``), Transformers folder, or Hub name.
-        data: Data file or Hub name with golds, or several, as one.
+        data: Data file or Hub name with golds, or several, evaluated as one and each by itself.
         version_2: Whether questions may have no answer; None: as the model was trained, or the data says.
         limit: Evaluate only the first so many questions in all.
         options: How to read the data.
@@ -131,14 +151,28 @@ def evaluate(
     DataConfig(max_eval_examples=limit).check()
     computing = DeviceConfig(batch_size, device, mixed_precision, num_threads)
     reader = load_reader(model, computing, **reader_settings)
-    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit, options=options)
+    sources = [data] if isinstance(data, str | Path) else data
+    parts = load_parts(sources, limit=limit, options=options)
+    examples = [example for part in parts for example in part]
     settings = reader.settings
     if version_2 is None:
         version_2 = bool(settings.version_2_with_negative) or has_unanswerable(examples)
     store = build_windows(
         examples, reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
     )
-    return evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+    evaluation = evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+    if len(sources) == 1:
+        return evaluation
+    named = [(str(source), part) for source, part in zip(sources, parts, strict=True) if part]
+    texts = {prediction.id: prediction.text for prediction in evaluation.predictions}
+    files = [_file_score(name, part, texts, version_2=version_2) for name, part in (*named, ("all", examples))]
+    return replace(evaluation, files=tuple(files))
+
+
+def _file_score(name: str, examples: Sequence[Example], texts: Mapping[str, str], *, version_2: bool) -> FileScore:
+    scores = score_each(examples, texts, version_2=version_2).values()
+    exact, f1 = (mean_interval([100 * getattr(one, key) for one in scores]) for key in ("exact", "f1"))
+    return FileScore(name, len(examples), exact, f1)
 
 
 def evaluate_windows(
