@@ -27,6 +27,13 @@ READER_JSON = "reader.json"
 TRAINED_ON_JSON = "trained_on.json"
 LOCK = ".lock"
 
+SITE = "docs/_build/html"
+"""Where `make docs` builds the documentation in a clone of the repository; it is published nowhere."""
+FINDINGS_PAGE = f"{SITE}/reference/findings.html"
+"""The page with a place for every finding, under its name."""
+ERRORS_PAGE = f"{SITE}/reference/errors.html"
+"""The page with every error message."""
+
 
 def free_beside(run: Path, suffix: str) -> Path:
     """Return the first free name beside a run: RUN-SUFFIX, else RUN-SUFFIX-2 and so on.
