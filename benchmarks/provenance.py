@@ -66,7 +66,8 @@ def write_result(name: str, result: dict[str, Any], folder: Path, device: "torch
         The file.
     """
     now = datetime.now(UTC)
-    commit = _git("rev-parse", "--short=10", "HEAD") or "nocommit"
+    # A copy of the files may have an older repository, or none: its commit is in the environment.
+    commit = (os.environ.get("GIT_COMMIT") or _git("rev-parse", "HEAD") or "nocommit")[:10]
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
     processor = read_processor()
     if device is not None and device.type != "cpu":
