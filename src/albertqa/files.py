@@ -31,6 +31,12 @@ LOCK = ".lock"
 # Names of what `write_bytes` and `write_folder` have not finished.
 _HALF_FILE = re.compile(r"\.[\w-]+\.(json|jsonl|toml|html|md)\.[a-z0-9_]{8}")
 _HALF_FOLDER = re.compile(r"\.[\w-]+\.building")
+SITE = "docs/_build/html"
+"""Where `make docs` builds the documentation in a clone of the repository; it is published nowhere."""
+FINDINGS_PAGE = f"{SITE}/reference/findings.html"
+"""The page with a place for every finding, under its name."""
+ERRORS_PAGE = f"{SITE}/reference/errors.html"
+"""The page with every error message."""
 
 
 def free_beside(run: Path, suffix: str) -> Path:

@@ -107,6 +107,16 @@ def test_a_resumed_run_has_its_own_settings(tmp_path: Path) -> None:
     assert command.resume
 
 
+def test_a_resumed_run_with_other_threads_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text(to_toml(Settings(output_dir=folder)))
+    code, _, err = run("train", "--resume", "--output-dir", folder, "--num-threads", 1)
+    assert code == 2
+    assert "a resumed run keeps its settings: --num-threads is 1, the run has None. Leave the flags out; " in err
+    assert "OMP_NUM_THREADS=N" in err
+
+
 def test_validation_data_that_is_named_is_told_from_the_default(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('validation_file = ["rajpurkar/squad:validation"]')

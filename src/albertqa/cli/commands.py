@@ -40,7 +40,10 @@ Exit codes:
   0  done
   1  check found errors in the data, or doctor something wrong with the run
   2  an error, in one line; with --json also {"error": "..."} on standard output
-  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM"""
+  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM
+
+Documentation, with every error and finding: 'make docs' in a clone builds
+  docs/_build/html/index.html"""
 
 _OF_LIBRARIES = {"SafetensorError", "OutOfMemoryError", "PanicException"}
 """Errors that a full disk, memory or a damaged file causes in libraries, which share no class."""

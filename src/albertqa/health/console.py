@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from albertqa.files import FINDINGS_PAGE
 from albertqa.health.offending_rows import OffendingRow
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding, is_healthy
@@ -55,6 +56,8 @@ def render_findings(findings: Sequence[Finding], console: "Console") -> None:
     for finding in findings:
         # Not in the table, so that a command can be copied whole.
         _print_line(console, f"  {finding.name}:\n    {finding.remedy}")
+    names = ", ".join(f"#{finding.name}" for finding in findings)
+    _print_line(console, f"more on each: {FINDINGS_PAGE} ('make docs' in a clone builds it): {names}")
 
 
 def render_rows(rows: Sequence[OffendingRow], most: int, console: "Console", *, written_to: Path | None = None) -> None:
