@@ -23,6 +23,7 @@ from albertqa.errors import SettingsError
 from albertqa.schema import read_toml
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "onnx"]
 Metric = Literal["f1", "exact", "loss"]
 Schedule = Literal["linear", "cosine", "constant"]
 Augmentation = Literal["crop"]

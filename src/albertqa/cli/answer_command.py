@@ -138,6 +138,7 @@ class Answer:
             "device": device.device,
             "mixed_precision": device.mixed_precision,
             "num_threads": device.num_threads,
+            "backend": device.backend,
             **vars(self.reader),
         }
 

@@ -11,6 +11,7 @@ from albertqa.cli.check_command import Check
 from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
 from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
+from albertqa.cli.export_command import Export
 from albertqa.cli.find_lr_command import FindLr
 from albertqa.cli.index_command import Index
 from albertqa.cli.output import discard, prepare_output, print_json, warn
@@ -27,7 +28,20 @@ from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
 Command: TypeAlias = (
-    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor | Study
+    Quickstart
+    | Check
+    | Split
+    | FindLr
+    | Train
+    | Evaluate
+    | Score
+    | Answer
+    | Index
+    | Serve
+    | Export
+    | Report
+    | Doctor
+    | Study
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 

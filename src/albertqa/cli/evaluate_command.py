@@ -62,6 +62,7 @@ class Evaluate:
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
             num_threads=self.device.num_threads,
+            backend=self.device.backend,
             **reader,
         )
         data = ", ".join(self.data)

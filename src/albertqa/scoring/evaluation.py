@@ -6,11 +6,11 @@ Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
+from albertqa.config import Backend, DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import load_parts
@@ -19,12 +19,14 @@ from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import ReaderChanges, load_reader
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
-from albertqa.model.load import SpanModel
-from albertqa.model.world import ALONE, World
+from albertqa.model.window_model import WindowModel
 from albertqa.scoring.interval import Interval, mean_interval
 from albertqa.scoring.official import score, score_each
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
+
+if TYPE_CHECKING:
+    from albertqa.model.world import World
 
 _DEFAULTS = ReadOptions()
 
@@ -125,6 +127,7 @@ def evaluate(
     device: str = "auto",
     mixed_precision: Precision = "auto",
     num_threads: int | None = None,
+    backend: Backend = "auto",
     **reader_settings: Unpack[ReaderChanges],
 ) -> Evaluation:
     """Evaluate a trained model.
@@ -138,7 +141,8 @@ def evaluate(
         batch_size: Maximum-length windows of one forward pass.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
-        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
+        num_threads: See `load_reader`.
+        backend: See `load_reader`.
         reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `n_best_size` or
             `null_score_diff_threshold` instead of what the model was trained with.
 
@@ -150,7 +154,7 @@ def evaluate(
     """
     DataConfig(max_eval_examples=limit).check()
     computing = DeviceConfig(batch_size, device, mixed_precision, num_threads)
-    reader = load_reader(model, computing, **reader_settings)
+    reader = load_reader(model, computing, backend=backend, **reader_settings)
     sources = [data] if isinstance(data, str | Path) else data
     parts = load_parts(sources, limit=limit, options=options)
     examples = [example for part in parts for example in part]
@@ -176,7 +180,7 @@ def _file_score(name: str, examples: Sequence[Example], texts: Mapping[str, str]
 
 
 def evaluate_windows(
-    model: SpanModel,
+    model: WindowModel,
     store: WindowStore,
     examples: Sequence[Example],
     config: DecodeConfig,
@@ -184,7 +188,7 @@ def evaluate_windows(
     version_2: bool,
     batch_size: int = DeviceConfig.eval_batch_size,
     progress: Callable[[int], None] | None = None,
-    world: World = ALONE,
+    world: "World | None" = None,
 ) -> Evaluation:
     """Run a model over windows, decode, and score.
 
