@@ -309,7 +309,9 @@ def _lines(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callab
             text = _number(spread["median"], row.unit)
             if "min" in spread:
                 text += f" ({_number(spread['min'], '')} to {_number(spread['max'], '')})"
-            number, verdict = f"{spread.get('n', result['n'])}", _verdict(row, spread["median"])
+            number = f"{spread.get('n', result['n'])}"
+            # The targets are for processors.
+            verdict = "" if result.get("device") == "cuda" else _verdict(row, spread["median"])
             lines[machine] = [row.what, *targets, text, number, verdict, machine, link(path)]
     missing = f"not measured here: {row.needs}" if row.needs else "not measured yet"
     return list(lines.values()) or [[row.what, *targets, missing, "", "", "", ""]]
