@@ -157,7 +157,7 @@ def test_an_empty_question_or_context_is_named(answerer: Answerer, empty: str) -
 
 def test_a_context_of_nothing_the_tokenizer_keeps_has_no_answer(answerer: Answerer) -> None:
     answer = answerer.answer("Who?", "\u0301\u200b")
-    assert answer == Answer("", 0, 0, 0.0, 0.0, None, ())
+    assert answer == Answer("", 0, 0, 0.0, 0.0, 0.0, None, ())
     allowed = answerer.answer("Who?", "\u0301\u200b", version_2_with_negative=True, null_score_diff_threshold=1e9)
     assert (allowed.text, allowed.probability) == ("", 1.0)
 

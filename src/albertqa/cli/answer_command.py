@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional
 
 from albertqa.cli.output import json_text, print_json
-from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
+from albertqa.cli.reader_flags import AnswerFlags, EvaluationDevice
 from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
 
 if TYPE_CHECKING:
-    from albertqa.answer.answerer import Answer as FoundAnswer
+    from albertqa.answer.answers import Answer as FoundAnswer
+    from albertqa.answer.answers import DocumentCandidate
     from albertqa.cli.terminal import Terminal
+    from albertqa.decode.spans import Candidate
 
 _STANDARD_INPUT = Path("-")
 
@@ -34,6 +36,10 @@ class Answer:
     """The text that should hold the answer."""
     context_file: Annotated[Path | None, flag(metavar="FILE")] = None
     """A text file to take the context from."""
+    documents: Annotated[Path | None, flag(metavar="FILE")] = None
+    """A collection of documents to look in (`albertqa index`), in place of a context."""
+    passages: int = 10
+    """Passages of the collection that are read for the question."""
     input: Annotated[str | None, flag(metavar="FILE")] = None
     """Questions with their contexts: SQuAD JSON, JSONL, CSV or Parquet, or a Hub name; answers in it are not looked
     at. `-`: JSONL rows with `question` and `context` from standard input."""
@@ -44,7 +50,7 @@ class Answer:
     """Candidates given for a question."""
     json: Switch = False
     """Print the answer as JSON."""
-    reader: ReaderFlags = field(default_factory=ReaderFlags)
+    reader: AnswerFlags = field(default_factory=AnswerFlags)
     """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
     device: EvaluationDevice = field(default_factory=EvaluationDevice)
     """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
@@ -54,10 +60,12 @@ class Answer:
     def run(self) -> int:
         """Answer, and print or write."""
         from albertqa.answer.answerer import Answerer
+        from albertqa.answer.collection import Collection
         from albertqa.cli.terminal import Terminal
 
         self._check()
-        rows = [(None, *self._one())] if self.input is None else self._all(self.input)
+        collection = None if self.documents is None else Collection(self.documents)
+        rows = [] if collection else [(None, *self._one())] if self.input is None else self._all(self.input)
         self.device.check()
         answerer = Answerer(
             self.model,
@@ -66,6 +74,16 @@ class Answer:
             num_threads=self.device.num_threads,
             **vars(self.reader),
         )
+        if collection is not None:
+            with collection:
+                found = answerer.answer_collection(
+                    self.question or "", collection, passages=self.passages, n_best=self.n_best
+                )
+            if self.json:
+                print_json(found.to_json())
+            else:
+                _show(found.n_best, Terminal(), is_calibrated=answerer.is_calibrated)
+            return 0
         answers = answerer.answer_batch(
             [(question, context) for _, question, context in rows],
             n_best=self.n_best,
@@ -76,15 +94,17 @@ class Answer:
         elif self.json:
             print_json(answers[0].to_json())
         else:
-            _show(answers[0], Terminal())
+            _show(answers[0].n_best, Terminal(), is_calibrated=answerer.is_calibrated)
         return 0
 
     def _check(self) -> None:
         """Check that the flags go together."""
         if (self.question is not None) == (self.input is not None):
             raise SettingsError("answer: give either --question with --context (or --context-file), or --input FILE")
-        if self.input is None and (self.context is None) == (self.context_file is None):
-            raise SettingsError("answer: give the text with --context or --context-file, one of the two")
+        if self.input is None and [self.context, self.context_file, self.documents].count(None) != 2:
+            raise SettingsError("answer: give the text with --context, --context-file or --documents, one of them")
+        if self.input is not None and self.documents is not None:
+            raise SettingsError("--documents: is for one --question; the questions of --input have their own contexts")
         if self.output is not None and self.input is None:
             raise SettingsError("--output: is for the answers to --input FILE; one answer is printed")
         if self.output is not None and self.output.suffix not in {".json", ".jsonl"}:
@@ -142,10 +162,14 @@ def _require_own_ids(names: Sequence[str | None], source: str) -> None:
         raise DataError(f"{source}: {count:,} questions have the id {name}. Give each its own, or write a .jsonl file")
 
 
-def _show(answer: "FoundAnswer", terminal: "Terminal") -> None:
+def _show(n_best: "Sequence[Candidate | DocumentCandidate]", terminal: "Terminal", *, is_calibrated: bool) -> None:
     """Print the candidates for one question."""
-    for candidate in answer.n_best or ():
+    for candidate in n_best:
         place = f"characters {candidate.start_char} to {candidate.end_char}" if candidate.text else "no answer"
+        if document := getattr(candidate, "document", None):
+            place = f"{document}, {place}"
         terminal.say(f"{candidate.text or '(no answer)'}  {candidate.probability:.1%}  {place}")
-    if not answer.n_best:
+    if not n_best:
         terminal.say("(no answer)")
+    elif not is_calibrated:
+        terminal.say("the probability is not calibrated: albertqa evaluate MODEL DATA --calibrate")
