@@ -29,7 +29,8 @@ from typing import Any
 import psutil
 from birth import command_line, spread, usable_cores, write_result
 
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
 

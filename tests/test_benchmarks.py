@@ -474,3 +474,29 @@ def test_rows_that_the_machine_cannot_measure_are_listed_first(has_bf16: bool, m
     monkeypatch.setattr(bench, "has_fast_bf16", lambda _: has_bf16)
     rows = bench.unmeasured_rows().get("no bf16 in hardware", [])
     assert ("Training in bf16, against `run_qa`'s defaults (A)" in rows) is not has_bf16
+
+
+def test_bulk_answering_is_measured(tmp_path: Path) -> None:
+    arguments = ["--questions", "20", "40", "--rate-questions", "10", "--rounds", "1", "--shape", "tiny", "--no-ray"]
+    load("bulk").main([*arguments, "--output", str(tmp_path)])
+    results = {path.name[:11]: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["plain"])
+    assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
+
+
+def test_a_plan_multiplies_measured_rates_out() -> None:
+    rate = {"median": 100.0, "min": 100.0, "max": 100.0}
+    found = {
+        "evaluate": {"windows_per_second": {"ours": rate}, "device_name": "GPU"},
+        "windows": {"windows_per_second": {"median": 4000.0}, "cores_used": 2},
+        "decode": {"num_windows": 2000, "seconds": {"v1.1": {"median": 1.0}}},
+        "bulk-rates": {"questions_read_per_second": {"median": 10_000.0}},
+        "bulk-memory": {"sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}]},
+    }
+    plan = load("plan").plan(found, 10**9, [1, 64])
+    assert plan["cores_that_keep_8_devices_busy"] == pytest.approx(8 * 100 * (1 / 2000 + 1 / 2000))
+    assert (plan["terabytes_read"], plan["terabytes_written"], plan["parts"]) == (1.0, 0.1, 100_000)
+    one, many = plan["by_hosts"]
+    assert one["hours_of_the_devices"] == pytest.approx(10**9 / 800 / 3600, rel=1e-3)
+    assert (one["bottleneck_with_shard"], many["bottleneck_with_shard"]) == ("devices", "reading")

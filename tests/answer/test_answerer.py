@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import albertqa
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.data.starter import starter_file
 from albertqa.errors import DataError, ModelError, SettingsError
 from decode.cases import save_reader, starter_examples

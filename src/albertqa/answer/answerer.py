@@ -8,7 +8,7 @@ from typing import Unpack
 from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, rank_answers
 from albertqa.answer.collection import Collection
 from albertqa.answer.remembered import TokenizedContexts
-from albertqa.config import DeviceConfig, Precision
+from albertqa.config import Backend, DeviceConfig, Precision
 from albertqa.data.example import Example
 from albertqa.decode.confidence import with_probability
 from albertqa.decode.predict import run_windows
@@ -30,10 +30,11 @@ class Answerer:
     """Answers questions with a trained model, which reads as it was trained to unless told otherwise.
 
     Args:
-        model: Run directory (its ``best/``), Transformers folder, or Hub name.
+        model: Run directory (its ``best/``), Transformers folder, folder of `albertqa export`, or Hub name.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         mixed_precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
+        num_threads: CPU threads, with PyTorch of the whole process; None: left as it is.
+        backend: What computes: ``torch``, ``onnx`` or ``auto`` (see `load_reader`).
         reader_settings: Any of `ReaderSettings` instead of the model's own: `max_seq_length`, `doc_stride`,
             `max_answer_length`, `null_score_diff_threshold`, `version_2_with_negative` (whether "no answer" is an
             answer), `min_probability` (below it the answer is "no answer").
@@ -49,10 +50,11 @@ class Answerer:
         device: str = "auto",
         mixed_precision: Precision = "auto",
         num_threads: int | None = None,
+        backend: Backend = "auto",
         **reader_settings: Unpack[ReaderChanges],
     ) -> None:
         computing = DeviceConfig(device=device, mixed_precision=mixed_precision, num_threads=num_threads)
-        self._reader = load_reader(model, computing, **reader_settings)
+        self._reader = load_reader(model, computing, backend=backend, **reader_settings)
         self._contexts = TokenizedContexts(_REMEMBERED_TOKENS)
 
     @property

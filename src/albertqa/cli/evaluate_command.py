@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from albertqa.cli.output import finite, print_json
+from albertqa.cli.output import finite, print_json, warn
 from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
 from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
@@ -15,6 +15,7 @@ from albertqa.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from albertqa.decode.confidence import Confidence
+    from albertqa.scoring.evaluation import FileScore
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Evaluate:
     model: Positional[Annotated[str, flag(metavar="MODEL")]]
     """Run directory (its best/), model folder, or Hub name."""
     data: Positional[Annotated[tuple[str, ...], flag(metavar="FILE ...")]]
-    """Data files or Hub names with golds; several are evaluated as one."""
+    """Data files or Hub names with golds; several are evaluated as one, and each by itself."""
     output_dir: Annotated[Path | None, flag(metavar="DIR")] = None
     """Folder for predictions.json, nbest_predictions.json, null_odds.json and eval.json; unset: beside the model."""
     max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
@@ -49,6 +50,7 @@ class Evaluate:
         from albertqa.cli.terminal import Terminal
         from albertqa.cli.train_command import without_counters
         from albertqa.scoring.evaluation import evaluate, null_odds, write_predictions
+        from albertqa.scoring.metric import unspaced_note
         from albertqa.scoring.threshold import tune_threshold
 
         if not self.data:
@@ -65,6 +67,7 @@ class Evaluate:
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
             num_threads=self.device.num_threads,
+            backend=self.device.backend,
             **reader,
         )
         data = ", ".join(self.data)
@@ -81,15 +84,23 @@ class Evaluate:
         if self.calibrate:
             tested = self._save_confidence(evaluation.confidence)
             summary |= {f"calibration_{name}": value for name, value in tested.items()}
+        if evaluation.files:
+            summary["files"] = [dataclasses.asdict(one) for one in evaluation.files]
         folder = self.output_dir or self._folder_beside_model()
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(folder, evaluation.predictions)
         files.write_json(folder / files.EVAL_JSON, finite(summary))
+        if note := unspaced_note(gold.text for example in evaluation.examples for gold in example.golds):
+            warn(note)
         if self.json:
             print_json(summary)
         else:
             terminal = Terminal()
-            terminal.table(f"{self.model} on {data}", without_counters(summary))
+            shown = {name: value for name, value in summary.items() if name != "files"}
+            terminal.table(f"{self.model} on {data}", without_counters(shown))
+            if evaluation.files:
+                rows = {f"{one.file} ({one.questions:,})": _scores_of(one) for one in evaluation.files}
+                terminal.table("exact and f1, with their 95 % intervals", rows)
             terminal.say(f"predictions and scores: {folder}")
         return 0
 
@@ -113,3 +124,7 @@ class Evaluate:
         beside = Path(self.model) if Path(self.model).is_dir() else Path()
         names = (Path(one).name.split(".json")[0].replace(":", "-") for one in self.data)
         return beside / f"evaluation-{'-'.join(names)}"
+
+
+def _scores_of(file: "FileScore") -> str:
+    return "   ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in (file.exact, file.f1))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from albertqa.config import DeviceConfig, flag
+from albertqa.config import Backend, DeviceConfig, flag
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,5 @@ class EvaluationDevice(DeviceConfig):
 
     eval_batch_size: Annotated[int, flag("batch-size", "per-device-eval-batch-size")] = DeviceConfig.eval_batch_size
     """Maximum-length windows of one forward pass; changes speed and memory, not results."""
+    backend: Backend = "auto"
+    """What computes: `torch`, or `onnx` for a model of `albertqa export`; auto: as the folder's files say."""

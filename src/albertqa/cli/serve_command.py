@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from albertqa.config import Precision, flag
+from albertqa.config import Backend, Precision, flag
 from albertqa.errors import SettingsError
 from albertqa.files import BEST, FINAL
 from albertqa.serve.limits import ServeConfig
@@ -32,7 +32,9 @@ class Serve:
     mixed_precision: Precision = "no"
     """Type of the matrix products; `no` (fp32): an answer does not depend on what is asked at the same time."""
     num_threads: Annotated[int | None, flag()] = None
-    """CPU threads; unset: PyTorch's choice."""
+    """CPU threads; unset: the library's choice."""
+    backend: Backend = "auto"
+    """What computes: `torch`, or `onnx` for a model of `albertqa export`; auto: as the folder's files say."""
     server: ServeConfig = field(default_factory=ServeConfig)
     """Where the server listens, and what it accepts. Example: --port 8080 --max-questions 16"""
 
@@ -54,6 +56,7 @@ class Serve:
             device=self.device,
             mixed_precision=self.mixed_precision,
             num_threads=self.num_threads,
+            backend=self.backend,
             version_2_with_negative=self.version_2_with_negative,
             null_score_diff_threshold=self.null_score_diff_threshold,
             min_probability=self.min_probability,

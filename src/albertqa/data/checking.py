@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.data.example import content_sha256
-from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.problems import KINDS, SEVERITIES, Problem, Severity, quoted
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import ReadResult, read
 from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
 from albertqa.errors import DataError
 
 _DEFAULTS = ReadOptions()
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,7 @@ class _Tally:
 
 
 def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
-    return tuple(sorted(groups, key=lambda group: (_SEVERITIES.index(group.severity), -group.count)))
+    return tuple(sorted(groups, key=lambda group: (SEVERITIES.index(group.severity), -group.count)))
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from albertqa.config import DecodeConfig, WindowConfig
 from albertqa.decode.confidence import Confidence
 from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, write_json
-from albertqa.schema import convert, read_object
+from albertqa.schema import read_struct
 
 
 class ReaderChanges(TypedDict, total=False):
@@ -66,7 +66,7 @@ class ReaderSettings(DecodeConfig, WindowConfig):
         if not path.is_file():
             return cls()
         remedy = "Put the file back as it was, or remove it"
-        settings = convert(read_object(path), cls, str(path), remedy=remedy)
+        settings = read_struct(path, cls, remedy=remedy)
         problems = list(settings.problems())
         if problems:
             raise ModelError(f"{path}: {'; '.join(problems)}. {remedy}")

@@ -109,9 +109,6 @@ class Outcome:
 def reload_validation(run: Run) -> tuple[list[Example], str]:
     """Read a run's validation data again.
 
-    Args:
-        run: The run.
-
     Returns:
         The examples and "", or an empty list and the reason why they cannot be used.
     """

@@ -43,9 +43,6 @@ def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str
         runs: Run directories, at least one; the first is what the others are compared with.
         output: The file to write; None: ``report.html`` in the run, or in the current folder for several runs.
 
-    Returns:
-        The file.
-
     Raises:
         AlbertQAError: A directory is not a run or is damaged, or the file cannot be written.
     """
@@ -74,13 +71,6 @@ def page_target(runs: Sequence[Path], output: str | PathLike[str] | None) -> Pat
 
 def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
     """Write the page about runs that are already analysed.
-
-    Args:
-        analyses: The runs.
-        target: The file.
-
-    Returns:
-        The file.
 
     Raises:
         RunError: It cannot be written.

@@ -13,9 +13,6 @@ _MOST_POINTS = 300
 def probability_charts(analyses: Sequence[Analysis]) -> list[Chart]:
     """Return the charts of the runs' probabilities.
 
-    Args:
-        analyses: The runs.
-
     Returns:
         The charts that have points; two charts by threshold for each run on v2.0 data.
     """
