@@ -156,7 +156,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("question-mismatch", {"validation": {"rare_question_words": ["what"], "rare_question_words_percent": 55.0}},
      {"validation": {"rare_question_words": ["when"], "rare_question_words_percent": 11.0}}),
     ("few-questions", {"train": {"questions": 60}}, {"train": {"questions": 100}}),
-    ("broken-weights", {"model": {"non_finite_weights": 3}}, {"model": {"non_finite_weights": 0}}),
     ("random-layers", {"model": {"random_layers": [3, 4, 5], "layers": 6}},
      {"model": {"random_layers": [], "layers": 6}}),
     ("strong-label-smoothing", {"settings": {"label_smoothing_factor": 0.9}},
@@ -219,8 +218,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("no-answer-forbidden", {"settings": {"version_2_with_negative": False}, "validation": {"without_answer": 5000},
                              "train": {"without_answer": 43_000}},
      {"validation": {"without_answer": 5000}, "train": {"without_answer": 43_000}}),
-    ("no-warm-up", {"model": {"hidden_size": 2048}, "steps": STEPS[:50], **RUNNING},
-     {"model": {"hidden_size": 2048}}),
     # Diverged from the start; beyond a blind guess; back to it; a rate at which fp32 overflows.
     ("high-learning-rate", {"steps": losses(lambda step: min(20.0, 4.9 + step / 10)), **RUNNING},
      {"steps": losses(noisy(4.9)), **RUNNING}),
@@ -235,19 +232,19 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("not-learning", {"evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
      {"evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(2.0), 16_620)}),
     ("no-generalisation", {"evaluations": evaluations((6.0, 8.0))}, {"evaluations": evaluations((1.0, 88.0))}),
-    ("train-validation-gap",
+    ("overfitting",
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9)), "steps": losses(noisy(0.1), 16_620)},
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0), (2.4, 64.0), (3.0, 66.0)), "steps": losses(noisy(0.1), 16_620)}),
     # Beside a validation loss that rises, f1 says whether that is overfitting.
-    ("train-validation-gap",
+    ("overfitting",
      {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0)), "steps": losses(noisy(0.05), 16_620)},
      {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 61.5)), "steps": losses(noisy(0.05), 16_620)}),
-    ("train-validation-gap",
+    ("overfitting",
      {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.2, 88.8)), "steps": losses(noisy(0.3), 16_620)},
      {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.1, 88.8)), "steps": losses(noisy(0.3), 16_620)}),
-    ("train-validation-gap",
+    ("overfitting",
      {"settings": {"label_smoothing_factor": 0.1}, "steps": losses(noisy(0.9), 16_620),
       "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))},
      {"steps": losses(noisy(1.1), 16_620), "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))}),
@@ -270,8 +267,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("missing-whitespace", {"validation": {"word_letters_mean": 31.0}}, {"validation": {"word_letters_mean": 8.0}}),
     ("threshold-off", {"scores": {"f1": 70.0, "best_f1": 76.0, "best_f1_thresh": -2.0}},
      {"scores": {"f1": 74.0, "best_f1": 76.0, "best_f1_thresh": -2.0}}),
-    ("long-predictions", {"validation": {"gold_words_mean": 3.0}, "evaluations": last(predicted_words_mean=12.0)},
-     {"validation": {"gold_words_mean": 3.0}, "evaluations": last(predicted_words_mean=4.0)}),
     ("small-validation", {"validation": {"questions": 20}}, {"validation": {"questions": 100}}),
     ("nan-loss", {"steps": some(100, train_loss=None, grad_norm=None, skipped=True, non_finite_windows=["q1"])},
      {"steps": some(100, grad_norm=None)}),
@@ -289,9 +284,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"status": "interrupted"}),
     ("terminated", {"status": "running", "is_alive": False}, {"status": "running", "is_alive": True}),
     ("terminated", {"status": "running", "is_alive": False}, {"status": "running"}),
-    ("small-micro-batch",
-     {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
-     {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
     # 0.3 s a step, on a GPU that works on the step before meanwhile, and on a CPU, which does not.
     ("slow-data", {"rows": {"data_seconds": 0.28}}, {"rows": {"data_seconds": 0.2}}),
     ("slow-data", {"machine": {"device": "cpu"}, "rows": {"data_seconds": 0.2}},
@@ -313,8 +305,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": evaluations((6.0, 8.0)), "steps": losses(noisy(0.1), 16_620)},
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(0.1), 16_620)}),
-    ("costly-evaluations", {"rows": {"seconds": 500.0}, "evaluations": last(eval_seconds=700.0)},
-     {"rows": {"seconds": 9000.0}, "evaluations": last(eval_seconds=700.0)}),
     ("full-disk", {"status": "running", "machine": {"disk_free_bytes": 100 << 20}},
      {"status": "running", "machine": {"disk_free_bytes": 100 << 30}}),
 ]  # fmt: skip
@@ -424,7 +414,7 @@ def test_a_validation_loss_of_zero_is_as_low_as_any() -> None:
     often = {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}
     memorised = changed(SOUND, plan=often, **{**up, "evaluations": evaluations((0.0, 90.0), (1.4, 90.0))})
     assert [(one.name, "from 0.00 at step 8,310" in one.message) for one in diagnose(memorised)] == [
-        ("train-validation-gap", True)
+        ("overfitting", True)
     ]
 
 
@@ -492,14 +482,6 @@ def test_the_model_in_best_depends_on_the_metric_for_model_selection(metric: str
                      steps=losses(noisy(0.3), 16_620))  # fmt: skip
     (finding,) = diagnose(record)
     assert kept in finding.message
-
-
-def test_a_model_without_warm_up_is_called_what_it_is() -> None:
-    wide: dict[str, Any] = {"settings": {"learning_rate": 5e-5}, "steps": [], **RUNNING}
-    for kind in ("bert", "albert"):
-        (finding,) = diagnose(changed(SOUND, model={"hidden_size": 1024, "type": kind}, **wide))
-        assert finding.message.startswith(f"This {kind} of 1024 dimensions starts at its full learning rate of 5e-5. ")
-        assert "ALBERT" not in finding.message
 
 
 def few_questions(epochs: float, level: float, validation_loss: float, **settings: Any) -> RunRecord:
@@ -578,20 +560,19 @@ def test_a_note_leaves_a_run_healthy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "found", "at_the_end"),
     [
-        ([{"predicted_words_mean": 12.0}], []),
-        ([{"predicted_words_mean": 4.0}, {"predicted_words_mean": 12.0}], []),
-        ([{"predicted_words_mean": 12.0}, {"predicted_words_mean": 12.0}], ["long-predictions"]),
+        ([(1.0, 60.0), (2.0, 60.0)], [], ["overfitting"]),
+        ([(1.0, 60.0), (2.0, 60.0), (1.1, 60.0)], [], []),
+        ([(1.0, 60.0), (2.0, 60.0), (2.1, 60.0)], ["overfitting"], ["overfitting"]),
     ],
 )
-def test_warnings_in_mid_run_rest_on_two_evaluations(rows: Rows, found: list[str]) -> None:
-    several = [{**EVALUATIONS[at], **row} for at, row in enumerate(rows)]
-    record = changed(SOUND, status="running", evaluations=several, validation={"gold_words_mean": 3.0})
+def test_warnings_in_mid_run_rest_on_two_evaluations(
+    rows: list[tuple[float, float]], found: list[str], at_the_end: list[str]
+) -> None:
+    record = changed(SOUND, status="running", evaluations=evaluations(*rows), steps=losses(noisy(0.1), 16_620))
     assert names(diagnose(record)) == found
-    assert names(diagnose(changed(record, status="finished"))) == (
-        ["long-predictions"] if rows[-1]["predicted_words_mean"] > 8 else []
-    )
+    assert names(diagnose(changed(record, status="finished"))) == at_the_end
 
 
 def test_a_finding_is_json_with_the_keys_that_the_report_reads() -> None:

@@ -30,7 +30,6 @@ Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
 # Causes that are known before the first step, and looked at once: first those of data and windows, then these.
 SETUP_RULES: tuple[Rule, ...] = (
-    model_files.broken_weights,
     model_files.random_layers,
     model_files.case_mismatch,
     model_files.case_of_data,
@@ -42,7 +41,6 @@ SETUP_RULES: tuple[Rule, ...] = (
     hyperparameters.large_r_drop,
     hyperparameters.swapped_betas,
     hyperparameters.long_warmup,
-    hyperparameters.no_warmup,
     hyperparameters.no_answer_forbidden,
 )
 # Causes that steps and evaluations show.
@@ -63,28 +61,24 @@ SYMPTOMS: tuple[Rule, ...] = (
 FIT_RULES: tuple[Rule, ...] = (
     overfitting.memorised,
     overfitting.overfitting,
-    overfitting.train_validation_gap,
     overfitting.stopped_too_soon,
 )
 # What may be said of any run, whether it learns or not.
 OTHERS: tuple[Rule, ...] = (
     answering.threshold_off,
-    answering.long_predictions,
     resources.fp16_overflow,
     resources.out_of_memory,
     resources.terminated,
-    resources.small_micro_batch,
     resources.slow_data,
     resources.swapping,
     resources.emulated_bf16,
     resources.full_disk,
-    resources.costly_evaluations,
 )
 # Warnings that rest on evaluations are reported in mid-run only where two evaluations in a row show them.
-NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, answering.long_predictions}
+NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES}
 
 # What is said before the first step and a model that reads disproves.
-_DISPROVED_BY_LEARNING = {"no-warm-up", "vocabulary-mismatch"}
+_DISPROVED_BY_LEARNING = {"vocabulary-mismatch"}
 
 _T = TypeVar("_T")
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]

@@ -57,7 +57,6 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
         attention_dropout=float(config.attention_dropout),
         untrained=is_untrained(model.model),
         random_layers=random_layers(model.model),
-        non_finite_weights=sum(int((~one.detach().isfinite()).sum()) for one in parameters),
         tokenizer=TokenizerFacts(
             vocabulary=tokenizer.vocab_size,
             segments=[tokenizer.layout.question_segment, tokenizer.layout.context_segment],

@@ -145,8 +145,7 @@ class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The encoder: where it came from, its sizes and dropout, and whether it was ever trained.
 
-    ``random_layers`` are the layers, from 0, whose weights are as random ones are drawn; ``non_finite_weights`` counts
-    weights that are NaN or infinite.
+    ``random_layers`` are the layers, from 0, whose weights are as random ones are drawn.
     """
 
     source: str = ""
@@ -163,7 +162,6 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     attention_dropout: float | None = None
     untrained: bool | None = None
     random_layers: list[int] = []
-    non_finite_weights: int = 0
     tokenizer: TokenizerFacts = TokenizerFacts()
 
 

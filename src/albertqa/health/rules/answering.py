@@ -37,25 +37,6 @@ def threshold_off(record: RunRecord) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def long_predictions(record: RunRecord) -> Iterator[Finding]:
-    """A trained model that predicts the longest spans it may."""
-    known = [row.predicted_words_mean for row in record.evaluations if row.predicted_words_mean is not None]
-    gold_words = record.data("validation").gold_words_mean
-    if not known or not gold_words or not record.has_learned or known[-1] < max(8.0, 3 * gold_words):
-        return
-    longest = record.settings.max_answer_length
-    yield Finding(
-        "long-predictions",
-        "warning",
-        record.step,
-        f"Predicted answers have {known[-1]:.1f} words on average, the expected ones {gold_words:.1f}: start and end "
-        "are chosen as if they were independent. A lower --max-answer-length gives shorter answers without training "
-        "again.",
-        evaluate_again(record, max_answer_length=max(5, min(round(4 * gold_words), longest * 3 // 4))),
-        {"predicted_words_mean": known[-1], "gold_words_mean": gold_words},
-    )
-
-
 def small_validation(view: DataView) -> Iterator[Finding]:
     """Validation data too small to compare steps or runs."""
     if view.validation is None:
