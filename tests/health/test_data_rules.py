@@ -1,5 +1,6 @@
 """`albertqa check` and the doctor say the same of the same data, and show the rows that they mean."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from albertqa import cli
+from albertqa.data.label_checks import shared_content
 from albertqa.data.reading import load_examples
 from albertqa.errors import SettingsError
 from albertqa.health.data_rules import diagnose_data, diagnose_examples
@@ -16,7 +18,7 @@ from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding
 from albertqa.windows.tokenizer import load_tokenizer
 
-from .faults import FAULTS
+from .faults import FAULTS, other_contexts
 
 # Faults of the data alone; what a model's files decide, no check of files can know.
 DATA_FAULTS = [
@@ -72,7 +74,7 @@ def test_the_remedy_shows_the_rows_and_never_calls_them_sound(
     if finding is None:
         return
     assert "OK: ready" not in out
-    assert code == (1 if finding.severity == "error" else 0)
+    assert code == (1 if any(one.severity == "error" for one in of(planted(fault))[1]) else 0)
     assert f"--show-rows {name}" in finding.remedy or "--write-repaired" in finding.remedy
     rows = tmp_path / "rows.jsonl"
     assert cli.main(["check", *files, "--show-rows", name, "--write-rows", str(rows), "--max-cases", "2"]) == 0
@@ -91,6 +93,29 @@ def test_a_leak_is_shown_question_by_question() -> None:
     rows = offending_rows("data-leakage", Rows([*train, *validation[:7]], validation))
     assert [row.example.id for row in rows[:7]] == [one.id for one in validation[:7]]
     assert all(f"training question {row.example.id} is the same" == row.why for row in rows[:7])
+
+
+def test_a_leak_is_found_whatever_became_of_its_contexts() -> None:
+    train, validation = load_examples("starter:train", limit=200), load_examples("starter:validation", limit=100)
+    leaked = [other_contexts(one) for one in validation[:20]]
+    found = [row.example.id for row in offending_rows("data-leakage", Rows([*train, *leaked], validation))]
+    assert found == [one.id for one in validation[:20]]
+    # A form asks the same of every text, and often gets the same answer.
+    form = [dataclasses.replace(one, question="Is it on paper?") for one in (*train, *validation)]
+    facts = shared_content(form[:200], form[200:])
+    assert facts["shared_questions_percent"] == 0
+
+
+def test_what_a_model_was_trained_on_before_is_checked_and_shown(
+    planted: Callable[[str], RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = planted("a model that has seen the validation data").settings
+    words = ["check", settings.train_file[0], settings.validation_file[0]]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--tokenizer", settings.model]) == 1
+    assert "The model" in capsys.readouterr().out
+    assert cli.main([*words, "--tokenizer", settings.model, "--show-rows", "data-leakage"]) == 0
+    assert "30 rows, 5 of them shown" in capsys.readouterr().out
 
 
 def test_a_finding_without_rows_is_refused_with_those_that_have_some(tmp_path: Path) -> None:

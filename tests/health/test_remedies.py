@@ -1,8 +1,10 @@
 """Remedies are commands that run as they stand."""
 
 import dataclasses
+import json
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +16,7 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import evaluate_again, find_rate, short, show_rows, train_again, train_for
+from albertqa.health.advice import evaluate_again, find_rate, fix_case, short, show_rows, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
@@ -183,6 +185,29 @@ def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None
     some = changed(record, train={"without_answer": 43_000}, validation={"without_answer": 3000})
     (finding,) = diagnose(some)
     assert finding.remedy == "albertqa evaluate runs/published rajpurkar/squad:validation --tune-threshold"
+
+
+@pytest.mark.parametrize(("file", "key"), [("tokenizer.json", "lowercase"), ("tokenizer_config.json", "do_lower_case")])
+def test_case_is_corrected_where_the_tokenizer_reads_it(file: str, key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "its model"
+    folder.mkdir()
+    setting = {"normalizer": {"type": "BertNormalizer", key: False}}
+    (folder / file).write_text(json.dumps(setting))
+    record = changed(published_run(noise=0.1, seed=1), settings={"model": str(folder)})
+    edit, _, again = fix_case(record, lowercase=True).partition("; ")
+    subprocess.run(edit, shell=True, check=True)
+    assert json.loads((folder / file).read_text()) == {"normalizer": {"type": "BertNormalizer", key: True}}
+    assert json.loads((folder / f"{file}.before").read_text()) == setting
+    assert again.startswith("albertqa train --config ")
+    assert "--model" not in again
+    # It is corrected, so the fault is elsewhere.
+    assert "--model albert/albert-base-v2" in fix_case(record, lowercase=True)
+
+
+def test_rows_that_only_the_model_knows_are_shown_with_the_model() -> None:
+    record = changed(SOUND, settings={"model": "runs/before/best"}, validation={"seen_by_model_percent": 4.0})
+    (finding,) = diagnose(record)
+    assert finding.remedy.endswith(" --tokenizer runs/before/best --show-rows data-leakage")
 
 
 def test_a_learning_rate_is_measured_only_where_there_are_windows_for_it() -> None:

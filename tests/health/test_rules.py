@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from albertqa.health.data_rules import REMARKS, TEXT_RULES, WINDOW_RULES
 from albertqa.health.diagnosis import (
     FIT_RULES,
+    LABEL_RULES,
     OTHERS,
     RATE_RULES,
     SETUP_RULES,
@@ -48,12 +49,12 @@ def last(**values: Any) -> Rows:
     return [*EVALUATIONS[:-1], {**EVALUATIONS[-1], **values}]
 
 
-def sampled(loss: float, error: float, contradicted: float) -> Rows:
-    """A last evaluation, with the model's answers to training questions; validation: loss 3.33, contradicted 8.3 %."""
+def sampled(*contradicted: float, loss: float = 3.6, windows: int = 240, questions: float = 13.0) -> Rows:
+    """Evaluations with the model's answers to training questions, and to validation questions: loss 3.33."""
     return [
-        {**evaluations((3.33, 16.3))[0], "validation_loss_error": 0.055, "contradicted_percent": 8.3,
-         "sample_windows": 200, "sample_loss": loss, "sample_loss_error": error,
-         "sample_contradicted_percent": contradicted}
+        {**row, "validation_loss_error": 0.055, "contradicted_percent": questions, "sample_windows": windows,
+         "sample_loss": loss, "sample_loss_error": 0.07, "sample_contradicted_percent": one}
+        for row, one in zip(evaluations(*[(3.33, 16.3)] * len(contradicted)), contradicted, strict=True)
     ]  # fmt: skip
 
 
@@ -161,10 +162,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("strong-label-smoothing", {"settings": {"label_smoothing_factor": 0.9}},
      {"settings": {"label_smoothing_factor": 0.2}}),
     ("large-r-drop", {"settings": {"r_drop_alpha": 100.0}}, {"settings": {"r_drop_alpha": 5.0}}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(1.84, 0.07, 5.5)}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(3.6, 0.07, 12.0)}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(3.3, 0.07, 20.0)}),
-    ("known-answers", {"evaluations": sampled(4.5, 0.07, 8.0)}, {"evaluations": sampled(4.0, 0.07, 8.0)}),
+    # A third of the labels beside the answer: seen once and clearly, or twice; and as in sound runs.
+    ("wrong-labels", {"evaluations": sampled(25.0)}, {"evaluations": sampled(16.0)}),
+    ("wrong-labels", {"evaluations": sampled(20.0, 20.0)}, {"evaluations": sampled(20.0, 16.0)}),
+    ("wrong-labels", {"evaluations": sampled(25.0, 14.0)}, {"evaluations": sampled(25.0, 14.0, windows=60)}),
+    ("known-answers", {"evaluations": sampled(8.0, loss=4.5, questions=8.3)},
+     {"evaluations": sampled(8.0, loss=4.0, questions=8.3)}),
     ("missing-answers", {"validation": {"without_answer": 5000}}, {"validation": {"without_answer": 500}}),
     ("missing-answers", {"train": {"without_answer": 43_000}}, {"train": {"without_answer": 43_000},
                                                            "validation": {"without_answer": 5000}}),
@@ -200,6 +203,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"train": {"answer_fit": fit(0.2, 0.23, 0.17, 0.2)}}),
     ("unrelated-answers", {"validation": {"answer_fit": fit(0.31, 0.3, 0.32, 0.31)}},
      {"validation": {"answer_fit": fit(0.31, 0.3, 0.32, 0.31, error=0.1, questions=20)}}),
+    # Of few questions, the other data set tells.
+    ("unrelated-answers", {"train": {"answer_fit": fit(0.27, error=0.06)}, "validation": {"answer_fit": fit(0.12)}},
+     {"train": {"answer_fit": fit(0.27, error=0.06)}, "validation": {"answer_fit": fit(0.22)}}),
     ("unrelated-answers", {"train": {"answer_fit": fit(0.12, 0.13, 0.14, 0.6)}},
      {"train": {"answer_fit": fit(0.12, 0.13, 0.14, 0.3)}}),
     ("answers-in-one-place", {"train": {"golds_at_end_percent": 60.0}}, {"train": {"golds_at_end_percent": 40.0}}),
@@ -229,6 +235,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": []}),
     ("broken-weights", {"steps": [{**row, "grad_norm": 1e-5} for row in losses(noisy(5.0))], **RUNNING},
      {"steps": [{**row, "grad_norm": 0.5} for row in losses(noisy(5.0))], **RUNNING}),
+    ("foreign-vocabulary",
+     {"train": {"context_letters_mean": 750.0, "context_tokens_mean": 240.0, "word_letters_mean": 5.8,
+                "gold_words_mean": 3.0}, "evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
+     {"train": {"context_letters_mean": 750.0, "context_tokens_mean": 240.0, "word_letters_mean": 5.8,
+                "gold_words_mean": 3.0}}),
     ("not-learning", {"evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
      {"evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(2.0), 16_620)}),
     ("no-generalisation", {"evaluations": evaluations((6.0, 8.0))}, {"evaluations": evaluations((1.0, 88.0))}),
@@ -385,7 +396,7 @@ def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() 
 
 def test_every_rule_says_what_it_looks_for() -> None:
     about_data = [*TEXT_RULES, *WINDOW_RULES, *REMARKS]
-    about_runs = [*SETUP_RULES, *STEP_RULES, *STUCK_RULES, *RATE_RULES, *SYMPTOMS, *FIT_RULES, *OTHERS]
+    about_runs = [*SETUP_RULES, *STEP_RULES, *LABEL_RULES, *STUCK_RULES, *RATE_RULES, *SYMPTOMS, *FIT_RULES, *OTHERS]
     rules = [rule.__doc__ for rule in (*about_data, *about_runs)]
     assert all(rules)
     assert len(set(rules)) == len(rules) >= 40
@@ -549,6 +560,25 @@ def test_copies_are_named_before_what_comes_of_them() -> None:
     assert [(one.name, one.severity) for one in found] == [("repeated-questions", "warning"), ("memorised", "error")]
     assert "there are only 40 different ones, each 20 times" in found[0].message
     assert "In 160 passes the 40 training questions were memorised" in found[1].message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said", "not_said"),
+    [
+        ({"settings": {"label_smoothing_factor": 0.9}}, "only 10 % is left for the answer", "dropout"),
+        ({"settings": {"r_drop_alpha": 100.0}}, "counts 100 times as much as the answer", "steps"),
+        ({"validation": {"shared_questions_percent": 10.0, "shared_contexts_percent": 10.0}},
+         "the scores are too high by up to the errors it would make there", "the scores measure memory"),
+        ({"validation": {"shared_questions_percent": 90.0, "shared_contexts_percent": 90.0}},
+         "the scores measure memory, not reading", "up to the errors"),
+        ({"train": {"golds_whole_words_percent": 85.0}}, "trimming the answers would only hide it", "None"),
+    ],
+)  # fmt: skip
+def test_a_finding_says_what_it_is_about(wrong: dict[str, Any], said: str, not_said: str) -> None:
+    (finding,) = diagnose(changed(SOUND, **wrong))
+    assert said in finding.message
+    assert not_said not in finding.message
+    assert None not in finding.evidence.values()
 
 
 def test_a_note_leaves_a_run_healthy() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from albertqa.data.answer_fit import FitMeasure, overlap
 from albertqa.data.example import Example, letters_and_digits
-from albertqa.data.label_checks import is_whole_words, rare_question_words
+from albertqa.data.label_checks import TrainedQuestions, is_whole_words, rare_question_words
 from albertqa.data.trained_on import TrainedOn
 from albertqa.errors import SettingsError
 from albertqa.files import SUSPECTS_JSON, write_text
@@ -195,12 +195,11 @@ def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
-    questions = {(letters_and_digits(one.question), letters_and_digits(one.context)): one for one in rows.train}
+    trained = TrainedQuestions(rows.train)
     contexts = {letters_and_digits(one.context): one for one in rows.train}
     for one in rows.validation:
         context = letters_and_digits(one.context)
-        same = questions.get((letters_and_digits(one.question), context))
-        if same is not None:
+        if (same := trained.same(one)) is not None:
             yield OffendingRow("validation", one, f"training question {same.id} is the same")
         elif context in contexts:
             yield OffendingRow("validation", one, f"training question {contexts[context].id} has the same context")
