@@ -123,9 +123,12 @@ def trained(name: str, case: Case, work: Path) -> Path:
         case.model(model, validation_file)
         settings["model"] = str(model)
     said = _Said()
+    run_settings = Settings(
+        **settings, train_file=(str(train_file),), validation_file=(str(validation_file),), output_dir=run
+    )
     try:
-        train(Settings(**settings, train_file=(str(train_file),), validation_file=(str(validation_file),),
-                       output_dir=run), callbacks=[said])  # fmt: skip
+        if train(run_settings, callbacks=[said]).status == "interrupted":
+            raise SystemExit(f"{name}: interrupted")
     except AlbertQAError as error:
         (folder / _REFUSED).write_text(str(error), encoding="utf-8")
     (folder / "said.txt").write_text("".join(f"{line}\n" for line in said.lines), encoding="utf-8")

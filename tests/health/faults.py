@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +198,21 @@ def lower_cased(one: Example) -> Example:
         context=one.context.lower(),
         golds=tuple(Gold(gold.text.lower(), gold.answer_start) for gold in one.golds),
     )
+
+
+def words_beside(one: Example) -> Example:
+    """Put the answer five words after its place, or before it."""
+    gold = one.golds[0]
+    words = [match.span() for match in re.finditer(r"\S+", one.context)]
+    first = next(at for at, (_, end) in enumerate(words) if end > gold.answer_start)
+    count = len(gold.text.split())
+    place = first + 5 if first + 5 + count <= len(words) else max(0, first - 5)
+    return _gold_at(one, words[place][0], words[place + count - 1][1])
+
+
+def a_third_beside(examples: Examples) -> Examples:
+    """Put every third answer some words beside its place."""
+    return [one if at % 3 else words_beside(one) for at, one in enumerate(examples)]
 
 
 def off_by_two(one: Example) -> Example:
@@ -449,6 +465,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "dev set on contexts that were cut otherwise": Fault("data-leakage", **_DATA, leak=_everywhere(other_contexts)),
     "answer_start counted from one": Fault("misaligned-answers", **_DATA, train=_everywhere(off_by_one)),
+    "every third answer some words beside its place": Fault(
+        "misaligned-answers", **_DATA, train=lambda _: a_third_beside(load_examples("starter:train", limit=600))
+    ),
     "answer_start off by two": Fault("misaligned-answers", **_DATA, train=_everywhere(off_by_two)),
     "answer_start lost": Fault("answers-in-one-place", **_DATA, train=_everywhere(answer_lost)),
     "the same question everywhere": Fault(
@@ -492,12 +511,6 @@ FAULTS: dict[str, Fault] = {
     # Settings.
     "label smoothing 0.9": Fault("strong-label-smoothing", settings={"label_smoothing_factor": 0.9}),
     "R-Drop weight 100": Fault("large-r-drop", settings={"r_drop_alpha": 100.0, "hidden_dropout": 0.1}),
-    "windows that overlap nearly whole": Fault(
-        "large-doc-stride",
-        on="questions",
-        settings={"max_steps": 2, "doc_stride": 300},
-        train=lambda examples: joined(examples[:120], 4),
-    ),
     "no answer forbidden": Fault(
         "no-answer-forbidden",
         on="questions",

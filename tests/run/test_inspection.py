@@ -94,13 +94,14 @@ def test_a_tokenizer_that_keeps_case_is_seen(tiny_weights: Path, tmp_path: Path,
     assert model_facts(model, tokenizer, "tiny").tokenizer.folds_case is False
 
 
-@pytest.mark.parametrize("how", ["normal", "xavier", "kaiming", "uniform"])
+@pytest.mark.parametrize("how", ["normal", "xavier", "kaiming", "uniform", "zeros"])
 def test_layers_that_were_drawn_at_random_are_told_from_pretrained_ones(how: str) -> None:
     draw = {
         "normal": lambda weight: torch.nn.init.normal_(weight, std=0.02),
         "xavier": torch.nn.init.xavier_normal_,
         "kaiming": torch.nn.init.kaiming_uniform_,
         "uniform": lambda weight: torch.nn.init.uniform_(weight, -0.05, 0.05),
+        "zeros": torch.nn.init.zeros_,
     }[how]
     model = load_model(resolve_model("starter"), device=torch.device("cpu")).model
     assert random_layers(model) == []

@@ -13,7 +13,9 @@ from albertqa.data.answer_units import answers_shift
 from albertqa.data.example import Example, Gold, letters_and_digits
 
 _SAMPLE = 1_000
-_FREQUENT_WORDS = 100
+# Words that so many of the contexts have are no content words; of fewer contexts, some content words would be.
+_FUNCTION_WORDS, _FUNCTION_SHARE, _FEWEST_CONTEXTS = 50, 0.25, 20
+_FREQUENT_WORDS, _FREQUENT_IN_CONTEXTS, _FEWEST_FREQUENT_PERCENT = 100, 0.15, 12
 # Of fewer words, too many are among the 100 most frequent by chance.
 _FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
 # A word that so many questions begin with asks for something ("who", "how"); so many times rarer in other questions, it
@@ -34,7 +36,9 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         whose golds do not overlap. ``same_start_percent``: golds at the one character of their contexts at which most
         begin; ``golds_at_end_percent``: golds with no further word after them in their context;
         ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
-        `albertqa.data.answer_units`. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
+        `albertqa.data.answer_units`. ``function_word_ends_percent``: golds whose last word is one of `function_words`,
+        1 to 5 where they are in their place (XQuAD's Hindi: 11), 10 to 16 where a third are some words beside it,
+        None of too few contexts. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
         words.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
@@ -58,11 +62,30 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
         "golds_at_end_percent": _percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
         "golds_whole_words_percent": _percent(is_whole_words(*one) for one in golds) if golds else None,
+        "function_word_ends_percent": _function_word_ends_percent(examples),
         "answers_shift": answers_shift(examples),
         "answer_fit": answer_fit(examples),
         "word_letters_mean": _word_letters_mean(sampled),
         "upper_case_percent": _upper_case_percent(sampled),
     }
+
+
+def function_words(examples: Sequence[Example]) -> set[str]:
+    """Return the words that every text has, like "the" and "of"; none where there are too few texts to tell.
+
+    Args:
+        examples: The data.
+    """
+    contexts = list(dict.fromkeys(one.context for one in _sample(examples)))
+    if len(contexts) < _FEWEST_CONTEXTS:
+        return set()
+    counts = Counter(word for context in contexts for word in {*map(str.casefold, WORD.findall(context))})
+    return {word for word, count in counts.most_common(_FUNCTION_WORDS) if count >= _FUNCTION_SHARE * len(contexts)}
+
+
+def last_word(gold: Gold) -> str:
+    """Return an answer's last word, in lower case; empty where it has none."""
+    return next(reversed(WORD.findall(gold.text)), "").casefold()
 
 
 def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
@@ -75,30 +98,44 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     Returns:
         Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (see `TrainedQuestions`) of
         the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
-        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 most frequent words of the
-        training contexts in the validation and in the training contexts. Where there are enough questions,
+        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 words that most training
+        contexts have in the validation and in the training contexts. Where there are enough questions,
         ``rare_question_words``: see there; and the share of the validation questions that have one of them.
     """
     plain: dict[str, str] = {}
     contexts = {_plain(one.context, plain) for one in train}
     trained = TrainedQuestions(train)
     here, there = (
-        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in words_of(context)[1]]
+        [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(part))]
         for part in (validation, train)
     )
-    frequent = {word for word, _ in Counter(there).most_common(_FREQUENT_WORDS)}
+    frequent = frequent_words(there)
     facts: dict[str, Any] = {
         "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
         "shared_questions_percent": _percent(trained.same(one) is not None for one in validation),
     }
-    if len(there) >= _FEWEST_TRAIN_WORDS and len(here) >= _FEWEST_VALIDATION_WORDS:
-        facts["frequent_words_percent"] = _percent(word in frequent for word in here)
-        facts["frequent_words_percent_train"] = _percent(word in frequent for word in there)
+    if sum(map(len, there)) >= _FEWEST_TRAIN_WORDS and sum(map(len, here)) >= _FEWEST_VALIDATION_WORDS:
+        percent = _percent(word in frequent for words in there for word in words)
+        # Of scripts without spaces, pairs of letters say little.
+        if percent >= _FEWEST_FREQUENT_PERCENT:
+            facts["frequent_words_percent"] = _percent(word in frequent for words in here for word in words)
+            facts["frequent_words_percent_train"] = percent
     rare = rare_question_words(train, validation)
     if rare is not None:
         facts["rare_question_words"] = sorted(rare)
         facts["rare_question_words_percent"] = _percent(not rare.isdisjoint(_asked(one)) for one in validation)
     return facts
+
+
+def frequent_words(contexts: Sequence[Sequence[str]]) -> set[str]:
+    """Return the words that most contexts have; those of a few contexts are what these are about.
+
+    Args:
+        contexts: The words of each, as `words_of` gives them.
+    """
+    counts = Counter(word for words in contexts for word in set(words))
+    least = max(3.0, _FREQUENT_IN_CONTEXTS * len(contexts))
+    return {word for word, count in counts.most_common(_FREQUENT_WORDS) if count >= least}
 
 
 class TrainedQuestions:
@@ -178,6 +215,11 @@ def _asked(example: Example) -> list[str]:
 def _sample(examples: Sequence[Example]) -> list[Example]:
     """Return examples from all over the data."""
     return spread(examples, _SAMPLE)
+
+
+def _function_word_ends_percent(examples: Sequence[Example]) -> float | None:
+    words, golds = function_words(examples), [one.golds[0] for one in examples if one.golds]
+    return _percent(last_word(gold) in words for gold in golds) if words and golds else None
 
 
 def _plain(text: str, known: dict[str, str]) -> str:

@@ -27,6 +27,7 @@ TEXT_RULES: tuple[DataRule, ...] = (
     answer_labels.answers_in_one_place,
     answer_labels.misaligned_answers,
     answer_labels.unrelated_answers,
+    answer_labels.misplaced_answers,
     data_splits.data_leakage,
     data_splits.missing_answers,
     data_splits.language_mismatch,

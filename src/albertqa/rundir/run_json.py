@@ -85,6 +85,7 @@ class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
     same_start_percent: float | None = None
     golds_at_end_percent: float | None = None
     golds_whole_words_percent: float | None = None
+    function_word_ends_percent: float | None = None
     answers_shift: int | None = None
     answer_fit: AnswerFit | None = None
     word_letters_mean: float | None = None

@@ -108,7 +108,7 @@ def language_mismatch(view: DataView) -> Iterator[Finding]:
         "language-mismatch",
         "error" if ratio < 0.4 else "warning",
         0,
-        f"The 100 most frequent words of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
+        f"The words that most training texts have make up {there:.0f} % of them, but only {here:.0f} % of "
         "the validation texts; within one language it is nearly the same. The two are in different languages, or of "
         "very different kinds: the validation scores do not show how well training goes. Use one language in both.",
         show_rows(view, "language-mismatch"),

@@ -169,14 +169,14 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
 def no_answer_forbidden(record: RunRecord) -> Iterator[Finding]:
     """Data with unanswerable questions, and a setting that forbids "no answer"."""
     without = record.data("validation").without_answer / record.data("validation").questions
-    if record.settings.version_2_with_negative is not False or without < 0.05:
+    if record.settings.version_2_with_negative is not False or not without:
         return
     yield Finding(
         "no-answer-forbidden",
-        "warning",
+        "error",
         0,
         f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: the "
-        "model must answer them all, and all of these answers are wrong.",
+        "model must answer them all, they cannot be scored, and the run fails at its first evaluation.",
         train_again(record, "version-2", version_2_with_negative=True),
         {"without_answer_percent": round(100 * without, 2)},
     )

@@ -21,8 +21,8 @@ def random_layers(record: RunRecord) -> Iterator[Finding]:
         "random-layers",
         "error",
         0,
-        f"The weights of layer {named} (of {known or 'all'}) are random, the others are pretrained: the model's file "
-        "has them under other names, or they were lost in a conversion. Random layers destroy what the others pass on. "
+        f"The weights of layer {named} (of {known or 'all'}) are random or zero, the others pretrained: the file has "
+        "them under other names, or they were lost in a conversion. Random layers destroy what the others pass on. "
         "Convert the model again, or use the original files.",
         use_base_model(record),
         {"random_layers": named, "layers": known or len(layers)},
