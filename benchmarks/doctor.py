@@ -160,17 +160,20 @@ def check(name: str, fault: Fault, work: Path) -> dict[str, Any]:
     run = trained(name, fault.case, work)
     suffix = "csv" if fault.case.table else "json"
     files = [str(run.parent / f"{part}.{suffix}") for part in ("train", "validation")]
-    code, report = called(["check", *files, "--tokenizer", "starter", "--json"])
+    settings = {**SETTINGS, **fault.case.settings}
+    lengths = ["--max-seq-length", str(settings["max_seq_length"]), "--doc-stride", str(settings["doc_stride"])]
+    code, report = called(["check", *files, "--tokenizer", "starter", *lengths, "--json"])
     content = json.loads(report)
-    said = [one["name"] for one in content["findings"]] + [
-        one["kind"] for one in content["problems"] if one["severity"] == "error"
-    ]
-    doctor = (
-        [(run.parent / _REFUSED).read_text(encoding="utf-8")]
-        if (run.parent / _REFUSED).is_file()
-        else [one.name for one in diagnose(load_record(run)) if one.step == 0]
-    )
-    return {"check": said, "exit_code": code, "doctor": doctor}
+    errors = [one["kind"] for one in content["problems"] if one["severity"] == "error"]
+    said = [one["name"] for one in content["findings"]]
+    if (run.parent / _REFUSED).is_file():
+        line = (run.parent / _REFUSED).read_text(encoding="utf-8")
+        found = {"doctor": [line], "agree": bool(errors)}
+    else:
+        doctor = [one.name for one in diagnose(load_record(run)) if one.step == 0]
+        found = {"doctor": doctor, "agree": set(doctor) == set(said)}
+    print(f"{'ok   ' if found['agree'] else 'WRONG'} check and doctor, {name}: {errors + said}", flush=True)
+    return {"check": errors + said, "exit_code": code, **found}
 
 
 def follow(name: str, work: Path) -> dict[str, Any]:
