@@ -233,7 +233,9 @@ def _whole_sentence(one: Example) -> Example:
 def _one_too_high(one: Example) -> Example:
     gold = one.golds[0]
     start = min(gold.answer_start + 1, len(one.context) - len(gold.text))
-    return replace(one, golds=(Gold(one.context[start : start + len(gold.text)], start),))
+    text = one.context[start : start + len(gold.text)]
+    # A blank for an answer would be refused.
+    return replace(one, golds=(Gold(text, start),)) if text.strip() else one
 
 
 def _unanswerable(share: float) -> Change:

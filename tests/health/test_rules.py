@@ -248,6 +248,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
                 "gold_words_mean": 3.0}}),
     ("not-learning", {"evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
      {"evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(2.0), 16_620)}),
+    ("no-generalisation", {"evaluations": evaluations((4.3, 8.0))}, {"evaluations": evaluations((3.6, 8.0))}),
     ("no-generalisation", {"evaluations": evaluations((6.0, 8.0))}, {"evaluations": evaluations((1.0, 88.0))}),
     ("overfitting",
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},

@@ -154,13 +154,15 @@ def foreign_vocabulary(record: RunRecord) -> Iterator[Finding]:
     if not letters or not tokens or not word or (facts.gold_words_mean or 0.0) < _FEWEST_GOLD_WORDS:
         return
     pieces = tokens * (word + 1) / letters
-    if pieces < _MANY_PIECES or not is_stuck(record) or record.loss is None:
+    if pieces < _MANY_PIECES or not (is_stuck(record) or record.ended_unread) or record.loss is None:
         return
+    last = record.evaluations[-1] if record.evaluations else None
+    seen = f"the validation loss is {last.loss:.2f}" if last is not None else f"the loss is {record.loss.mean:.2f}"
     yield Finding(
         "foreign-vocabulary",
         "error",
         record.step,
-        f"After {record.step:,} steps the loss is {record.loss.mean:.2f}, near the uniform baseline "
+        f"After {record.step:,} steps {seen}, near the uniform baseline "
         f"({record.uniform_loss():.2f}), and the tokenizer cuts a word of the training texts into {pieces:.1f} pieces "
         "on average; in the language of its vocabulary it is 1.2 to 1.5. The model was pretrained on another language. "
         "Start from one that was pretrained on this language, or on many.",

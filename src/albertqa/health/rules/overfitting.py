@@ -30,7 +30,8 @@ def memorised(record: RunRecord) -> Iterator[Finding]:
     train_blind = record.blind_loss()
     is_baseline = train_loss < 0.7 * train_blind and last.loss >= 0.95 * blind
     is_near_baseline = train_loss < 0.2 * train_blind and last.loss >= 0.8 * blind
-    if not (is_baseline or is_near_baseline):
+    is_unread = train_loss < 0.7 * train_blind and record.ended_unread and last.f1 <= _BLIND_F1
+    if not (is_baseline or is_near_baseline or is_unread):
         return
     questions = record.data("train").questions - (record.data("train").repeated_questions or 0)
     by_heart = record.passes >= MANY_PASSES or record.data("train").questions >= 2 * questions
