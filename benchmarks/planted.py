@@ -370,7 +370,7 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     # Data.
     "40 % of the answers are other questions'": Fault(
-        "unrelated-answers", Case("wiki", (600, 150), 11, train=_swapped(0.4)), is_followed=True
+        "unrelated-answers", Case("reddit", (700, 150), 11, train=_swapped(0.4)), is_followed=True
     ),
     "answers shuffled within texts": Fault(
         "unrelated-answers", Case("starter", (240, 80), 12, _SHORT, train=_swapped(1.0))
