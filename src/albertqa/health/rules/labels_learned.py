@@ -67,12 +67,8 @@ def _contradicted_excess(record: RunRecord, row: EvaluationRow) -> float:
 def known_answers(record: RunRecord) -> Iterator[Finding]:
     """A validation loss far below the loss on training questions: the model has seen the validation data before."""
     for row in reversed(record.evaluations):
-        known = _losses_of_train(record, row)
-        if (
-            known is None
-            or row.validation_loss_error is None
-            or (row.contradicted_percent or 100.0) > _MOST_CONTRADICTED
-        ):
+        known, contradicted = _losses_of_train(record, row), row.contradicted_percent
+        if known is None or row.validation_loss_error is None or contradicted is None:
             continue
         error = math.hypot(known.error, row.validation_loss_error)
         is_clear = row.loss <= _FAR_BELOW * known.mean and known.mean - row.loss >= _VERY_CLEAR * error
