@@ -338,10 +338,10 @@ def _further(folder: Path, _: Path) -> None:
     from albertqa.run.recipe import train
 
     run = folder.with_name("before")
-    other = Case("reddit", (500, 20), seed=77)
+    other = Case("wiki", (500, 20), seed=77)
     path, validation = write_data(other, folder.parent)
     path = path.rename(path.with_name("before.json"))
-    train(Settings(**{**SETTINGS, "max_steps": 120, "eval_steps": 1000.0}, train_file=(str(path),),
+    train(Settings(**{**SETTINGS, "max_steps": 100, "eval_steps": 1000.0}, train_file=(str(path),),
                    validation_file=(str(validation),), output_dir=run))  # fmt: skip
     shutil.rmtree(folder)
     shutil.copytree(run / "final", folder)
@@ -400,7 +400,7 @@ FAULTS: dict[str, Fault] = {
         "repeated-questions", Case("starter", (40, 100), 21, _SHORT, train=_copies(20))
     ),
     "60 questions, 26 epochs": Fault(
-        "few-questions", Case("wiki", (60, 120), 22, {"max_steps": 390, "eval_steps": 130.0})
+        "few-questions", Case("wiki", (60, 80), 22, {"max_steps": 390, "eval_steps": 195.0})
     ),
     "training texts without blanks": Fault(
         "missing-whitespace", Case("reddit", (300, 80), 23, _SHORT, train=_each(_without_blanks))
@@ -453,22 +453,29 @@ FAULTS: dict[str, Fault] = {
 }  # fmt: skip
 
 SOUND: dict[str, Case] = {
-    "starter set, batch 4": Case("starter", (500, 120), 51, {"max_seq_length": 384, "doc_stride": 128}),
-    "batch 16": Case("wiki", (1000, 120), 52, {"train_batch_size": 16, "max_steps": 60, "eval_steps": 20.0}),
-    "starter set v2.0": Case("starter v2.0", (600, 160), 53, {"max_seq_length": 384, "doc_stride": 128}),
+    "starter set, batch 4": Case(
+        "starter", (500, 100), 51, {"max_seq_length": 384, "doc_stride": 128, "max_steps": 130, "eval_steps": 65.0}
+    ),
+    "batch 16": Case("wiki", (1000, 120), 52, {"train_batch_size": 16, "max_steps": 60, "eval_steps": 30.0}),
+    "starter set v2.0": Case(
+        "starter v2.0", (500, 100), 53,
+        {"max_seq_length": 384, "doc_stride": 128, "max_steps": 130, "eval_steps": 65.0}
+    ),
     "small rate, long enough": Case(
-        "wiki", (800, 120), 54, {"learning_rate": 8e-5, "max_steps": 220, "eval_steps": 55.0}
+        "wiki", (800, 100), 54, {"learning_rate": 1e-4, "max_steps": 190, "eval_steps": 95.0}
     ),
     "Wikipedia": Case("wiki", (700, 200), 55),
     "Reddit": Case("reddit", (700, 200), 56),
     "Wikipedia, validated on SQuAD": Case("wiki, SQuAD", (600, 160), 57),
-    "Reddit, validated on Wikipedia": Case("reddit, wiki", (900, 160), 58, {"max_steps": 220, "eval_steps": 55.0}),
+    "Reddit, validated on Wikipedia": Case("reddit, wiki", (900, 120), 58, {"max_steps": 200, "eval_steps": 100.0}),
     "bf16 checkpoint": Case("wiki", (600, 120), 59, model=_to_bf16),
     "tiny validation data": Case("reddit", (600, 24), 60, {"eval_steps": 25.0}),
     "label smoothing, dropout, constant rate": Case(
-        "wiki", (600, 120), 61,
-        {"label_smoothing_factor": 0.1, "hidden_dropout": 0.1, "lr_scheduler_type": "constant", "learning_rate": 1e-4,
-         "max_steps": 180}
+        "reddit", (600, 120), 61,
+        {"label_smoothing_factor": 0.1, "hidden_dropout": 0.1, "lr_scheduler_type": "constant", "learning_rate": 2e-4,
+         "max_steps": 140, "eval_steps": 70.0}
     ),
-    "a reader, trained further": Case("wiki", (500, 120), 62, {"learning_rate": 1e-4}, model=_further),
+    "a reader, trained further": Case(
+        "reddit", (500, 120), 62, {"learning_rate": 1e-4, "max_steps": 100, "eval_steps": 50.0}, model=_further
+    ),
 }  # fmt: skip

@@ -58,6 +58,11 @@ def sampled(*contradicted: float, loss: float = 3.6, windows: int = 240, questio
     ]  # fmt: skip
 
 
+def at_first(loss: float) -> Rows:
+    """The evaluation at the end of the first pass, with another loss and few labels contradicted."""
+    return [{**EVALUATIONS[0], "validation_loss": loss, "validation_loss_error": 0.01, "contradicted_percent": 0.0}]
+
+
 def losses(value: Callable[[int], float], count: int = 400) -> Rows:
     """The first steps, with other losses."""
     return [{**row, "train_loss": value(row["step"])} for row in STEPS[:count]]
@@ -172,6 +177,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("wrong-labels", {"evaluations": sampled(25.0)}, {"evaluations": sampled(16.0)}),
     ("wrong-labels", {"evaluations": sampled(20.0, 20.0)}, {"evaluations": sampled(20.0, 16.0)}),
     ("wrong-labels", {"evaluations": sampled(25.0, 14.0)}, {"evaluations": sampled(25.0, 14.0, windows=60)}),
+    ("known-answers", {"evaluations": at_first(0.5)}, {"evaluations": at_first(0.7)}),
     ("known-answers", {"evaluations": sampled(8.0, loss=4.5, questions=8.3)},
      {"evaluations": sampled(8.0, loss=4.0, questions=8.3)}),
     ("missing-answers", {"validation": {"without_answer": 5000}}, {"validation": {"without_answer": 500}}),
