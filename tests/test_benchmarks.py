@@ -486,11 +486,12 @@ def test_rows_that_the_machine_cannot_measure_are_listed_first(has_bf16: bool, m
 
 
 def test_bulk_answering_is_measured(tmp_path: Path) -> None:
-    arguments = ["--questions", "20", "40", "--rate-questions", "10", "--rounds", "1", "--shape", "tiny", "--no-ray"]
+    arguments = ["--questions", "20", "40", "--rate-questions", "60", "--rounds", "1", "--shape", "tiny", "--no-ray"]
     load("bulk").main([*arguments, "--output", str(tmp_path)])
     results = {path.name[:11]: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
-    assert is_spread(results["bulk-rates-"]["questions_per_second"]["plain"])
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["threads"])
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["shards"])
     assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
 
 
