@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup quickstart browser test lint types bench wheel clean
+.PHONY: setup quickstart browser test walks docs lint types fuzz bench wheel clean
 
 setup: $(STAMP)
 
@@ -44,12 +44,25 @@ browser:
 test: setup browser
 	$(BIN)/python -m pytest
 
+# The first hour of four kinds of users, from an empty folder to their goal; half an hour.
+walks: setup browser
+	$(BIN)/python -m pytest -m slow tests/walks
+
+# Offline; open docs/_build/html/index.html.
+docs: setup
+	$(BIN)/python -m sphinx -n -W --keep-going -E -q -b html -d docs/_build/trees docs docs/_build/html
+
 lint: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 
 types: setup
 	$(BIN)/mypy
+
+# However damaged an input is, it gives a result or one line: 10,000 inputs of each kind; about an hour.
+fuzz: setup
+	for kind in readers score answer-input toml model-folders runs; do \
+	  (cd tests && PYTHONPATH=..:../src ../$(BIN)/python -m fuzz $$kind) || exit 1; done
 
 # Nothing else may run meanwhile: these are timings.
 bench: setup

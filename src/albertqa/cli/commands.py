@@ -22,12 +22,26 @@ from albertqa.cli.score_command import Score
 from albertqa.cli.serve_command import Serve
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.cli.split_command import Split
+from albertqa.cli.study_command import Study
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
 Command: TypeAlias = (
-    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Export | Report | Doctor
+    Quickstart
+    | Check
+    | Split
+    | FindLr
+    | Train
+    | Evaluate
+    | Score
+    | Answer
+    | Index
+    | Serve
+    | Export
+    | Report
+    | Doctor
+    | Study
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 
@@ -40,7 +54,10 @@ Exit codes:
   0  done
   1  check found errors in the data, or doctor something wrong with the run
   2  an error, in one line; with --json also {"error": "..."} on standard output
-  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM"""
+  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM
+
+Documentation, with every error and finding: 'make docs' in a clone builds
+  docs/_build/html/index.html"""
 
 _OF_LIBRARIES = {"SafetensorError", "OutOfMemoryError", "PanicException"}
 """Errors that a full disk, memory or a damaged file causes in libraries, which share no class."""
@@ -51,9 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: The command line without the program's name; None: the process's own.
-
-    Returns:
-        The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_output()
