@@ -70,7 +70,7 @@ def judge_fault(name: str, fault: Fault, work: Path) -> dict[str, Any]:
     else:
         findings = diagnose(load_record(run))
         named = [one.name for one in findings]
-        found = {"findings": named, "is_first": named[:1] == [fault.expected], "f1": best_f1(run)}
+        found = {"findings": named, "is_first": named[:1] == [fault.expected], "f1": last_f1(run)}
     print(
         f"{'ok   ' if found['is_first'] else 'WRONG'} {name}: {found.get('refused') or found['findings']}", flush=True
     )
@@ -86,8 +86,8 @@ def judge_sound(name: str, case: Case, work: Path) -> dict[str, Any]:
         for one in on_the_way(record)
         if (named := [finding.name for finding in diagnose(one) if finding.severity != "note"])
     }
-    print(f"{'WRONG' if alarms else 'ok   '} {name}: {alarms or 'silent'}, f1 {best_f1(run):.1f}", flush=True)
-    return {**describe(case), "alarms": alarms, "f1": best_f1(run)}
+    print(f"{'WRONG' if alarms else 'ok   '} {name}: {alarms or 'silent'}, f1 {last_f1(run):.1f}", flush=True)
+    return {**describe(case), "alarms": alarms, "f1": last_f1(run)}
 
 
 def describe(case: Case) -> dict[str, Any]:
@@ -149,10 +149,9 @@ class _Said(Callback):
         self.lines.append(text)
 
 
-def best_f1(run: Path) -> float:
-    """Return the f1 of a run's best evaluation."""
-    scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
-    return round(float(scores["f1"]), 2)
+def last_f1(run: Path) -> float:
+    """Return the f1 of a run's last evaluation."""
+    return round(load_record(run).evaluations[-1].f1, 2)
 
 
 def check(name: str, fault: Fault, work: Path) -> dict[str, Any]:
@@ -197,8 +196,8 @@ def follow(name: str, work: Path) -> dict[str, Any]:
         report = {
             "finding": finding.name,
             "commands": commands,
-            "f1_before": best_f1(run),
-            "f1_after": best_f1(after),
+            "f1_before": last_f1(run),
+            "f1_after": last_f1(after),
             "findings_after": [one.name for one in diagnose(load_record(after))],
         }
         record.write_text(json.dumps(report), encoding="utf-8")

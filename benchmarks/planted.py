@@ -437,7 +437,7 @@ FAULTS: dict[str, Fault] = {
         "strong-label-smoothing", Case("reddit", (600, 150), 32, {"label_smoothing_factor": 0.9, "max_steps": 75})
     ),
     "learning rate 100 times too high": Fault(
-        "high-learning-rate", Case("wiki", (600, 150), 33, {"learning_rate": 2e-2}), is_followed=True
+        "high-learning-rate", Case("reddit", (800, 120), 33, {"learning_rate": 2e-2, "max_steps": 190, "eval_steps": 95.0}), is_followed=True
     ),
     "learning rate 100 times too low": Fault(
         "low-learning-rate", Case("starter", (400, 80), 34, {"learning_rate": 2e-6, "max_steps": 80})
@@ -447,7 +447,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "windows of 64 tokens": Fault(
         "short-windows",
-        Case("wiki", (600, 150), 36, {"max_seq_length": 64, "doc_stride": 16, "max_steps": 150}),
+        Case("reddit", (600, 120), 36, {"max_seq_length": 64, "doc_stride": 16, "eval_steps": 75.0}),
         is_followed=True,
     ),
 }  # fmt: skip
