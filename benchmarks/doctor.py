@@ -192,18 +192,18 @@ def follow(name: str, work: Path) -> dict[str, Any]:
             words = ["albertqa", "train", "--config", str(run / "config.toml"), "--train-file", str(kept)]
             commands = [finding.remedy, shlex.join([*words, "--output-dir", f"{run}-followed"])]
         in_shell(commands[-1])
-        after = Path(shlex.split(commands[-1])[-1])
-        report = {
-            "finding": finding.name,
-            "commands": commands,
-            "f1_before": last_f1(run),
-            "f1_after": last_f1(after),
-            "findings_after": [one.name for one in diagnose(load_record(after))],
-        }
-        record.write_text(json.dumps(report), encoding="utf-8")
+        record.write_text(json.dumps({"finding": finding.name, "commands": commands}), encoding="utf-8")
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    print(f"{name}: {found['finding']}, f1 {found['f1_before']} -> {found['f1_after']}, then {found['findings_after']}")
-    return found
+    after = Path(shlex.split(found["commands"][-1])[-1])
+    left = [one.name for one in diagnose(load_record(after))]
+    print(f"{name}: {found['finding']}, f1 {last_f1(run)} -> {last_f1(after)}, then {left}", flush=True)
+    return {
+        "finding": found["finding"],
+        "commands": found["commands"],
+        "f1_before": last_f1(run),
+        "f1_after": last_f1(after),
+        "findings_after": left,
+    }
 
 
 def in_shell(commands: str) -> None:

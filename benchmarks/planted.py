@@ -437,7 +437,9 @@ FAULTS: dict[str, Fault] = {
         "strong-label-smoothing", Case("reddit", (600, 150), 32, {"label_smoothing_factor": 0.9, "max_steps": 75})
     ),
     "learning rate 100 times too high": Fault(
-        "high-learning-rate", Case("reddit", (800, 120), 33, {"learning_rate": 2e-2, "max_steps": 190, "eval_steps": 95.0}), is_followed=True
+        "high-learning-rate",
+        Case("reddit", (800, 120), 33, {"learning_rate": 2e-2, "max_steps": 190, "eval_steps": 95.0}),
+        is_followed=True,
     ),
     "learning rate 100 times too low": Fault(
         "low-learning-rate", Case("starter", (400, 80), 34, {"learning_rate": 2e-6, "max_steps": 80})
