@@ -189,6 +189,7 @@ def follow(name: str, work: Path) -> dict[str, Any]:
             rows, kept = run.parent / "rows.jsonl", run.parent / "train-kept.json"
             in_shell(f"{finding.remedy} --write-rows {shlex.quote(str(rows))}")
             leave_out(run.parent / "train.json", rows, kept)
+            shutil.rmtree(f"{run}-followed", ignore_errors=True)
             words = ["albertqa", "train", "--config", str(run / "config.toml"), "--train-file", str(kept)]
             commands = [finding.remedy, shlex.join([*words, "--output-dir", f"{run}-followed"])]
         in_shell(commands[-1])
