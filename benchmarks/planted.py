@@ -391,7 +391,9 @@ FAULTS: dict[str, Fault] = {
     "validation in German": Fault("language-mismatch", Case("wiki", (300, 100), 17, _SHORT, validation=_german)),
     "90 % unanswerable": Fault("missing-answers", Case("wiki", (500, 100), 18, _SHORT, train=_unanswerable(0.9))),
     "labels one character off": Fault(
-        "misaligned-answers", Case("reddit", (600, 100), 19, {"eval_steps": 150.0}, train=_each(_one_too_high)), is_followed=True
+        "misaligned-answers",
+        Case("reddit", (600, 100), 19, {"eval_steps": 150.0}, train=_each(_one_too_high)),
+        is_followed=True,
     ),
     "a tenth of the validation data leaked": Fault(
         "data-leakage", Case("wiki", (600, 150), 20, {"max_steps": 50}, leak=0.1)
@@ -431,7 +433,13 @@ FAULTS: dict[str, Fault] = {
     ),
     # Settings.
     "R-Drop weight 100": Fault(
-        "large-r-drop", Case("wiki", (600, 120), 31, {"r_drop_alpha": 100.0, "hidden_dropout": 0.1, "max_steps": 25, "eval_steps": 25.0})
+        "large-r-drop",
+        Case(
+            "wiki",
+            (600, 120),
+            31,
+            {"r_drop_alpha": 100.0, "hidden_dropout": 0.1, "max_steps": 25, "eval_steps": 25.0},
+        ),
     ),
     "label smoothing 0.9": Fault(
         "strong-label-smoothing", Case("reddit", (600, 150), 32, {"label_smoothing_factor": 0.9, "max_steps": 50})
