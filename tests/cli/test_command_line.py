@@ -44,10 +44,10 @@ WRONG = {
     "report": "report: expected at least one run directory, found none",
     "doctor": "doctor: expected RUN, found none. See: albertqa doctor --help",
     "answer model": "answer: give either --question with --context (or --context-file), or --input FILE",
-    "answer model --question Who": "answer: give the text with --context or --context-file, one of the two",
+    "answer model --question Who": "answer: give the text with --context, --context-file or --documents, one of them",
     "answer model --question a --context b --output c.json": "--output: is for the answers to --input FILE; "
     "one answer is printed",
-    "answer model --input a.json --output c.csv": "--output: expected a .json or .jsonl file, found c.csv",
+    "answer model --input a.json --output c.csv": "--output: expected a .json or .jsonl file or a folder, found c.csv",
 }
 
 
@@ -105,6 +105,16 @@ def test_a_resumed_run_has_its_own_settings(tmp_path: Path) -> None:
         **{**vars(own), "output_dir": run, "logging_steps": 5},
     )
     assert command.resume
+
+
+def test_a_resumed_run_with_other_threads_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text(to_toml(Settings(output_dir=folder)))
+    code, _, err = run("train", "--resume", "--output-dir", folder, "--num-threads", 1)
+    assert code == 2
+    assert "a resumed run keeps its settings: --num-threads is 1, the run has None. Leave the flags out; " in err
+    assert "OMP_NUM_THREADS=N" in err
 
 
 def test_validation_data_that_is_named_is_told_from_the_default(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ pytestmark = [
     # Dynamo's own (see `test_compiled`), Inductor's advice, and what the search for waiting says of itself.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature"),
 ]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import to_builtins
 from tyro.conf import Positional
 
+from albertqa.cli.doctor_command import show_rows
 from albertqa.cli.output import print_json
 from albertqa.config import DecodeConfig, Settings, Switch, WindowConfig, flag
 from albertqa.data.raw_rows import ReadOptions
@@ -61,7 +62,10 @@ class Check:
         self.windows.check()
         DecodeConfig(max_answer_length=self.max_answer_length).check()
         if self.show_rows is not None:
-            return self._print_rows(self.show_rows)
+            from albertqa.health.offending_rows import Rows, offending_rows
+
+            rows = offending_rows(self.show_rows, Rows(*self._examples(), self._trained_on()))
+            return show_rows(rows, self.max_cases, self.write_rows, as_json=self.json)
         report = check_files(
             [*self.files, *self.validation_file],
             write_repaired=self.write_repaired,
@@ -103,17 +107,6 @@ class Check:
         except LongQuestionsError:
             # The report lists them already; what needs windows cannot be judged.
             return diagnose_examples(settings, train, validation, None, self._trained_on())
-
-    def _print_rows(self, finding: str) -> int:
-        from albertqa.cli.terminal import Terminal
-        from albertqa.health.console import render_rows
-        from albertqa.health.offending_rows import Rows, offending_rows, write_rows
-
-        rows = offending_rows(finding, Rows(*self._examples(), self._trained_on()))
-        if self.write_rows is not None:
-            write_rows(self.write_rows, rows)
-        render_rows(rows, self.max_cases, Terminal(), written_to=self.write_rows)
-        return 0
 
     def _parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the training and the validation files."""

@@ -11,6 +11,7 @@ from albertqa.cli.check_command import Check
 from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
 from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
+from albertqa.cli.export_command import Export
 from albertqa.cli.find_lr_command import FindLr
 from albertqa.cli.index_command import Index
 from albertqa.cli.output import discard, prepare_output, print_json, warn
@@ -21,12 +22,26 @@ from albertqa.cli.score_command import Score
 from albertqa.cli.serve_command import Serve
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.cli.split_command import Split
+from albertqa.cli.study_command import Study
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
 Command: TypeAlias = (
-    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor
+    Quickstart
+    | Check
+    | Split
+    | FindLr
+    | Train
+    | Evaluate
+    | Score
+    | Answer
+    | Index
+    | Serve
+    | Export
+    | Report
+    | Doctor
+    | Study
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 
@@ -39,7 +54,10 @@ Exit codes:
   0  done
   1  check found errors in the data, or doctor something wrong with the run
   2  an error, in one line; with --json also {"error": "..."} on standard output
-  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM"""
+  129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM
+
+Documentation, with every error and finding: 'make docs' in a clone builds
+  docs/_build/html/index.html"""
 
 _OF_LIBRARIES = {"SafetensorError", "OutOfMemoryError", "PanicException"}
 """Errors that a full disk, memory or a damaged file causes in libraries, which share no class."""
@@ -50,9 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: The command line without the program's name; None: the process's own.
-
-    Returns:
-        The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_output()

@@ -95,9 +95,6 @@ class FitMeasure:
 def answer_fit(examples: Sequence[Example]) -> dict[str, Any] | None:
     """Measure how well answers fit their questions.
 
-    Args:
-        examples: The data.
-
     Returns:
         ``questions`` compared; ``others_fit_better``, the mean of `FitMeasure.others_fit_better`, and its standard
         ``error``: 0.12 to 0.20 where answers belong to their questions (SQuAD's dev sets, SQuADShifts, the starter set,

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.data.example import content_sha256
-from albertqa.data.problems import KINDS, Problem, Severity, quoted
+from albertqa.data.problems import KINDS, SEVERITIES, Problem, Severity, quoted
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import ReadResult, read
 from albertqa.data.repair import RepairedCopy, copy_paths, write_repaired_copy
 from albertqa.errors import DataError
 
 _DEFAULTS = ReadOptions()
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +249,7 @@ class _Tally:
 def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
     def rank(group: ProblemGroup) -> tuple[int, bool, int]:
         of_rows = any(case.place or case.question_id for case in group.cases)
-        return _SEVERITIES.index(group.severity), of_rows, -group.count
+        return SEVERITIES.index(group.severity), of_rows, -group.count
 
     return tuple(sorted(groups, key=rank))
 

@@ -91,10 +91,6 @@ def last_word(gold: Gold) -> str:
 def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
     """Measure what training and validation data share: no text should be in both, the language should.
 
-    Args:
-        train: The training data.
-        validation: The validation data.
-
     Returns:
         Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (see `TrainedQuestions`) of
         the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
@@ -168,10 +164,6 @@ class TrainedQuestions:
 def rare_question_words(train: Sequence[Example], validation: Sequence[Example]) -> set[str] | None:
     """Return the words that validation questions begin with ("who", "what") and training questions hardly have.
 
-    Args:
-        train: The training data.
-        validation: The validation data.
-
     Returns:
         The words; None where there are too few questions to tell.
     """
@@ -188,12 +180,7 @@ def rare_question_words(train: Sequence[Example], validation: Sequence[Example])
 
 
 def is_whole_words(context: str, gold: Gold) -> bool:
-    """Check whether an answer begins and ends where words do.
-
-    Args:
-        context: Its context.
-        gold: The answer.
-    """
+    """Check whether an answer begins and ends where words do."""
     text = gold.text
     return (
         text.strip() == text

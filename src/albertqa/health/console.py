@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from albertqa.files import FINDINGS_PAGE
 from albertqa.health.offending_rows import OffendingRow
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding, is_healthy
@@ -22,7 +23,9 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
         findings: What `albertqa.health.diagnosis.diagnose` found.
         console: Where to print.
     """
-    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    size = record.run.facts.world_size
+    processes = f", {size} processes" if size > 1 else ""
+    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}{processes}"
     healthy = "healthy, nothing found." if not findings else "healthy. " if is_healthy(findings) else ""
     _print_line(console, f"{state}: {healthy}{count_findings(findings)}")
     render_findings(findings, console)
@@ -53,6 +56,8 @@ def render_findings(findings: Sequence[Finding], console: "Console") -> None:
     for finding in findings:
         # Not in the table, so that a command can be copied whole.
         _print_line(console, f"  {finding.name}:\n    {finding.remedy}")
+    names = ", ".join(f"#{finding.name}" for finding in findings)
+    _print_line(console, f"more on each: {FINDINGS_PAGE} ('make docs' in a clone builds it): {names}")
 
 
 def render_rows(rows: Sequence[OffendingRow], most: int, console: "Console", *, written_to: Path | None = None) -> None:

@@ -9,11 +9,12 @@ from typing import TypeAlias
 
 from albertqa.config import Settings
 from albertqa.data.example import Example
+from albertqa.data.problems import SEVERITIES
 from albertqa.data.trained_on import TrainedOn
 from albertqa.health.measure import measure, measure_windows
 from albertqa.health.record import DataView
 from albertqa.health.rules import answer_labels, answering, data_splits, window_lengths
-from albertqa.rundir.findings import SEVERITIES, Finding
+from albertqa.rundir.findings import Finding
 from albertqa.rundir.run_json import TextFacts
 from albertqa.windows.build import build_windows
 from albertqa.windows.tokenizer import QATokenizer

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from albertqa import files
+from albertqa.data.problems import SEVERITIES
 from albertqa.errors import RunError
 from albertqa.health import data_rules
 from albertqa.health.record import RunRecord
@@ -24,7 +25,7 @@ from albertqa.health.rules import (
     overfitting,
     resources,
 )
-from albertqa.rundir.findings import SEVERITIES, Finding, is_healthy
+from albertqa.rundir.findings import Finding, is_healthy
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 

@@ -44,6 +44,20 @@ class OffendingRow:
     example: Example
     why: str
 
+    def to_json(self) -> dict[str, object]:
+        """Return the row with the keys of data, and ``part`` and ``why`` beside them."""
+        return {
+            "id": self.example.id,
+            "part": self.part,
+            "why": self.why,
+            "question": self.example.question,
+            "context": self.example.context,
+            "answers": {
+                "text": [gold.text for gold in self.example.golds],
+                "answer_start": [gold.answer_start for gold in self.example.golds],
+            },
+        }
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -91,24 +105,7 @@ def write_rows(path: Path, rows: Sequence[OffendingRow]) -> None:
         path: The file.
         rows: The rows.
     """
-    lines = [
-        json.dumps(
-            {
-                "id": one.example.id,
-                "part": one.part,
-                "why": one.why,
-                "question": one.example.question,
-                "context": one.example.context,
-                "answers": {
-                    "text": [gold.text for gold in one.example.golds],
-                    "answer_start": [gold.answer_start for gold in one.example.golds],
-                },
-            },
-            ensure_ascii=False,
-        )
-        for one in rows
-    ]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{json.dumps(one.to_json(), ensure_ascii=False)}\n" for one in rows))
 
 
 class _Suspect(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Inspect a model, its tokenizer and its machine before a run, for the doctor: cheap, and without any effect on it."""
 
+import hashlib
 import platform
 import re
 import shutil
@@ -68,6 +69,15 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
     )
 
 
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Return a hash of all weights."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def machine_facts(model: SpanModel, precision: torch.dtype | None, run: Path) -> MachineFacts:
     """Describe the machine that a run starts on.
 
@@ -129,9 +139,6 @@ def is_untrained(model: torch.nn.Module) -> bool:
     """Return whether an encoder's weights are still those that it was created with.
 
     Every normalization is made with scale 1 and shift 0, to the bit, and no training leaves all of them so.
-
-    Args:
-        model: The model.
     """
     norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
     return bool(norms) and all(

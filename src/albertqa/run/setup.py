@@ -13,7 +13,7 @@ from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.reading import load_several
 from albertqa.data.trained_on import TrainedOn
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
 from albertqa.health.measure import measure, measure_windows
@@ -54,7 +54,7 @@ class RunData:
     trained_on: TrainedOn
 
 
-@dataclass(frozen=True)
+@dataclass
 class Learner:
     """A model in training.
 
@@ -63,7 +63,7 @@ class Learner:
         tokenizer: Its tokenizer.
         optimizer: Its optimizer.
         start: Some of its weights as they were loaded.
-        reader: How it reads, saved with it.
+        reader: How it reads, saved with it; an evaluation adds what its probabilities are worth.
         trained_on: The questions that it was trained on, saved with it.
     """
 

@@ -239,9 +239,6 @@ class RunJson(msgspec.Struct, frozen=True, kw_only=True):
 def read_run_json(run: Path) -> RunJson:
     """Read a run's ``run.json``.
 
-    Args:
-        run: The run directory.
-
     Raises:
         RunError: It is missing or damaged.
     """

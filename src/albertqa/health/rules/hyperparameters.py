@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from albertqa.data.problems import Severity
 from albertqa.health.advice import short, train_again
 from albertqa.health.record import RunRecord
-from albertqa.rundir.findings import Finding, Severity, evidence
+from albertqa.rundir.findings import Finding, evidence
 
 _FIRST_NORMS = 20
 # R-Drop's paper uses 1 to 5; from here on the two passes agreeing is all that is learned.
