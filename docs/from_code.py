@@ -26,11 +26,11 @@ from albertqa.cli.command_line import command_name
 from albertqa.cli.commands import Command
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Config, Settings
-from albertqa.data.problems import KINDS
+from albertqa.data.problems import KINDS, SEVERITIES
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.decode.spans import Candidate
 from albertqa.health import advice, rules
-from albertqa.rundir.findings import SEVERITIES, Finding
+from albertqa.rundir.findings import Finding
 from albertqa.rundir.rows import EvaluationRow, StepRow
 from albertqa.rundir.run_json import RunJson
 

@@ -80,7 +80,7 @@ FAULTS = {
     "batch too large": Planted("usual", ("too-few-steps",), {"train_batch_size": 256}),
     "misaligned data": Planted("usual", ("misaligned-answers",), data=seven_to_the_right),
     "no dropout on a small set": Planted(
-        "small", ("overfitting", "too-many-epochs"), {"hidden_dropout": 0.0, "augment": ()}
+        "small", ("overfitting",), {"hidden_dropout": 0.0, "augment": ()}
     ),
 }
 
