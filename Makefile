@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup quickstart browser test walks docs lint types bench wheel clean
+.PHONY: setup quickstart browser test walks docs lint types fuzz bench wheel clean
 
 setup: $(STAMP)
 
@@ -31,11 +31,15 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)
 quickstart: setup
 	$(BIN)/albertqa quickstart
 
-# The report's page is tested in a real browser; where it cannot be installed, those tests say so and skip.
+# Pages are tested in a real browser, and int8 on an emulated processor without VNNI; where these cannot be installed,
+# those tests say so and skip.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
 	  || echo "no chromium here: the browser tests will be skipped"
+	@command -v qemu-x86_64 >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y qemu-user >/dev/null; } \
+	  || echo "no qemu-user here: the test of processors without VNNI will be skipped"
 
 test: setup browser
 	$(BIN)/python -m pytest
@@ -54,6 +58,11 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# However damaged an input is, it gives a result or one line: 10,000 inputs of each kind; about an hour.
+fuzz: setup
+	for kind in readers score answer-input toml model-folders runs; do \
+	  (cd tests && PYTHONPATH=..:../src ../$(BIN)/python -m fuzz $$kind) || exit 1; done
 
 # Nothing else may run meanwhile: these are timings.
 bench: setup

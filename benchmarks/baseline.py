@@ -41,12 +41,20 @@ class Baseline:
         self._model.train()
         return seconds_of(partial(self._steps, batches, dtype), self._device)
 
-    def evaluate(self, batches: list[Batch]) -> tuple[float, list[NDArray[np.float32]]]:
-        """Compute logits and move them to the CPU; return the seconds, and every window's start logits."""
+    def evaluate(
+        self, batches: list[Batch], dtype: torch.dtype | None = None
+    ) -> tuple[float, list[NDArray[np.float32]]]:
+        """Compute logits and move them to the CPU; return the seconds, and every window's start logits.
+
+        Args:
+            batches: The batches.
+            dtype: Type of the matrix products under autocast; None: fp32.
+        """
         self._model.eval()
         found: list[torch.Tensor] = []
-        seconds = seconds_of(partial(self._logits, batches, found), self._device)
-        return seconds, [row.numpy() for row in found]
+        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
+            seconds = seconds_of(partial(self._logits, batches, found), self._device)
+        return seconds, [row.float().numpy() for row in found]
 
     def _steps(self, batches: list[Batch], dtype: torch.dtype | None) -> None:
         for batch in batches:

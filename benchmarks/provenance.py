@@ -53,7 +53,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
-def write_result(name: str, result: dict[str, Any], folder: Path, device: "torch.device | None" = None) -> Path:
+def write_result(
+    name: str, result: dict[str, Any], folder: Path, device: "torch.device | None" = None, *, command: str | None = None
+) -> Path:
     """Write a result with its provenance to ``NAME-DATE-COMMIT.json``.
 
     Args:
@@ -61,6 +63,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path, device: "torch
         result: The measurement: n, spread, figures.
         folder: Its folder; created if missing.
         device: The device; a GPU's result has the name ``NAME-cuda``, so that it does not replace the processor's.
+        command: The command; None: of the module in this package that is running.
 
     Returns:
         The file.
@@ -77,7 +80,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path, device: "torch
         "date": now.isoformat(timespec="seconds"),
         "commit": commit,
         "uncommitted_changes": bool(changed),
-        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": command or shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "machine": {
             "platform": platform.platform(),
             "processor": {

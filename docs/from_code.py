@@ -27,7 +27,7 @@ from albertqa.cli.commands import Command
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Config, Settings
 from albertqa.data.problems import KINDS
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.decode.spans import Candidate
 from albertqa.health import advice, rules
 from albertqa.rundir.findings import SEVERITIES, Finding

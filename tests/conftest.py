@@ -1,6 +1,5 @@
 """Fixtures that every test may use."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,32 +9,11 @@ import pytest
 
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
-from albertqa.windows.tokenizer import SPIECE_MODEL
-from vocabulary import train_spiece
+from vocabulary import save_tiny_albert, train_spiece
 
 # A busy machine makes an example slow, not wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-TINY_ALBERT = {
-    "architectures": ["AlbertForQuestionAnswering"],
-    "model_type": "albert",
-    "embedding_size": 16,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_hidden_groups": 1,
-    "inner_group_num": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "hidden_act": "gelu_new",
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +37,7 @@ def spiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, spiece_model: Path) -> Path:
     """A model folder without weights: config of a tiny ALBERT and its tokenizer, for training from scratch."""
-    folder = tmp_path_factory.mktemp("tiny-albert")
-    (folder / SPIECE_MODEL).write_bytes(spiece_model.read_bytes())
-    (folder / "config.json").write_text(json.dumps({**TINY_ALBERT, "vocab_size": 1000}))
-    return folder
+    return save_tiny_albert(tmp_path_factory.mktemp("tiny-albert"), spiece_model)
 
 
 @pytest.fixture

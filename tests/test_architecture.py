@@ -17,9 +17,9 @@ PACKAGE = Path(albertqa.__file__).parent
 # The one order of the rooms; a room that is missing here has no place yet.
 ROOMS = (
     "errors",
+    "schema",
     "config",
     "files",
-    "schema",
     "data",
     "windows",
     "model",
@@ -28,7 +28,9 @@ ROOMS = (
     "rundir",
     "health",
     "run",
+    "study",
     "answer",
+    "bulk",
     "export",
     "serve",
     "report",
@@ -36,7 +38,7 @@ ROOMS = (
     "__main__",
 )
 # Deleting one of these breaks the commands that show it, and nothing else.
-LEAVES = {"answer", "report", "serve", "export"}
+LEAVES = {"bulk", "report", "serve", "export"}
 COMMANDS = {"cli"}
 
 

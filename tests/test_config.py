@@ -269,12 +269,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c.toml"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"c\.toml: not a TOML file \("):
+    with pytest.raises(SettingsError, match=r"c\.toml: (broken TOML|expected UTF-8)"):
         load_settings(path)
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r": not a TOML file \("):
+    with pytest.raises(SettingsError, match=r": cannot be read: not a regular file"):
         load_settings(tmp_path)
 
 

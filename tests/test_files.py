@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -244,3 +246,18 @@ def test_a_run_means_its_best_model_then_its_final_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["starter", "albert/albert-base-v2", "some/folder"])
 def test_any_other_source_is_left_as_it_is(source: str) -> None:
     assert model_folder(source) == source
+
+
+def test_what_killed_processes_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [".lock", ".quickstart", ".gitignore", ".notes.json", "run.json", ".building", "a.building"]
+    for name in kept:
+        (tmp_path / name).touch()
+    (tmp_path / "best").mkdir()
+    killed = "import os, pathlib, sys; from albertqa import files\nos.fsync = lambda _: os._exit(9)\n"
+    for call in ("write_json(path / 'run.json', {})", "write_folder(path / 'best', lambda f: (f / 'x').touch())"):
+        code = f"{killed}path = pathlib.Path(sys.argv[1]); files.{call}"
+        assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == len(kept) + 3
+    files.remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "best"}
+    files.remove_leftovers(tmp_path / "none")

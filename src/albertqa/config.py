@@ -11,7 +11,6 @@ import difflib
 import inspect
 import json
 import math
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,8 +20,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from albertqa.errors import SettingsError
+from albertqa.schema import read_toml
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "onnx"]
 Metric = Literal["f1", "exact", "loss"]
 Schedule = Literal["linear", "cosine", "constant"]
 Augmentation = Literal["crop"]
@@ -320,14 +321,28 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
     Raises:
         SettingsError: The file cannot be read, a key is unknown, or a value is of the wrong type.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such settings file") from error
-    except (ValueError, RecursionError, OSError) as error:
-        raise SettingsError(f"{path}: not a TOML file ({error})") from error
+    if not path.exists():
+        raise SettingsError(f"{path}: no such settings file")
+    values = read_toml(path, SettingsError)
     if is_run:
         values = {key: value for key, value in values.items() if key not in _REMOVED}
+    return settings_of(values, str(path), base)
+
+
+def settings_of(values: dict[str, Any], name: str, base: Settings | None = None) -> Settings:
+    """Return settings from a TOML table.
+
+    Args:
+        values: The table; its keys are field names.
+        name: What the table is called in messages.
+        base: Settings for the keys that it leaves out.
+
+    Returns:
+        The settings (not yet checked for ranges).
+
+    Raises:
+        SettingsError: A key is unknown, or a value is of the wrong type.
+    """
     hints = get_type_hints(Settings)
     problems = []
     for key, value in values.items():
@@ -337,7 +352,7 @@ def load_settings(path: Path, base: Settings | None = None, *, is_run: bool = Fa
         elif not _is_a(value, hints[key]):
             problems.append(f"{key} is {value!r}, expected {_type_name(hints[key])}")
     if problems:
-        raise SettingsError(f"{path}: " + "; ".join(problems))
+        raise SettingsError(f"{name}: " + "; ".join(problems))
     return dataclasses.replace(base or Settings(), **{key: _as_field(values[key], hints[key]) for key in values})
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,11 +23,13 @@ NULL_ODDS_JSON = "null_odds.json"
 EVAL_JSON = "eval.json"
 HEALTH_JSON = "health.json"
 SUSPECTS_JSON = "suspect_answers.json"
-CALIBRATION_JSON = "calibration.json"
 READER_JSON = "reader.json"
 TRAINED_ON_JSON = "trained_on.json"
 LOCK = ".lock"
 
+# Names of what `write_bytes` and `write_folder` have not finished.
+_HALF_FILE = re.compile(r"\.[\w-]+\.(json|jsonl|toml|html|md)\.[a-z0-9_]{8}")
+_HALF_FOLDER = re.compile(r"\.[\w-]+\.building")
 SITE = "docs/_build/html"
 """Where `make docs` builds the documentation in a clone of the repository; it is published nowhere."""
 FINDINGS_PAGE = f"{SITE}/reference/findings.html"
@@ -88,6 +91,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder, while nobody else writes there.
+
+    Args:
+        folder: The folder; it need not exist.
+    """
+    for path in folder.glob(".*"):
+        if _HALF_FOLDER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+        elif _HALF_FILE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -190,9 +206,6 @@ def fetch_folder(
         expected: What the path would have been.
         remedy: What the user can do then, a sentence without its full stop.
 
-    Returns:
-        Their folder.
-
     Raises:
         AlbertQAError: An `error_type`: there is no such name, or no network.
     """
@@ -208,9 +221,9 @@ def fetch_folder(
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text, 300 characters at most, or its type where it has none."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:300] if lines else type(error).__name__
 
 
 def plural(count: int, noun: str) -> str:

@@ -32,7 +32,7 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ROWS[0]).encode())))
     assert read_pairs(Path("-")) == ROWS[:1]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{")))
-    assert refusal(Path("-")).startswith("standard input: line 1: not JSON (")
+    assert refusal(Path("-")).startswith("standard input: broken JSON at line 1 column 2: ")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         (b'{"question": "\xe9"}', "not UTF-8 text (byte 14). Save it as UTF-8"),
         (
             b'\n{"question": "Who?", "context": "Rollo"',
-            "line 2: not JSON (Expecting ',' delimiter: line 1 column 40 (char 39)); expected one object a line",
+            "broken JSON at line 2 column 40: expecting ',' delimiter; expected one object a line",
         ),
         (b"[1]", "line 1: expected an object with a text 'question', found [1]"),
         (b'{"question": " "}', 'line 1: expected an object with a text \'question\', found {"question": " "}'),

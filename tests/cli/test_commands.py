@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -209,7 +210,7 @@ def test_answer_needs_exactly_one_source_of_questions(run: Run, trained: Path) -
     assert run("answer", trained)[0] == 2
     code, _, err = run("answer", trained, "--question", "Who?")
     assert code == 2
-    assert "--context or --context-file" in err
+    assert "--context, --context-file or --documents" in err
 
 
 @pytest.mark.real_data
@@ -245,6 +246,18 @@ def test_score_gives_the_published_figures(
     found = json.loads(out)
     for key, value in expected.items():
         assert found[key] == pytest.approx(value, abs=1e-9)
+
+
+def test_score_says_where_f1_is_exact_match(run: Run, real_data: Path) -> None:
+    limits = real_data.parent / "cases/limits"
+    if not limits.is_dir():
+        pytest.skip(f"no input cases at {limits}")
+    for more in ([], ["--json"]):
+        code, out, err = run("score", limits / "cjk-predictions.json", limits / "cjk-gold.json", *more)
+        assert code == 0
+        assert err.count("\n") == 1
+        assert "the official F1 counts such an answer as one word, and equals exact match there" in err
+    assert (json.loads(out)["exact"], json.loads(out)["f1"]) == (0, 0)
 
 
 def test_score_names_missing_and_unknown_ids(run: Run, tmp_path: Path) -> None:
@@ -296,6 +309,27 @@ def test_a_full_disk_is_one_line(run: Run, trained: Path, tmp_path: Path, monkey
     code, _, err = run("evaluate", trained, "starter:validation", "--max-eval-examples", 4, "--output-dir", tmp_path)
     assert code == 2
     assert err == f"albertqa: {tmp_path}: No space left on device\n"
+
+
+VANISHING: dict[str, Callable[[Path], object]] = {
+    "removed": shutil.rmtree,
+    "moved": lambda run: run.rename(run.with_name("elsewhere")),
+    "replaced": lambda run: shutil.rmtree(run) or run.touch(),
+}
+
+
+@pytest.mark.parametrize("vanish", VANISHING.values(), ids=VANISHING)
+def test_a_run_whose_folder_vanishes_ends_in_one_line(
+    run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vanish: Callable[[Path], object]
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr("albertqa.run.display.TerminalDisplay.on_step", lambda *_: out.is_dir() and vanish(out))
+    words = ["train", "--model", tiny_folder, "--from-scratch", "--train-file", "starter:train", "--max-steps", 2]
+    words += ["--validation-file", "starter:validation", "--max-train-examples", 8, "--max-eval-examples", 4]
+    code, _, err = run(*words, "--output-dir", out)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"albertqa: {tmp_path}")
+    assert "Traceback" not in err
 
 
 def test_help_answers_at_once() -> None:
@@ -350,7 +384,14 @@ def test_several_files_are_evaluated_as_one(run: Run, trained: Path, tmp_path: P
     shutil.copytree(trained, tmp_path / "run")
     code, out, _ = run("evaluate", tmp_path / "run", first, "starter:train", *limit, "--json")
     assert code == 0
-    assert json.loads(out)["total"] == 6
+    found = json.loads(out)
+    assert found["total"] == 6
+    rows = found["files"]
+    assert [(row["file"], row["questions"]) for row in rows] == [(str(first), 4), ("starter:train", 2), ("all", 6)]
+    for name in ("exact", "f1"):
+        means = [row[name]["mean"] for row in rows]
+        assert means[2] == pytest.approx(found[name]) == pytest.approx((4 * means[0] + 2 * means[1]) / 6)
+        assert all(row[name]["low"] <= row[name]["mean"] <= row[name]["high"] for row in rows)
     written = tmp_path / "run" / "evaluation-first-starter-train" / "predictions.json"
     expected = [*load_examples("starter:validation", limit=4), *load_examples("starter:train", limit=2)]
     assert list(json.loads(written.read_text())) == [one.id for one in expected]

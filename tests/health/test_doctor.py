@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from albertqa import cli, files
+from albertqa.data.problems import Severity
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run import health_monitor
 from albertqa.run.health_monitor import HealthMonitor
-from albertqa.rundir.findings import Finding, Severity, read_findings
+from albertqa.rundir.findings import Finding, read_findings
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow, read_rows
 
 from .cases import names
@@ -73,7 +74,7 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
         (lambda run: shutil.rmtree(run), "no run.json there, expected a run directory of 'albertqa train'"),
         (lambda run: (run / "metrics.jsonl").unlink(), "no metrics.jsonl there"),
         (lambda run: (run / "config.toml").unlink(), "no such settings file"),
-        (lambda run: (run / "run.json").write_text("{"), "run.json: cannot be read"),
+        (lambda run: (run / "run.json").write_text("{"), "run.json: broken JSON at line 1 column 2"),
         (lambda run: (run / "run.json").write_text("[]"), "run.json: expected an object, found list"),
         (lambda run: (run / "run.json").write_text('{"status": "x"}'), "expected status, plan and data of a run"),
         (lambda run: (run / "metrics.jsonl").write_text("{\n{}\n"), "metrics.jsonl: line 1 is damaged"),
@@ -96,7 +97,7 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
         ),
         (
             lambda run: line(run, 61, b'{"step": 60, "epoch": 1, "validation_loss": 5.1, "f1": NaN}'),
-            "line 61: expected a number of 0.0 or more as 'f1', found NaN",
+            "line 61: expected a number of 0.0 or more as 'f1', found null",
         ),
         (lambda run: (run / "metrics.jsonl").write_text(""), "expected the 60 steps of run.json (finished)"),
         (
@@ -263,6 +264,22 @@ def test_a_warning_that_becomes_an_error_is_told_once_more(
     run = copy("starter-healthy")
     said = watch(run, [row for row in begin(run) if isinstance(row, StepRow)])
     assert said == ["warning: slow: It is slow. Try: albertqa check", "error: slow: It is slow. Try: albertqa check"]
+
+
+def test_what_a_later_evaluation_does_not_confirm_is_withdrawn_once(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_first(record: RunRecord, **_: Any) -> list[Finding]:
+        return [Finding("slow", "warning", 0, "It is slow.", "albertqa check")] if 0 < record.step < 200 else []
+
+    monkeypatch.setattr(health_monitor, "diagnose", at_first)
+    run = copy("starter-healthy")
+    said = watch(run, begin(run))
+    assert said == [
+        "warning: slow: It is slow. Try: albertqa check",
+        "warning withdrawn: slow: no longer so at step 250",
+    ]
+    assert json.loads((run / files.HEALTH_JSON).read_text())["findings"] == []
 
 
 def test_a_rule_that_fails_ends_no_run_and_silences_no_other_rule(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AlbertForQuestionAnswering
 
 from albertqa import files
@@ -280,4 +281,43 @@ def test_a_state_that_lacks_a_field_is_refused(run: Path, tiny_weights: Path) ->
     folder = run / "checkpoints" / "step-00000006"
     (folder / STATE_JSON).write_text('{"step": 6, "mood": "good"}')
     with pytest.raises(RunError, match="seconds"):
+        load_checkpoint(folder, *open_model(tiny_weights, COURSE))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": "6"}, "expected a number as 'state.step', found \"6\""),
+        ({"step": 4}, "is of step-00000004"),
+        ({"best_value": []}, "as 'best.best_value'"),
+        ({"micro_batch": 0}, "expected a number of 1 or more as 'adaptation.micro_batch', found 0"),
+        ({"micro_batch": 1.5}, "as 'adaptation.micro_batch', found 1.5"),
+        ({"recompute": "no"}, "expected true or false as 'adaptation.recompute'"),
+        ({"metrics_bytes": -1}, "expected a number of 0 or more as 'metrics_bytes', found -1"),
+        ({"augmentation": {"crop": {"seen": "x"}}}, "as 'augmentation"),
+    ],
+    ids=str,
+)
+def test_a_state_with_wrong_values_is_refused(
+    run: Path, tiny_weights: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = run / "checkpoints" / "step-00000006"
+    state = json.loads((folder / STATE_JSON).read_text())
+    (folder / STATE_JSON).write_text(json.dumps({**state, **change}))
+    with pytest.raises(RunError) as caught:
+        load_checkpoint(folder, *open_model(tiny_weights, COURSE))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("moment", ["step", "exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("change", [lambda one: one.half(), lambda one: one[None], lambda one: one.int()])
+def test_an_optimizer_state_of_another_shape_or_type_is_refused(
+    run: Path, tiny_weights: Path, moment: str, change: Any
+) -> None:
+    folder = run / "checkpoints" / "step-00000006"
+    tensors = load_file(folder / OPTIMIZER)
+    name = next(name for name in tensors if name.startswith(f"{moment}/"))
+    save_file({**tensors, name: change(tensors[name])}, folder / OPTIMIZER)
+    with pytest.raises(RunError, match=rf"{moment} of .*: expected \[.*\] in fp32, found"):
         load_checkpoint(folder, *open_model(tiny_weights, COURSE))

@@ -1,7 +1,9 @@
 """A run directory is complete, says what happened, and is never overwritten by accident."""
 
 import dataclasses
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,46 @@ def test_resuming_a_finished_run_changes_nothing(finished: RunResult, tiny_folde
     again = train(small(tiny_folder, finished.run, logging_steps=1, save_total_limit=5, eval_batch_size=2), resume=True)
     assert dataclasses.replace(again, scores={}) == dataclasses.replace(finished, scores={})
     assert [(finished.run / name).read_bytes() for name in kept] == before
+
+
+@pytest.mark.parametrize("removed", [["checkpoints"], ["checkpoints", "final"], ["checkpoints", "run.json"]])
+def test_a_finished_run_without_checkpoints_is_not_done_again(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path, removed: list[str]
+) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    for name in removed:
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != files.LOCK}
+    with pytest.raises(RunError, match=r"the run is over, without a checkpoint\. Choose another --output-dir"):
+        train(small(tiny_folder, run), resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 99}, {"best_step": 99}])
+def test_a_checkpoint_that_this_run_cannot_have_written_is_refused(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    checkpoint, _ = newest_checkpoint(run)
+    assert checkpoint is not None
+    state = {**json.loads((checkpoint / "trainer_state.json").read_text()), **change}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["trainer_state.json"] = hashlib.sha256((checkpoint / "trainer_state.json").read_bytes()).hexdigest()
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=f"{next(iter(change))} is 99, expected at most"):
+        train(small(tiny_folder, run), resume=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "finished"}'])
+def test_resuming_a_run_with_a_damaged_run_json_is_one_line(
+    finished: RunResult, tiny_folder: Path, tmp_path: Path, content: str
+) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    (run / files.RUN_JSON).write_text(content)
+    with pytest.raises(RunError, match=r"run\.json: ") as caught:
+        train(small(tiny_folder, run), resume=True)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

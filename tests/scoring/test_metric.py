@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from albertqa.errors import DataError
-from albertqa.scoring import exact_match, f1, metric, normalize_answer, score_answer
+from albertqa.scoring import exact_match, f1, metric, normalize_answer, score_answer, unspaced_note
 
 from . import reference
 from .cases import texts
@@ -97,3 +97,15 @@ def test_best_exact_and_best_f1_may_come_from_different_golds() -> None:
 
 def test_golds_may_be_a_one_time_iterator() -> None:
     assert score_answer("x", iter(["y", "x"])) == score_answer("x", ["y", "x"])
+
+
+@pytest.mark.parametrize("gold", ["中国北方", "とうきょう", "กรุงเทพ", "ລາວ", "ဗမာ", "ភ្នំពេញ", "𠮷野家", "第1回"])
+def test_of_scripts_without_spaces_it_is_said_that_f1_equals_exact(gold: str) -> None:
+    assert unspaced_note([gold, gold, "Paris"]).startswith("2 of 3 golds are of a script without spaces between words")
+    longer = f"{gold}{gold}"
+    assert f1(longer, [gold]) == exact_match(longer, [gold]) == 0.0
+
+
+@pytest.mark.parametrize("gold", ["Paris", "서울", "नई दिल्ली", "Москва", "القاهرة", "❤️", ""])
+def test_of_other_scripts_nothing_is_said(gold: str) -> None:
+    assert unspaced_note([gold] * 3) == unspaced_note([]) == unspaced_note([gold, "中国"]) == ""

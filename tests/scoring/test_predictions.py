@@ -39,8 +39,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": "x",\n "b" "y"}', "line 2, column 6: broken JSON: Expecting ':' delimiter; expected an object of"),
-        (b"", "line 1, column 1: broken JSON"),
+        (
+            b'{"a": "x",\n "b" "y"}',
+            "broken JSON at line 2 column 6: expecting ':' delimiter; write one answer",
+        ),
+        (b"", "broken JSON at line 1 column 1"),
         (b'["x"]', "expected an object of question id to answer text, found a list at the top"),
         (b'"x"', "expected an object of question id to answer text, found a text at the top"),
         (b'{"a": "x", "b": 5}', "question b: expected the answer text, found the number 5"),
@@ -48,9 +51,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         (b'{"a": true}', "question a: expected the answer text, found true"),
         (b'{"a": [{"text": "x"}]}', "question a: expected the answer text, found a list"),
         (b'{"a": {"text": "x"}}', "question a: expected the answer text, found an object"),
-        (b'{"a": "x", "b": "y", "a": "x"}', "'a' is there twice; keep one answer text for each question id"),
-        (b'{"a": "\xe9"}', "byte 7: expected UTF-8, found 0xe9; save the file as UTF-8"),
-        (b"\xff\xfe{\x00}\x00", "byte 0: expected UTF-8, found 0xff"),
+        (b'{"a": "x", "b": "y", "a": "x"}', "'a' is there twice; write one answer text for each question id"),
+        (b'{"a": "\xe9"}', "expected UTF-8, found other bytes at offset 7"),
+        (b"\xff\xfe{\x00}\x00", "expected UTF-8, found other bytes at offset 0"),
         (b"[" * 200_000, "JSON nested too deeply"),
     ],
 )
@@ -69,7 +72,7 @@ def test_a_bad_predictions_file_gets_one_line_that_says_where_and_what(
         (b'{"a": 1.0, "b": "x"}', "question b: expected a number, found a text"),
         (b'{"a": false}', "question a: expected a number, found false"),
         (b'{"a": NaN}', "question a: expected a number, found NaN"),
-        (b'{"a": 1, "a": 2}', "'a' is there twice; keep one number for each question id"),
+        (b'{"a": 1, "a": 2}', "'a' is there twice; write one number for each question id"),
         (b"3", "expected an object of question id to number, found the number 3 at the top"),
     ],
 )
@@ -82,9 +85,9 @@ def test_a_bad_null_odds_file_gets_one_line_that_says_where_and_what(
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.json: cannot read the file: No such file or directory; check the"):
+    with pytest.raises(DataError, match=r"absent\.json: cannot be read: No such file or directory"):
         read_predictions(tmp_path / "absent.json")
-    with pytest.raises(DataError, match=r"cannot read the file: Is a directory"):
+    with pytest.raises(DataError, match=r"cannot be read: not a regular file"):
         read_null_odds(tmp_path)
 
 

@@ -90,7 +90,7 @@ def test_json_cut_short(tmp_path: Path, tokenizer: QATokenizer, name: str) -> No
     if name == "tokenizer.json":
         config.unlink()
         (tmp_path / "config.json").write_text('{"model_type": "albert"}')
-    expected = f"{tmp_path / name}: not readable as JSON (Expecting value: line 1 column 11 (char 10))"
+    expected = f"{tmp_path / name}: not readable as JSON (broken JSON at line 1 column 11: expecting value)"
     assert refusal(tmp_path) == expected
 
 

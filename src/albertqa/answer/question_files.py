@@ -1,11 +1,11 @@
 """Read questions to be answered: JSONL rows without golds."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from albertqa.errors import DataError
+from albertqa.schema import ParseError, parse_json
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
@@ -33,9 +33,9 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{name}: line {number}: not JSON ({error}); expected one object a line") from error
+            row = parse_json(line, first_line=number)
+        except ParseError as error:
+            raise DataError(f"{name}: {error.message}; expected one object a line") from error
         for key in ("question", "context"):
             if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
                 raise DataError(

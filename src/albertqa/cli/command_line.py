@@ -22,9 +22,6 @@ def parse_command(commands: Any, arguments: Sequence[str], default: object = Non
         default: A command whose values are the defaults; None: those of its class.
         description: Text above the list of commands.
 
-    Returns:
-        The command.
-
     Raises:
         SettingsError: Something is wrong with the command line.
         SystemExit: Help was asked for, and printed.

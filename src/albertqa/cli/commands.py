@@ -11,6 +11,7 @@ from albertqa.cli.check_command import Check
 from albertqa.cli.command_line import is_short_help, parse_command, with_typed_flags
 from albertqa.cli.doctor_command import Doctor
 from albertqa.cli.evaluate_command import Evaluate
+from albertqa.cli.export_command import Export
 from albertqa.cli.find_lr_command import FindLr
 from albertqa.cli.index_command import Index
 from albertqa.cli.output import discard, prepare_output, print_json, warn
@@ -21,12 +22,26 @@ from albertqa.cli.score_command import Score
 from albertqa.cli.serve_command import Serve
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.cli.split_command import Split
+from albertqa.cli.study_command import Study
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import first_line
 
 Command: TypeAlias = (
-    Quickstart | Check | Split | FindLr | Train | Evaluate | Score | Answer | Index | Serve | Report | Doctor
+    Quickstart
+    | Check
+    | Split
+    | FindLr
+    | Train
+    | Evaluate
+    | Score
+    | Answer
+    | Index
+    | Serve
+    | Export
+    | Report
+    | Doctor
+    | Study
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 
@@ -53,9 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: The command line without the program's name; None: the process's own.
-
-    Returns:
-        The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_output()

@@ -1,13 +1,17 @@
 """``albertqa doctor``: what is wrong with a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
 from albertqa.cli.output import print_json
 from albertqa.config import Settings, Switch, flag
+
+if TYPE_CHECKING:
+    from albertqa.health.offending_rows import OffendingRow
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,31 @@ class Doctor:
         return 0 if is_healthy(findings) else 1
 
     def _print_rows(self, settings: Settings) -> int:
-        from albertqa.cli.terminal import Terminal
         from albertqa.data.reading import load_several
-        from albertqa.health.console import render_rows
-        from albertqa.health.offending_rows import suspect_rows, write_rows
+        from albertqa.health.offending_rows import suspect_rows
 
         train = load_several(settings.train_file, limit=settings.max_train_examples)
         rows = suspect_rows(self.run_directory, train)
-        if self.write_rows is not None:
-            write_rows(self.write_rows, rows)
-        render_rows(rows, self.max_cases, Terminal(), written_to=self.write_rows)
-        return 0
+        return show_rows(rows, self.max_cases, self.write_rows, as_json=self.json)
+
+
+def show_rows(rows: Sequence["OffendingRow"], most: int, output: Path | None, *, as_json: bool) -> int:
+    """Print rows of the data, and write them to a file where one is named.
+
+    Args:
+        rows: The rows.
+        most: How many to print for a person.
+        output: The file.
+        as_json: Print all as JSON.
+    """
+    from albertqa.cli.terminal import Terminal
+    from albertqa.health.console import render_rows
+    from albertqa.health.offending_rows import write_rows
+
+    if output is not None:
+        write_rows(output, rows)
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    else:
+        render_rows(rows, most, Terminal(), written_to=output)
+    return 0

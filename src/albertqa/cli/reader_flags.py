@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from albertqa.config import DeviceConfig, flag
+from albertqa.config import Backend, DeviceConfig, flag
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,18 @@ class ReaderFlags:
 
 
 @dataclass(frozen=True)
+class AnswerFlags(ReaderFlags):
+    """Reader settings instead of those that the model was trained with."""
+
+    min_probability: Annotated[float | None, flag()] = None
+    """Answers that are less probable become "no answer"."""
+
+
+@dataclass(frozen=True)
 class EvaluationDevice(DeviceConfig):
     """Where and in which arithmetic a trained model computes."""
 
     eval_batch_size: Annotated[int, flag("batch-size", "per-device-eval-batch-size")] = DeviceConfig.eval_batch_size
     """Maximum-length windows of one forward pass; changes speed and memory, not results."""
+    backend: Backend = "auto"
+    """What computes: `torch`, or `onnx` for a model of `albertqa export`; auto: as the folder's files say."""

@@ -24,13 +24,13 @@ class Report:
     private: Switch = False
     """Make the model on the Hub private where it is created."""
     json: Switch = False
-    """Print what was written as JSON."""
+    """Print what was written, and every number of it, as JSON."""
 
     def run(self) -> int:
         """Write the page, and print where it is."""
         from albertqa import files
         from albertqa.cli.terminal import Terminal
-        from albertqa.report import describe_run, push_to_hub, write_report
+        from albertqa.report import describe_run, push_to_hub, report_numbers, write_report
 
         if not self.runs:
             raise SettingsError("report: expected at least one run directory, found none")
@@ -47,7 +47,7 @@ class Report:
         if self.push_to_hub is not None:
             written["model"] = push_to_hub(self.runs[0] / files.BEST, self.push_to_hub, private=self.private)
         if self.json:
-            print_json(written)
+            print_json({**written, **report_numbers(self.runs)})
         else:
             for name, value in written.items():
                 Terminal().say(f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")

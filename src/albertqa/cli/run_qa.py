@@ -30,7 +30,7 @@ _WITHOUT_EFFECT = {
     "fp16_opt_level": "half precision is autocast",
     "tf32": "PyTorch's own setting is kept",
     "run_name": "a run is named by its --output-dir",
-    "ddp_find_unused_parameters": "one device trains",
+    "ddp_find_unused_parameters": "every parameter is used",
 }
 
 _REPLACED = {

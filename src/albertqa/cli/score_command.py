@@ -34,7 +34,7 @@ class Score:
         """Score, and print."""
         from albertqa.cli.terminal import Terminal
         from albertqa.data.reading import load_examples
-        from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score
+        from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score, unspaced_note
 
         examples = load_examples(self.data, options=self.table)
         predictions = read_predictions(self.predictions)
@@ -51,6 +51,8 @@ class Score:
             if ids:
                 warn(f"{self.predictions} {what} {plural(len(ids), 'id')}: {_some(ids)}")
         scores = score(examples, predictions, null_odds=odds, version_2=self.version_2_with_negative)
+        if note := unspaced_note(gold.text for example in examples for gold in example.golds):
+            warn(note)
         if self.json:
             print_json(scores)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from albertqa.config import Precision, flag
+from albertqa.config import Backend, Precision, flag
 from albertqa.errors import SettingsError
 from albertqa.files import BEST, FINAL
 from albertqa.serve.limits import ServeConfig
@@ -25,12 +25,16 @@ class Serve:
     """Whether "no answer" is an answer; unset: as the model was trained."""
     null_score_diff_threshold: Annotated[float | None, flag()] = None
     """v2.0: predict "no answer" where null score minus best answer's score is above this."""
+    min_probability: Annotated[float | None, flag()] = None
+    """Answers that are less probable become "no answer"."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
     mixed_precision: Precision = "no"
     """Type of the matrix products; `no` (fp32): an answer does not depend on what is asked at the same time."""
     num_threads: Annotated[int | None, flag()] = None
-    """CPU threads; unset: PyTorch's choice."""
+    """CPU threads; unset: the library's choice."""
+    backend: Backend = "auto"
+    """What computes: `torch`, or `onnx` for a model of `albertqa export`; auto: as the folder's files say."""
     server: ServeConfig = field(default_factory=ServeConfig)
     """Where the server listens, and what it accepts. Example: --port 8080 --max-questions 16"""
 
@@ -52,8 +56,10 @@ class Serve:
             device=self.device,
             mixed_precision=self.mixed_precision,
             num_threads=self.num_threads,
+            backend=self.backend,
             version_2_with_negative=self.version_2_with_negative,
             null_score_diff_threshold=self.null_score_diff_threshold,
+            min_probability=self.min_probability,
         )
         log_safely()
         serve(answerer, _name(self.model), config, documents)

@@ -102,10 +102,6 @@ def occurrences(context: str, text: str) -> list[int]:
 def similar_places(context: str, text: str) -> list[tuple[int, int]]:
     """Find a text whatever its case, its white space, its quotes and dashes, and the form of its accents (NFC, NFD).
 
-    Args:
-        context: The paragraph.
-        text: What to find.
-
     Returns:
         Start and end (half-open) of each place, in characters of the context.
     """

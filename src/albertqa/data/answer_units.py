@@ -165,9 +165,6 @@ def _offsets(context: str, encoding: str, line_ends: str) -> list[int]:
 def answers_shift(examples: Sequence[Example]) -> int | None:
     """Return by how many characters all answers, cut out of their contexts, are too far right.
 
-    Args:
-        examples: The data.
-
     Returns:
         The characters, negative for too far left; None where the answers are in their place, where no one number puts
         them there, and of fewer than 20 questions with an answer.

@@ -9,7 +9,7 @@ import ast
 import re
 import warnings
 
-from albertqa.data.parsing import ParseError, parse_json
+from albertqa.schema import ParseError, parse_json
 
 _MAX_DEPTH = 20
 _TOKEN = re.compile(
@@ -41,9 +41,6 @@ class CellError(ValueError):
 
 def parse_cell(cell: str) -> object:
     """Parse a printed value.
-
-    Args:
-        cell: The cell's text.
 
     Returns:
         Lists, dictionaries, texts, numbers, truth values and None.

@@ -60,9 +60,6 @@ def letters_and_digits(text: str) -> str:
 def content_sha256(examples: Iterable[Example]) -> str:
     """Hash ids, questions, contexts and golds in their order.
 
-    Args:
-        examples: The data.
-
     Returns:
         SHA-256 as 64 hexadecimal digits, equal in every process.
     """

@@ -11,6 +11,7 @@ from typing import Literal
 from albertqa.errors import DataError, printable
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 _SHOWN_CHARS = 60
 _MAX_SHOWN_NUMBER = 10**18

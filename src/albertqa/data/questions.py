@@ -99,9 +99,6 @@ def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, 
         unit: How the file counts `answer_start`.
         options: What to do with an answer that can be at several places.
         show_closest: Whether to look for the closest match of an answer that does not occur at all.
-
-    Returns:
-        The question.
     """
     faults, question, context = parsed.faults, parsed.question, parsed.context
     golds: list[Gold | None] = []

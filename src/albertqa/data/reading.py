@@ -43,8 +43,10 @@ _DEFAULTS = ReadOptions()
 # How many answers that occur nowhere are shown with their closest match; finding it takes time.
 _CLOSEST_SHOWN = 200
 _KEYS_SHOWN = 20
-# Which share of the limit on unpacked data the texts may take in memory.
-_TEXTS_SHARE = 2
+# Neighbouring questions are often on one context; so many are looked through for it.
+_CONTEXTS_KEPT = 1000
+# Which share of the limit on unpacked data the texts may take in memory, and what they may take whatever the limit.
+_TEXTS_SHARE, _FEW_BYTES = 2, 2**20
 # So large a share of the answers must be in another column before two columns are called swapped.
 _SWAPPED_SHARE = 0.5
 
@@ -152,19 +154,27 @@ def load_several(
     Raises:
         DataError: A problem in one of them.
     """
-    examples: list[Example] = []
+    return [example for part in load_parts(sources, limit=limit, options=options) for example in part]
+
+
+def load_parts(
+    sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None, options: ReadOptions = _DEFAULTS
+) -> list[list[Example]]:
+    """Read several data sets as `load_several` does; return the examples of each, empty beyond the limit."""
+    parts: list[list[Example]] = []
     uses: Counter[str] = Counter()
     for source in sources:
-        left = None if limit is None else limit - len(examples)
+        left = None if limit is None else limit - sum(map(len, parts))
         if left == 0:
-            break
+            parts.append([])
+            continue
         loaded = load_examples(source, limit=left, options=options)
         repeated = [example.id for example in loaded if example.id in uses]
-        examples += [_with_own_id(example, uses) for example in loaded]
+        parts.append([_with_own_id(example, uses) for example in loaded])
         if repeated:
             own = "1 question has an id" if len(repeated) == 1 else f"{len(repeated):,} questions have ids"
             _log.warning("%s: %s of an earlier file; they are numbered, as in %s#2", source, own, repeated[0])
-    return examples
+    return parts
 
 
 def _with_own_id(example: Example, uses: Counter[str]) -> Example:
@@ -246,6 +256,44 @@ def load_questions(source: object, *, split: str | None = None, options: ReadOpt
     return result.examples
 
 
+def stream_questions(sources: Sequence[str], *, options: ReadOptions = _DEFAULTS) -> Iterator[Example]:
+    """Read questions to be answered one by one, so that memory does not grow with their number.
+
+    JSON lines, tables and Parquet are read as they are needed; other JSON is parsed as a whole. Golds are not looked
+    at, and ids are not compared.
+
+    Args:
+        sources: Anything that `load_examples` takes by name, one after the other.
+        options: Names of columns, and what else cannot be known from a file alone; files may have any size.
+
+    Yields:
+        The questions without golds; one without an id is called ``row-<n>``, counted over all sources.
+
+    Raises:
+        DataError: A question without a text, context or usable id, or a source that cannot be read; when it is reached.
+    """
+    options = replace(options, answer_column=None, answer_start_column=None, max_unpacked_bytes=sys.maxsize)
+    number, contexts = 0, dict[str, str]()
+    for source in sources:
+        name, before = source_name(source), number
+        try:
+            for row in open_source(source, None, options).rows:
+                number += 1
+                if isinstance(row, BrokenRow):
+                    raise DataError(str(Problem(row.kind, row.message, name, row.place)))
+                if len(contexts) > _CONTEXTS_KEPT:
+                    contexts.clear()
+                parsed = parse_row(row, file=name, number=number, contexts=contexts, empty_answers=None)
+                question = place_answers(parsed, CHARACTERS, options, show_closest=False)
+                if question.example is None:
+                    raise DataError(str(next(one for one in question.problems if one.is_error)))
+                yield question.example
+        except SourceError as error:
+            raise DataError(str(Problem(error.kind, error.message, name, error.place))) from error
+        if number == before:
+            raise DataError(f"{name}: expected at least one question, found none")
+
+
 def _advice(source: object, split: str | None) -> str:
     """Return how to see every problem, with a command where the source can be named on a command line."""
     if not isinstance(source, str | os.PathLike):
@@ -302,8 +350,9 @@ class _Reader:
         self._text_bytes += sys.getsizeof(parsed.question)
         if len(self._contexts) > num_contexts:
             self._text_bytes += sys.getsizeof(parsed.context)
-        if self._text_bytes > self.options.max_unpacked_bytes // _TEXTS_SHARE:
-            raise too_large("the texts in memory", self.options.max_unpacked_bytes // _TEXTS_SHARE)
+        most_bytes = max(_FEW_BYTES, self.options.max_unpacked_bytes // _TEXTS_SHARE)
+        if self._text_bytes > most_bytes:
+            raise too_large("the texts in memory", most_bytes)
 
     def finish(
         self, version: str | None, stop: SourceError | None

@@ -58,9 +58,6 @@ def open_source(source: object, split: str | None, options: ReadOptions) -> Sour
         split: The split of a Hub name, a saved folder or a `DatasetDict`.
         options: What cannot be known from a file alone.
 
-    Returns:
-        The open source.
-
     Raises:
         SourceError: The source cannot be read.
         DataError: The source is of a type nobody reads, or has no splits to choose from.

@@ -9,7 +9,7 @@ import msgspec
 
 from albertqa.data.example import Example, letters_and_digits
 from albertqa.files import TRAINED_ON_JSON, write_json
-from albertqa.schema import convert, read_object
+from albertqa.schema import read_struct
 
 _MOST = 4096
 """Hashes kept, the lowest of all; the share of other data that they know is that of all hashes, but for chance."""
@@ -39,27 +39,19 @@ class TrainedOn(msgspec.Struct, frozen=True):
         path = folder / TRAINED_ON_JSON
         if not path.is_file():
             return cls()
-        return convert(read_object(path), cls, str(path), remedy="Put the file back as it was, or remove it")
+        return read_struct(path, cls, remedy="Put the file back as it was, or remove it")
 
     def save(self, folder: Path) -> None:
         """Write it into a model's folder."""
         write_json(folder / TRAINED_ON_JSON, msgspec.to_builtins(self))
 
     def and_on(self, examples: Iterable[Example]) -> "TrainedOn":
-        """Return what a model was trained on that is now trained on further questions.
-
-        Args:
-            examples: The questions.
-        """
+        """Return what a model was trained on that is now trained on further questions."""
         new = [_hash(one) for one in examples]
         return TrainedOn(self.questions + len(new), tuple(heapq.nsmallest(_MOST, {*self.hashes, *new})))
 
     def percent_of(self, examples: Iterable[Example]) -> float | None:
-        """Return the percentage of questions that the model was trained on; None where that is not known.
-
-        Args:
-            examples: The questions.
-        """
+        """Return the percentage of questions that the model was trained on; None where that is not known."""
         known, is_whole = set(self.hashes), len(self.hashes) < _MOST
         asked = [one for one in map(_hash, examples) if is_whole or one <= self.hashes[-1]]
         return round(100 * sum(one in known for one in asked) / len(asked), 3) if known and asked else None

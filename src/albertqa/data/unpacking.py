@@ -17,6 +17,7 @@ from typing import BinaryIO, TextIO
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError
+from albertqa.schema import LFS_POINTER
 
 MAX_RATIO = 200
 """How many times as large as stored a file may be unpacked, after its first 16 MiB: people's texts reach about 50."""
@@ -40,7 +41,6 @@ _PACKED = {
     b"Rar!\x1a\x07": ("RAR", "unrar x"),
     ZIP_MAGIC: ("zip", "unzip"),
 }
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -244,12 +244,7 @@ def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
 
 
 def too_large(what: str, max_bytes: int) -> SourceError:
-    """Return the error of data that is larger than it may be.
-
-    Args:
-        what: What is larger.
-        max_bytes: The limit.
-    """
+    """Return the error of data that is larger than it may be."""
     message = f"expected at most {max_bytes:,} bytes, found more ({what}); raise max_unpacked_bytes if that is right"
     return SourceError("too-large", message)
 
@@ -258,7 +253,7 @@ def _refuse_what_is_no_data(head: bytes) -> None:
     """Refuse what its first bytes show to be something else."""
     if not head:
         raise SourceError("empty-file", "the file is empty (0 bytes)")
-    if head.startswith(_LFS_POINTER):
+    if head.startswith(LFS_POINTER):
         message = "a Git LFS pointer, not the data itself; run 'git lfs pull' in its repository"
         raise SourceError("not-fetched", message)
     for magic, (name, command) in _PACKED.items():

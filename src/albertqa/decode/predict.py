@@ -4,19 +4,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from albertqa.decode.spans import WindowLogits
 from albertqa.errors import SettingsError
-from albertqa.model.load import SpanModel
-from albertqa.model.memory import is_out_of_memory
-from albertqa.model.span_loss import span_losses
-from albertqa.model.world import ALONE, World
-from albertqa.windows.batches import WindowSource, by_length, pack
+from albertqa.model.window_model import WindowModel, WindowScores
+from albertqa.windows.batches import WindowSource, by_length
+
+if TYPE_CHECKING:
+    from albertqa.model.world import World
 
 
 class EvaluatedWindows(WindowSource, Protocol):
@@ -63,13 +62,13 @@ class Pass:
 
 
 def run_windows(
-    model: SpanModel,
+    model: WindowModel,
     store: EvaluatedWindows,
     *,
     batch_size: int = 32,
     one_by_one: bool = False,
     progress: Callable[[int], None] | None = None,
-    world: World = ALONE,
+    world: "World | None" = None,
 ) -> Pass:
     """Return logits and loss of every window.
 
@@ -77,7 +76,8 @@ def run_windows(
 
     In bf16 and fp16 some processors sum a row of a matrix product in another order when there are more or fewer rows
     beside it, so a window's logits depend on the windows that it shares a forward pass with, in the last digits of
-    these types. With `one_by_one` they do not, to the bit.
+    these types. With `one_by_one` they do not, to the bit. A model whose logits differ by more than that
+    (`WindowModel.depends_on_batch`) always runs one by one.
 
     Args:
         model: The model; left in the mode it is in.
@@ -86,7 +86,7 @@ def run_windows(
             fewer, fewer are taken.
         one_by_one: Whether every window gets a forward pass of its own, whatever the batch size.
         progress: Called after each forward with the number of windows done in it.
-        world: The processes that divide the windows among them; each gets all logits.
+        world: The processes that divide the windows among them; each gets all logits. None: this one is alone.
 
     Returns:
         Logits, losses, time.
@@ -99,49 +99,36 @@ def run_windows(
     first_token = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     start, end = (np.zeros(first_token[-1], dtype=np.float32) for _ in range(2))
     losses = np.zeros(len(store), dtype=np.float64)
-    mine = world.shares(lengths)[world.rank]
-    was_training = model.model.training
-    model.model.eval()
-    try:
-        with torch.inference_mode():
-            groups = by_length(lengths[mine], max_tokens=1 if one_by_one else batch_size * store.max_seq_length)
-            left = deque(mine[group] for group in groups)
-            while left:
-                indices = left.popleft()
-                passed = _pass_in_memory(model, store, indices)
-                if passed is None:
-                    # The longest come first, so this happens at once: this batch and all behind it are cut anew.
-                    rest, half = np.concatenate([indices, *left]), int(lengths[indices].sum()) // 2
-                    left = deque(rest[group] for group in by_length(lengths[rest], max_tokens=half))
-                    continue
-                start_logits, end_logits, losses[indices] = passed
-                spans = np.concatenate([np.arange(first_token[i], first_token[i + 1]) for i in indices])
-                start[spans], end[spans] = start_logits, end_logits
-                if progress is not None:
-                    progress(len(indices))
-    finally:
-        model.model.train(was_training)
-    for values in (start, end, losses):
-        # What the other processes read is 0 here.
-        world.sum_(torch.from_numpy(values))
+    mine = np.arange(len(store)) if world is None else world.shares(lengths)[world.rank]
+    one_by_one = one_by_one or model.depends_on_batch
+    with model.evaluating():
+        groups = by_length(lengths[mine], max_tokens=1 if one_by_one else batch_size * store.max_seq_length)
+        left = deque(mine[group] for group in groups)
+        while left:
+            indices = left.popleft()
+            passed = _pass_in_memory(model, store, indices)
+            if passed is None:
+                # The longest come first, so this happens at once: this batch and all behind it are cut anew.
+                rest, half = np.concatenate([indices, *left]), int(lengths[indices].sum()) // 2
+                left = deque(rest[group] for group in by_length(lengths[rest], max_tokens=half))
+                continue
+            spans = np.concatenate([np.arange(first_token[i], first_token[i + 1]) for i in indices])
+            start[spans], end[spans], losses[indices] = passed
+            if progress is not None:
+                progress(len(indices))
+    if world is not None:
+        for values in (start, end, losses):
+            # What the other processes read is 0 here.
+            world.sum_array(values)
     return Pass(WindowLogits(start, end, first_token), losses, time.perf_counter() - begun)
 
 
-def _pass_in_memory(
-    model: SpanModel, store: EvaluatedWindows, indices: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]] | None:
-    """Return start logits, end logits and losses of a batch, or None where the memory does not hold it."""
-    try:
-        batch = pack(store, indices).to(model.device)
-        start_logits, end_logits = model.logits(batch)
-        losses = span_losses(start_logits, end_logits, batch)
-        return start_logits.cpu().numpy(), end_logits.cpu().numpy(), losses.double().cpu().numpy()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(indices) == 1:
-            raise SettingsError(
-                f"out of memory with one window of {store.lengths[indices[0]]} tokens. Use a shorter --max-seq-length, "
-                "a smaller model, or --device cpu"
-            ) from error
-    return None
+def _pass_in_memory(model: WindowModel, store: EvaluatedWindows, indices: NDArray[np.int64]) -> WindowScores | None:
+    """Return the scores of a batch, or None where the memory does not hold it."""
+    scores = model.score_windows(store, indices)
+    if scores is None and len(indices) == 1:
+        raise SettingsError(
+            f"out of memory with one window of {store.lengths[indices[0]]} tokens. Use a shorter --max-seq-length, "
+            "a smaller model, or --device cpu"
+        )
+    return scores

@@ -23,7 +23,9 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
         findings: What `albertqa.health.diagnosis.diagnose` found.
         console: Where to print.
     """
-    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}"
+    size = record.run.facts.world_size
+    processes = f", {size} processes" if size > 1 else ""
+    state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}{processes}"
     healthy = "healthy, nothing found." if not findings else "healthy. " if is_healthy(findings) else ""
     _print_line(console, f"{state}: {healthy}{count_findings(findings)}")
     render_findings(findings, console)

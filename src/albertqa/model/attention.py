@@ -7,6 +7,7 @@
   FlashAttention's kernels, and attention with dropout, which those leave out. Rows have more tokens, but a kernel for
   every window in every layer would have a fast GPU wait for the host.
 
+Where every window's dropout has a seed of its own, as in training steps, windows attend one after the other anywhere.
 Which one a forward uses follows from device, precision and dropout; what it needs to know of the batch is worked out
 once for all layers.
 """
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn import functional
 
+from albertqa.model.dropout import seed_generator
 from albertqa.model.processor import read_processor
 from albertqa.windows.batches import PackedBatch
 
@@ -81,13 +83,16 @@ def token_slots(batch: PackedBatch) -> torch.Tensor:
     return window * batch.longest + token - batch.first_token[window]
 
 
-def attend_per_window(qkv: torch.Tensor, *, dropout: float, lengths: Sequence[int]) -> torch.Tensor:
+def attend_per_window(
+    qkv: torch.Tensor, *, dropout: float, lengths: Sequence[int], seeds: Sequence[int] | None = None
+) -> torch.Tensor:
     """Attend in one window after the other.
 
     Args:
         qkv: Queries, keys and values of all windows.
         dropout: Dropout of the attention probabilities.
         lengths: Tokens of each window, in order.
+        seeds: What each window's dropout is drawn from; None: PyTorch's generator as it is.
 
     Returns:
         The attended values.
@@ -99,11 +104,15 @@ def attend_per_window(qkv: torch.Tensor, *, dropout: float, lengths: Sequence[in
     if qkv.device.type == "cpu" and not dropout and qkv.requires_grad and _has_fast_products(qkv.dtype):
         attended: torch.Tensor = PlainBackward.apply(qkv, lengths)  # type: ignore[no-untyped-call]
         return attended
-    return torch.cat([_attend_in_window(window, dropout) for window in qkv.split(list(lengths))])
+    of_windows: Sequence[int | None] = [None] * len(lengths) if seeds is None else seeds
+    parts = zip(qkv.split(list(lengths)), of_windows, strict=True)
+    return torch.cat([_attend_in_window(window, dropout, seed) for window, seed in parts])
 
 
-def _attend_in_window(window: torch.Tensor, dropout: float) -> torch.Tensor:
+def _attend_in_window(window: torch.Tensor, dropout: float, seed: int | None = None) -> torch.Tensor:
     """Attend in a window: (n, 3, heads, head size) -> (n, heads, head size)."""
+    if seed is not None:
+        seed_generator(window.device, seed)
     query, key, value = window.permute(1, 2, 0, 3)[:, None].unbind()
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)[0].transpose(0, 1)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from albertqa.files import first_line
-from albertqa.model.encoder import Layer, Weights
+from albertqa.model.encoder import Layer, Masks, Weights
 from albertqa.model.load import SpanModel
 from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import PackedBatch
@@ -31,12 +31,12 @@ def compile_layer(model: SpanModel, *, backend: str | Callable[..., Any] = "indu
     compiled = torch.compile(Layer.after_attention, backend=backend)
 
     def after_attention(
-        layer: Layer, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...]
+        layer: Layer, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...], masks: Masks
     ) -> torch.Tensor:
         # For any number of tokens, not anew for each.
-        for one in (x, attended):
+        for one in (x, attended, *(mask for mask in masks if mask is not None)):
             torch._dynamo.maybe_mark_dynamic(one, 0)
-        return compiled(layer, x, attended, weights)
+        return compiled(layer, x, attended, weights, masks)
 
     model.model.after_attention = after_attention
     try:
@@ -77,4 +77,5 @@ def _some_windows(tokens: int) -> PackedBatch:
         longest=max(lengths),
         start_positions=zeros[: len(lengths)],
         end_positions=zeros[: len(lengths)],
+        dropout_seeds=(0, 1, 2),
     )

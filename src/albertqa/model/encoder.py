@@ -19,12 +19,24 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from albertqa.model.attention import Attend, attention_inputs, choose_attention
+from albertqa.model.attention import Attend, attend_per_window, attention_inputs, choose_attention
+from albertqa.model.dropout import (
+    ATTENTION,
+    ATTENTION_OUTPUT,
+    EMBEDDINGS,
+    FEED_FORWARD,
+    HEAD,
+    draw_mask,
+    dropped,
+    place_seeds,
+)
 from albertqa.model.encoder_config import ACTIVATIONS, EncoderConfig
 from albertqa.windows.batches import PackedBatch
 
 # A linear layer's weight and bias, in the precision of the products.
 Weights: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+# What a layer drops of the attention's and of the feed-forward part's output; see `draw_mask`.
+Masks: TypeAlias = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
 def _weights(layer: nn.Linear, precision: torch.dtype | None) -> Weights:
@@ -66,7 +78,9 @@ class Embeddings(nn.Module):
             # Of one row, as RoBERTa has it, every token gets that row.
             one_row = self.segment.num_embeddings == 1
             total = total + (self.segment.weight if one_row else self.segment(batch.token_type_ids))
-        return functional.dropout(self.layer_norm(total), self._dropout, self.training)
+        normed: torch.Tensor = self.layer_norm(total)
+        mask = draw_mask(batch, normed, self._dropout, EMBEDDINGS) if self.training else None
+        return dropped(normed, mask, self._dropout, self.training)
 
 
 class Layer(nn.Module):
@@ -96,6 +110,8 @@ class Layer(nn.Module):
         attend: Callable[[torch.Tensor], torch.Tensor],
         weights: tuple[Weights, ...],
         after_attention: Callable[..., torch.Tensor],
+        batch: PackedBatch,
+        depth: int,
     ) -> torch.Tensor:
         """Apply the layer.
 
@@ -104,22 +120,33 @@ class Layer(nn.Module):
             attend: Attention within the batch's windows.
             weights: What `weights` returned in this forward.
             after_attention: `Layer.after_attention`, or what it was compiled to.
+            batch: The windows.
+            depth: How often the layers were applied before.
 
         Shapes:
             x, returns: (T, H)
         """
         qkv = functional.linear(x, *weights[0]).view(len(x), 3, self._heads, -1)
-        return after_attention(self, x, attend(qkv).flatten(1), weights)
+        # Drawn here, as a compiled part knows nothing of windows.
+        masks: Masks = (None, None)
+        if self.training:
+            masks = (
+                draw_mask(batch, x, self._attention_output_dropout, ATTENTION_OUTPUT, depth),
+                draw_mask(batch, x, self._feed_forward_dropout, FEED_FORWARD, depth),
+            )
+        return after_attention(self, x, attend(qkv).flatten(1), weights, masks)
 
-    def after_attention(self, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...]) -> torch.Tensor:
+    def after_attention(
+        self, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...], masks: Masks
+    ) -> torch.Tensor:
         """Apply the part of the layer that treats every token alone: (T, H), (T, H) -> (T, H)."""
         _, attention_output, feed_forward, feed_forward_output = weights
         change = functional.linear(attended, *attention_output)
-        change = functional.dropout(change, self._attention_output_dropout, self.training)
+        change = dropped(change, masks[0], self._attention_output_dropout, self.training)
         x = _add_and_norm(x, change, self.attention_layer_norm)
         inner = self._activation(functional.linear(x, *feed_forward))
         change = functional.linear(inner, *feed_forward_output)
-        change = functional.dropout(change, self._feed_forward_dropout, self.training)
+        change = dropped(change, masks[1], self._feed_forward_dropout, self.training)
         return _add_and_norm(x, change, self.output_layer_norm)
 
 
@@ -167,22 +194,33 @@ class Encoder(nn.Module):
         if self.projection is not None:
             x = functional.linear(x, *_weights(self.projection, precision))
         weights = [layer.weights(precision) for layer in self.layers]  # type: ignore[operator]
-        for index in self.config.layer_order:
-            layer, inputs = self.layers[index], (x, attend, weights[index], self.after_attention)
+        for depth, index in enumerate(self.config.layer_order):
+            layer = self.layers[index]
+            inputs = (x, attend(depth), weights[index], self.after_attention, batch, depth)
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:
                 x = layer(*inputs)
-        x = functional.dropout(x.to(self.qa_outputs.weight.dtype), self.config.head_dropout, self.training)
+        x = x.to(self.qa_outputs.weight.dtype)
+        mask = draw_mask(batch, x, self.config.head_dropout, HEAD) if self.training else None
+        x = dropped(x, mask, self.config.head_dropout, self.training)
         start_logits, end_logits = self.qa_outputs(x).unbind(dim=1)
         return start_logits, end_logits
 
-    def _attention(self, batch: PackedBatch, precision: torch.dtype | None) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the attention within a batch's windows: (T, 3, heads, head size) -> (T, heads, head size)."""
+    def _attention(
+        self, batch: PackedBatch, precision: torch.dtype | None
+    ) -> Callable[[int], Callable[[torch.Tensor], torch.Tensor]]:
+        """Return the attention within a batch's windows at a depth: (T, 3, heads, size) -> (T, heads, size)."""
         dropout = self.config.attention_dropout if self.training else 0.0
+        if dropout and batch.dropout_seeds is not None:
+            inputs = attention_inputs(attend_per_window, batch)
+            return lambda depth: partial(
+                attend_per_window, dropout=dropout, seeds=place_seeds(batch, ATTENTION, depth), **inputs
+            )
         head_size = self.config.hidden_size // self.config.heads
         way: Attend = choose_attention(batch.input_ids.device, precision, head_size=head_size, dropout=dropout)
-        return partial(way, dropout=dropout, **attention_inputs(way, batch))
+        attend = partial(way, dropout=dropout, **attention_inputs(way, batch))
+        return lambda _: attend
 
     @torch.no_grad()
     def draw_weights(self, part: nn.Module) -> None:

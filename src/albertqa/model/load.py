@@ -1,30 +1,35 @@
 """Load an encoder with a span head from a model folder, or draw one at random, and save it."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from albertqa.errors import ModelError, SettingsError
+from albertqa.errors import ModelError
 from albertqa.files import fetch_folder
 from albertqa.model.encoder import Encoder, Layer
 from albertqa.model.families import Family
-from albertqa.model.memory import available_bytes
+from albertqa.model.memory import available_bytes, is_out_of_memory
 from albertqa.model.processor import read_processor
+from albertqa.model.span_loss import span_losses
 from albertqa.model.starter_model import STARTER, starter_encoder
 from albertqa.model.weights import CONFIG_JSON, read_config, read_weights, write_model
-from albertqa.windows.batches import PackedBatch
+from albertqa.model.window_model import WindowModel, WindowScores
+from albertqa.windows.batches import PackedBatch, WindowSource, pack
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt")
 _PICKLED_FILES = ("pytorch_model*.bin",)
 
 
 @dataclass
-class SpanModel:
+class SpanModel(WindowModel):
     """An encoder with a span head, ready for packed batches.
 
     Attributes:
@@ -47,26 +52,15 @@ class SpanModel:
         return self.model.config.positions - self.model.config.first_position
 
     @property
+    def vocab_size(self) -> int:
+        """Rows of its word embeddings."""
+        return self.model.config.vocab_size
+
+    @property
     def has_dropout(self) -> bool:
         """Whether two forwards in training differ."""
         config = self.model.config
         return any((config.hidden_dropout, config.attention_dropout, config.head_dropout))
-
-    def require_positions(self, max_seq_length: int, source: str) -> None:
-        """Refuse windows that the encoder has no positions for.
-
-        Args:
-            max_seq_length: Most tokens of a window.
-            source: What the user called the model.
-
-        Raises:
-            SettingsError: There are too few.
-        """
-        if max_seq_length > self.max_positions:
-            raise SettingsError(
-                f"max_seq_length is {max_seq_length}, but {source} has positions for only {self.max_positions} tokens. "
-                f"Use --max-seq-length {self.max_positions}"
-            )
 
     def logits(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Score every token as start and as end of the answer (see `Encoder.forward`).
@@ -76,6 +70,29 @@ class SpanModel:
         """
         start_logits, end_logits = self.model(batch, self.autocast_dtype)
         return start_logits, end_logits
+
+    def score_windows(self, source: WindowSource, indices: NDArray[np.int64]) -> WindowScores | None:
+        """See `WindowModel`."""
+        try:
+            batch = pack(source, indices).to(self.device)
+            start_logits, end_logits = self.logits(batch)
+            losses = span_losses(start_logits, end_logits, batch)
+            return WindowScores(start_logits.cpu().numpy(), end_logits.cpu().numpy(), losses.double().cpu().numpy())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """See `WindowModel`; the mode comes back at the end."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.model.train(was_training)
 
     def recompute_activations(self) -> None:
         """Recompute activations in the backward pass from now on (see `Encoder`), without the compiler."""

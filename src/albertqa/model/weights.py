@@ -4,7 +4,6 @@ Names, shapes and types are checked before a tensor is read, so a damaged or hos
 type was saved, weights are fp32. No code of a folder is ever run.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from albertqa.files import first_line, make_readable, write_json
 from albertqa.model.encoder import Encoder
 from albertqa.model.encoder_config import EncoderConfig, shortened
 from albertqa.model.families import HEAD, Family, family_of
+from albertqa.schema import LFS_POINTER, ParseError, parse_json
 
 CONFIG_JSON, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_JSON_BYTES = 50_000_000
 # As safetensors and as PyTorch spell them.
 _FLOATING = {"F64", "F32", "F16", "BF16", "torch.float64", "torch.float32", "torch.float16", "torch.bfloat16"}
@@ -93,7 +92,7 @@ def read_weights(
         try:
             into.copy_(stored[place.theirs].read())
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise ModelError(f"{place.theirs} cannot be read: {_reason(error)}") from error
+            raise ModelError(f"{place.theirs} cannot be read: {first_line(error)}") from error
         # NaN makes both ends NaN.
         if not torch.stack(into.aminmax()).isfinite().all():
             not_finite.append(place.theirs)
@@ -131,7 +130,7 @@ def write_model(
         make_readable(path)
         write_json(folder / CONFIG_JSON, family.config_json(encoder.config, carried))
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise ModelError(f"{path}: cannot be written: {first_line(error)}") from error
 
 
 def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], family: Family) -> None:
@@ -223,7 +222,7 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
             for name, one in slices.items()
         }
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is damaged: {_reason(error)}") from error
+        raise ModelError(f"{path.name} is damaged: {first_line(error)}") from error
 
 
 def _open_pickled(path: Path) -> dict[str, StoredTensor]:
@@ -251,16 +250,12 @@ def _open_pickled(path: Path) -> dict[str, StoredTensor]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     """Read a file that must be a JSON object."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
     try:
         if (size := _readable(path).stat().st_size) > _MOST_JSON_BYTES:
             raise ModelError(f"{path.name} has {size:,} bytes, expected at most {_MOST_JSON_BYTES:,}")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} cannot be used: {_reason(error)}") from error
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ParseError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path.name} cannot be used: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} cannot be used: it is {shortened(content)}, expected an object")
     return content
@@ -278,10 +273,10 @@ def _readable(path: Path) -> Path:
         raise ModelError(f"{_listed([path.name])} {found}")
     try:
         with path.open("rb") as file:
-            begin = file.read(len(_LFS_POINTER))
+            begin = file.read(len(LFS_POINTER))
     except OSError as error:
-        raise ModelError(f"{path.name} cannot be read: {_reason(error)}") from error
-    if begin == _LFS_POINTER:
+        raise ModelError(f"{path.name} cannot be read: {first_line(error)}") from error
+    if begin == LFS_POINTER:
         raise ModelError(f"{path.name} is a Git LFS pointer, not the file itself. Run 'git lfs pull' in that folder")
     return path
 
@@ -298,8 +293,3 @@ def _listed(items: Sequence[str], most: int = 3) -> str:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "a single number"
-
-
-def _reason(error: BaseException) -> str:
-    line = first_line(error)
-    return line if line.isprintable() and len(line) <= 300 else ascii(line[:300])

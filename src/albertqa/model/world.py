@@ -48,6 +48,10 @@ class World:
             with _named_failure():
                 dist.all_reduce(tensor)
 
+    def sum_array(self, values: NDArray[np.floating]) -> None:
+        """Replace an array by its sum over all processes."""
+        self.sum_(torch.from_numpy(values))
+
     def any(self, flag: bool) -> bool:
         """Return whether a flag is set in any process."""
         return flag if self.size == 1 else any(self.gather(flag))

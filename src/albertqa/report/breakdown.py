@@ -173,9 +173,6 @@ def question_word(question: str) -> str:
     >>> question_word("In what year did it open?"), question_word("How many were there?")
     ('what', 'how many/much')
 
-    Args:
-        question: The question.
-
     Returns:
         Its question word, or "other".
     """
@@ -195,9 +192,6 @@ def answer_type(text: str) -> str:
     >>> [answer_type(text) for text in ("24 million", "24 June 1999", "Levi's Stadium", "because of the heat")]
     ['number', 'date', 'name', 'phrase']
 
-    Args:
-        text: A gold answer.
-
     Returns:
         "number", "date", "name" or "phrase".
     """
@@ -215,9 +209,6 @@ def answer_type(text: str) -> str:
 
 def lexical_overlap(example: Example) -> float | None:
     """Measure how much of a question is in the sentence of its first gold answer.
-
-    Args:
-        example: The question.
 
     Returns:
         Share of its content words, 0 to 1; None without a gold answer or without content words.

@@ -42,9 +42,6 @@ def write_model_card(run: str | PathLike[str]) -> list[Path]:
 def write_cards(analysis: Analysis) -> list[Path]:
     """Write the model cards of a run that is already analysed.
 
-    Args:
-        analysis: The run.
-
     Returns:
         The README files written, best first; none if the run has no model yet.
     """

@@ -29,9 +29,6 @@ def describe_run(run: str | PathLike[str], output: str | PathLike[str] | None = 
         run: Run directory.
         output: The report's file; None: ``report.html`` in the run.
 
-    Returns:
-        The files written.
-
     Raises:
         AlbertQAError: The directory is not a run or is damaged, or a file cannot be written.
     """

@@ -71,10 +71,6 @@ class NoAnswer:
 def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
     """Judge a run's "no answer" predictions.
 
-    Args:
-        run: The run.
-        outcomes: Its answers.
-
     Returns:
         The judgement; None on v1.1, and if the run kept no null odds or no candidates.
     """

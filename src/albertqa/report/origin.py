@@ -58,13 +58,14 @@ def origin_facts(run: Run) -> list[Fact]:
     parameters = f", {model.parameters:,} parameters" if model.parameters is not None else ""
     threads = f", {_counted(machine.threads, 'CPU thread')}" if machine.device == "cpu" and machine.threads else ""
     lowered = f", float32 from step {facts.fp32_since_step:,} on" if facts.fp32_since_step is not None else ""
+    processes = f", {facts.world_size} processes" if facts.world_size > 1 else ""
     resumed = f" (resumed {_counted(len(facts.started) - 1, 'time')})" if len(facts.started) > 1 else ""
     return [
         Fact("model", f"{model.source} ({model.type}{parameters})"),
         Fact("SHA-256 of the tokenizer", model.tokenizer_sha256, is_code=True),
         Fact("seed", str(run.settings.seed)),
         Fact("steps", f"{run.step:,} of {plan.total_steps:,}; {plan.steps_per_epoch:,} per epoch"),
-        Fact("machine", f"{machine.device_name} ({machine.device}){threads}"),
+        Fact("machine", f"{machine.device_name} ({machine.device}){threads}{processes}"),
         Fact("precision", f"{machine.precision}{lowered}"),
         Fact("system", machine.platform),
         Fact("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
@@ -75,6 +76,9 @@ def origin_facts(run: Run) -> list[Fact]:
 
 def command_started(run: Run) -> str:
     """Return the command line that started the run, for a shell."""
+    if run.facts.world_size > 1:
+        launch = ["torchrun", "--nproc-per-node", str(run.facts.world_size), "-m"]
+        return shlex.join([*launch, "albertqa", *run.facts.command[1:]])
     return shlex.join(["albertqa", *run.facts.command[1:]])
 
 

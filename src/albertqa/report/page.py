@@ -20,7 +20,6 @@ from albertqa.errors import RunError
 from albertqa.report import origin
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
-from albertqa.report.calibration import CALIBRATION_JSON, LEAST_QUESTIONS
 from albertqa.report.chart import Chart, Mark
 from albertqa.report.compare import SharedData, differing_settings, seed_groups, share_data
 from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
@@ -29,6 +28,7 @@ from albertqa.report.payload import answers_json, packed_json, questions_json, s
 from albertqa.report.probability_charts import probability_charts
 from albertqa.report.published import CARD
 from albertqa.report.templates import render
+from albertqa.scoring.calibration import LEAST_QUESTIONS
 
 REPORT_HTML = "report.html"
 
@@ -39,14 +39,9 @@ _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.25)
 def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str] | None = None) -> Path:
     """Write one self-contained HTML page about one or several runs.
 
-    With enough questions, each run's temperature is also written into it, as ``calibration.json``.
-
     Args:
         runs: Run directories, at least one; the first is what the others are compared with.
         output: The file to write; None: ``report.html`` in the run, or in the current folder for several runs.
-
-    Returns:
-        The file.
 
     Raises:
         AlbertQAError: A directory is not a run or is damaged, or the file cannot be written.
@@ -76,13 +71,6 @@ def page_target(runs: Sequence[Path], output: str | PathLike[str] | None) -> Pat
 
 def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
     """Write the page about runs that are already analysed.
-
-    Args:
-        analyses: The runs.
-        target: The file.
-
-    Returns:
-        The file.
 
     Raises:
         RunError: It cannot be written.
@@ -120,7 +108,6 @@ def _page(analyses: Sequence[Analysis]) -> str:
         coverages=_COVERAGES,
         num_resamples=NUM_RESAMPLES,
         least_questions=LEAST_QUESTIONS,
-        calibration_json=CALIBRATION_JSON,
         recipe_rows=[differing_settings([run.settings, Settings()]) for run in runs.values()],
         differing=differing_settings([run.settings for run in runs.values()]),
         seed_groups=seed_groups(runs),

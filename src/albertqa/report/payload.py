@@ -36,10 +36,6 @@ def packed_json(value: Any) -> str:
 def questions_json(examples: Sequence[Example], facets: Sequence[Facet]) -> dict[str, Any]:
     """Return the questions of a data set in columns.
 
-    Args:
-        examples: The questions.
-        facets: Their groups.
-
     Returns:
         ``contexts``, ``titles`` (of the contexts), and for each question ``ids``, ``questions``, ``context`` (its
         index), ``golds`` (start, length, start, length …; each span once) and one column of groups for each facet.

@@ -18,9 +18,6 @@ def render(template: str, **values: Any) -> str:
     Args:
         template: Its file name; values are escaped in HTML, and in Markdown only by the filters `plain` and `code`.
         values: What it shows.
-
-    Returns:
-        The text.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("albertqa", "report"),
@@ -52,12 +49,6 @@ def duration(seconds: float) -> str:
 
     >>> duration(42.3), duration(200), duration(7300)
     ('42 s', '3 min 20 s', '2 h 1 min')
-
-    Args:
-        seconds: The time.
-
-    Returns:
-        Its two largest units.
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -31,9 +31,6 @@ def push_to_hub(
         private: Whether a repository that is created is private.
         client: The Hub's client; None: `huggingface_hub.HfApi` with the token of ``hf auth login``.
 
-    Returns:
-        The model's address.
-
     Raises:
         ModelError: The folder is not a model, or the Hub refused the upload or cannot be reached.
     """

@@ -6,21 +6,22 @@ so a checkpoint is complete or is not used.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from albertqa.errors import ModelError, RunError
+from albertqa.errors import AlbertQAError, RunError
 from albertqa.files import CHECKPOINTS, first_line, write_folder, write_json
 from albertqa.model.load import SpanModel
+from albertqa.schema import convert, parse_json, read_object, read_text, require_file
 
 if TYPE_CHECKING:
     from albertqa.windows.tokenizer import QATokenizer
@@ -30,6 +31,7 @@ STATE_JSON = "trainer_state.json"
 OPTIMIZER = "optimizer.safetensors"
 WEIGHTS = "model.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_Least0 = Annotated[int, Meta(ge=0)]
 
 
 @dataclass
@@ -41,7 +43,7 @@ class TrainState:
         seconds: Training time so far, resumed parts included.
     """
 
-    step: int = 0
+    step: _Least0 = 0
     seconds: float = 0.0
 
 
@@ -57,8 +59,8 @@ class BestModel:
     """
 
     best_value: float | None = None
-    best_step: int = 0
-    evaluations_since_best: int = 0
+    best_step: _Least0 = 0
+    evaluations_since_best: _Least0 = 0
     stopped_early: bool = False
 
 
@@ -73,10 +75,10 @@ class Adaptation:
         faults_in_a_row: Steps just before this one that were skipped because loss or gradient was NaN or infinite.
     """
 
-    micro_batch: int | None = None
+    micro_batch: Annotated[int, Meta(ge=1)] | None = None
     recompute: bool = False
-    fp32_since_step: int | None = None
-    faults_in_a_row: int = 0
+    fp32_since_step: _Least0 | None = None
+    faults_in_a_row: _Least0 = 0
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Progress:
     state: TrainState = field(default_factory=TrainState)
     best: BestModel = field(default_factory=BestModel)
     adaptation: Adaptation = field(default_factory=Adaptation)
-    metrics_bytes: int = 0
+    metrics_bytes: _Least0 = 0
     augmentation: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
@@ -109,19 +111,15 @@ class Progress:
 
         Raises:
             KeyError: Something is missing.
-            ValueError: It is not JSON.
+            RunError: It is not JSON, or a value is not what it must be.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
-        state, best, adaptation = (
-            {name: content[name] for name in kind.__dataclass_fields__} for kind in (TrainState, BestModel, Adaptation)
-        )
-        return cls(
-            TrainState(**state),
-            BestModel(**best),
-            Adaptation(**adaptation),
-            content["metrics_bytes"],
-            content["augmentation"],
-        )
+        content = read_object(path)
+        parts = {
+            name: {one: content[one] for one in kind.__dataclass_fields__}
+            for name, kind in (("state", TrainState), ("best", BestModel), ("adaptation", Adaptation))
+        }
+        rest = {name: content[name] for name in ("metrics_bytes", "augmentation")}
+        return convert({**parts, **rest}, cls, str(path))
 
 
 def save_checkpoint(
@@ -139,7 +137,7 @@ def save_checkpoint(
     Returns:
         Its folder, ``checkpoints/step-00001000``.
     """
-    folder = run / CHECKPOINTS / f"step-{progress.state.step:08d}"
+    folder = run / CHECKPOINTS / _folder_name(progress.state.step)
     folder.parent.mkdir(exist_ok=True)
 
     def write(building: Path) -> None:
@@ -170,9 +168,6 @@ def remove_checkpoints(folder: Path, *, keep: int) -> None:
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
     """Find the newest undamaged checkpoint.
 
-    Args:
-        run: The run directory.
-
     Returns:
         Its folder, or None where there is none; and one warning for every damaged one that was passed over.
     """
@@ -193,9 +188,6 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         model: The model, of the same kind.
         optimizer: Its optimizer, freshly built.
 
-    Returns:
-        Where the run was.
-
     Raises:
         RunError: The checkpoint is of another model.
     """
@@ -215,11 +207,18 @@ def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optim
         torch.set_rng_state(tensors["rng/cpu"])
         if model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng/cuda"], model.device)
-        return Progress.read(folder / STATE_JSON)
-    except (KeyError, ModelError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        progress = Progress.read(folder / STATE_JSON)
+    except (AlbertQAError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder}: does not fit this model ({first_line(error)}). Start again in another --output-dir"
         ) from error
+    if folder.name != (expected := _folder_name(progress.state.step)):
+        raise RunError(f"{folder}: its {STATE_JSON} is of {expected}. Start again in another --output-dir")
+    return progress
+
+
+def _folder_name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _moments(tensors: dict[str, torch.Tensor], name: str, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -227,12 +226,15 @@ def _moments(tensors: dict[str, torch.Tensor], name: str, parameter: torch.Tenso
 
     Raises:
         KeyError: It is missing.
-        ValueError: It is of another shape.
+        ValueError: It is of another shape or type.
     """
     moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
-    for moment in ("exp_avg", "exp_avg_sq"):
-        if moments[moment].shape != parameter.shape:
-            raise ValueError(f"{moment} of {name}: expected {[*parameter.shape]}, found {[*moments[moment].shape]}")
+    for moment, value in moments.items():
+        shape = parameter.shape if moment != "step" else torch.Size([])
+        if value.shape != shape or value.dtype != torch.float32:
+            raise ValueError(
+                f"{moment} of {name}: expected {[*shape]} in fp32, found {[*value.shape]} in {value.dtype}"
+            )
     return moments
 
 
@@ -259,8 +261,9 @@ def _sync_and_hash(path: Path) -> str:
 def _damages(folder: Path) -> Iterator[str]:
     """Yield what is wrong with a checkpoint's files, first thing first."""
     try:
-        files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
+        files = parse_json(read_text(folder / MANIFEST_JSON, RunError))
         for name, sha256 in files.items():
+            require_file(folder / name)
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     yield f"{name} is damaged"
@@ -268,5 +271,5 @@ def _damages(folder: Path) -> Iterator[str]:
             yield "is incomplete"
     except OSError as error:
         yield f"{Path(error.filename or MANIFEST_JSON).name} cannot be read"
-    except (ValueError, AttributeError):
+    except (AlbertQAError, AttributeError):
         yield f"{MANIFEST_JSON} is damaged"

@@ -207,11 +207,8 @@ def peak_bytes(
         matrices: Whether weight matrices get gradients. Without, what is taken is in proportion to the windows: with
             M(t) the rest, alike for any number of windows n, and B(t) what a window has at moment t, the most of
             M + n·B is never above the most of M + B plus n - 1 times the most of B.
-
-    Returns:
-        Bytes.
     """
-    batch = pack([window] * windows, range(windows)).to(model.device)
+    batch = pack([window] * windows, range(windows), dropout_seeds=tuple(range(windows))).to(model.device)
     weights = list(model.model.parameters())
     vectors = [one for one in weights if one.ndim == 1 and one.requires_grad]
 

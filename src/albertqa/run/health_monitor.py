@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from albertqa.data.problems import SEVERITIES, Severity
 from albertqa.errors import AlbertQAError
 from albertqa.health.diagnosis import diagnose, diagnose_before_training
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.callbacks import Callback
-from albertqa.rundir.findings import SEVERITIES, Finding, Severity, write_findings
+from albertqa.rundir.findings import Finding, write_findings
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow
 
 

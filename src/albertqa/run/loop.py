@@ -61,9 +61,6 @@ def plan_steps(num_windows: int, optimizer: OptimizerConfig, monitoring: Monitor
         num_windows: Training windows; an epoch's last step may have fewer than the others.
         optimizer: Windows of a step, epochs or steps, warm-up.
         monitoring: When to evaluate and save.
-
-    Returns:
-        The plan.
     """
     per_epoch = math.ceil(num_windows / optimizer.step_windows)
     total = optimizer.max_steps or max(1, math.ceil(optimizer.epochs * per_epoch))

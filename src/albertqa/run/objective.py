@@ -53,7 +53,7 @@ def build_objective(*, label_smoothing: float = 0.0, r_drop_alpha: float = 0.0) 
         losses = smoothed_span_losses(*first, batch, label_smoothing=label_smoothing)
         if not r_drop_alpha:
             return losses
-        second = model.logits(batch)
+        second = model.logits(batch.drawn_again())
         both = (losses + smoothed_span_losses(*second, batch, label_smoothing=label_smoothing)) / 2
         start, end = (symmetric_divergences(*pair, batch) for pair in zip(first, second, strict=True))
         return both + r_drop_alpha * (start + end) / 2

@@ -11,10 +11,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 880, 76, 455
 def draw_range(test: RangeTest, *, title: str) -> str:
     """Draw loss over learning rate, with the suggestion and the learning rate at which the loss climbed back.
 
-    Args:
-        test: The test.
-        title: What was tested.
-
     Returns:
         An SVG document that follows the reader's light or dark theme.
     """

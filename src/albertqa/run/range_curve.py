@@ -65,9 +65,6 @@ def has_diverged(losses: Sequence[float], *, num_steps: int) -> bool:
     Args:
         losses: Losses so far.
         num_steps: Steps of the whole ramp.
-
-    Returns:
-        Whether to stop.
     """
     first = _start_steps(num_steps)
     if len(losses) <= first:

@@ -167,9 +167,6 @@ def run_range_test(
         num_steps: Steps, at most those of one epoch (see `ramp_steps`).
         callbacks: Called with every step that counts.
 
-    Returns:
-        The test.
-
     Raises:
         RunError: The very first loss is NaN or infinite.
     """

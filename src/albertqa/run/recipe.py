@@ -6,23 +6,24 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from albertqa.config import Settings, load_settings, to_toml
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import AlbertQAError, RunError, SettingsError
-from albertqa.files import CONFIG_TOML, FINAL, RUN_JSON, write_text
+from albertqa.files import BEST, CHECKPOINTS, CONFIG_TOML, FINAL, RUN_JSON, remove_leftovers, write_text
 from albertqa.model.load import resolve_model
 from albertqa.model.world import World, open_world
 from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
 from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from albertqa.run.evaluator import Evaluator
 from albertqa.run.health_monitor import HealthMonitor
-from albertqa.run.inspection import machine_facts, model_facts
+from albertqa.run.inspection import machine_facts, model_facts, weights_sha256
 from albertqa.run.interrupt import StopRequest
 from albertqa.run.loop import plan_steps, train_steps
 from albertqa.run.objective import build_objective
@@ -37,7 +38,7 @@ from albertqa.windows.tokenizer import load_tokenizer
 
 _MAY_CHANGE_ON_RESUME = {
     *("output_dir", "logging_steps", "report_to", "save_total_limit", "eval_batch_size"),
-    # On less memory, or without a compiler, sums are in another order, and of dropout there are other draws.
+    # On less memory, or without a compiler, sums are in another order.
     *("gradient_checkpointing", "fit", "torch_compile"),
 }
 """Settings that may differ when a run is resumed: none of them changes a result."""
@@ -64,13 +65,20 @@ class RunResult:
     signal_number: int | None = None
 
 
-def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> RunResult:
+def train(
+    settings: Settings,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
     """Fine-tune a model.
 
     Args:
         settings: The settings.
         resume: Go on with the run in `settings.output_dir` from its newest complete checkpoint.
         callbacks: Called with every message, step, evaluation and checkpoint (see `Callback`).
+        should_stop: Asked after every step; where it says so, the run is interrupted, with a checkpoint.
 
     Returns:
         How the run ended.
@@ -88,10 +96,13 @@ def train(settings: Settings, *, resume: bool = False, callbacks: Sequence[Callb
             _check_folder(settings.output_dir, settings, resume=resume)
         world.wait()
         with locked(settings.output_dir) if world.is_main else nullcontext(), StopRequest() as request:
+            if world.is_main:
+                remove_leftovers(settings.output_dir)
+                remove_leftovers(settings.output_dir / CHECKPOINTS)
             training = _Training(settings, device, world, callbacks)
             training.resume() if resume else training.start()
             training.fit()
-            result = training.run(request)
+            result = training.run(request, should_stop)
             world.wait()
         return result
 
@@ -122,7 +133,9 @@ class _Training:
             machine_facts(model, model.autocast_dtype, self._folder),
             world.size,
         )
-        world.require_agreement(self._provenance.identity())
+        if world.size > 1:
+            weights = {"the SHA-256 of the weights": weights_sha256(model.model)}
+            world.require_agreement({**self._provenance.identity(), **weights})
 
     def start(self) -> None:
         """Take the run directory.
@@ -136,18 +149,34 @@ class _Training:
 
     def resume(self) -> None:
         """Put model, optimizer and random generators back to the newest undamaged checkpoint."""
+        # A run that was killed at once has none yet.
+        facts = read_run_json(self._folder) if (self._folder / RUN_JSON).is_file() else None
         checkpoint, warnings = newest_checkpoint(self._folder)
         for warning in warnings:
             self._say(f"warning: {warning}")
         if checkpoint is not None:
             self._progress = load_checkpoint(checkpoint, self._learner.model, self._learner.optimizer)
-        elif (self._folder / FINAL).is_dir():
+            self._check_progress(checkpoint)
+        elif (self._folder / FINAL).is_dir() or (facts is not None and facts.status in {"finished", "stopped early"}):
             raise RunError(f"{self._folder}: the run is over, without a checkpoint. Choose another --output-dir")
         self._say(f"resuming from step {self._progress.state.step} of {self._plan.total_steps}")
-        before = read_run_json(self._folder).world_size if (self._folder / RUN_JSON).is_file() else self._world.size
+        before = self._world.size if facts is None else facts.world_size
         if before != self._world.size:
             self._say(f"{self._world.size} processes, {before} before: same data order, sums in another order")
         self._trackers = self._open_trackers()
+
+    def _check_progress(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint whose numbers this run cannot have written."""
+        step, micro_batch = self._progress.state.step, self._progress.adaptation.micro_batch or 1
+        for name, value, most in (
+            ("step", step, self._plan.total_steps),
+            ("best_step", self._progress.best.best_step, step),
+            ("micro_batch", micro_batch, self._settings.train_batch_size),
+        ):
+            if value > most:
+                raise RunError(
+                    f"{checkpoint}: {name} is {value:,}, expected at most {most:,}. Start again in another --output-dir"
+                )
 
     def fit(self) -> None:
         """Fit the steps to the memory, of the smallest machine if there are several."""
@@ -160,7 +189,7 @@ class _Training:
         adaptation.micro_batch = min(micro_batch for micro_batch, _ in everywhere) or None
         adaptation.recompute = any(recompute for _, recompute in everywhere)
 
-    def run(self, request: StopRequest) -> RunResult:
+    def run(self, request: StopRequest, should_stop: Callable[[], bool]) -> RunResult:
         """Do the steps; write the final model and how the run ended."""
         state, best = self._progress.state, self._progress.best
         evaluator = Evaluator(self._settings, self._data, self._learner, self._plan, best, self._world, self._callbacks)
@@ -185,16 +214,23 @@ class _Training:
                 state,
                 callbacks=callbacks,
                 evaluate=evaluator.evaluate,
-                should_stop=lambda: request.signal_number is not None or best.stopped_early,
+                should_stop=lambda: request.signal_number is not None or best.stopped_early or should_stop(),
             )
             is_done = state.step == self._plan.total_steps
             status = "finished" if is_done else "stopped early" if best.stopped_early else "interrupted"
             if self._world.is_main:
                 if status != "interrupted":
-                    self._learner.save(self._folder / FINAL)
+                    self._save_final()
                 self._provenance.write(status, self._progress)
         scores = read_scores(self._folder)
         return RunResult(self._folder, status, state.step, best.best_step, scores, request.signal_number)
+
+    def _save_final(self) -> None:
+        """Write the final model; a run that was interrupted right before this has its probabilities in ``best/``."""
+        learner, best = self._learner, self._folder / BEST
+        if learner.reader.confidence is None and self._progress.best.best_step == self._progress.state.step:
+            learner.reader = replace(learner.reader, confidence=ReaderSettings.load(best).confidence)
+        learner.save(self._folder / FINAL)
 
     @contextmanager
     def _writing(self) -> Iterator[list[Callback]]:

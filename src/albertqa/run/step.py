@@ -1,9 +1,9 @@
 """One optimizer step, and what it survives: out of memory, and NaN or infinite losses and gradients.
 
-**Memory.** The micro-batch is halved and the whole step is done again from the random state it began with; where one
-window at a time does not fit, the encoder's activations are recomputed in the backward pass. Loss and gradient are
-those of the step's windows, however they are divided: they differ by the rounding of sums, and by dropout, whose draws
-depend on the division. What was found to fit holds for the rest of the run, resumed or not.
+**Memory.** The micro-batch is halved and the whole step is done again; where one window at a time does not fit, the
+encoder's activations are recomputed in the backward pass. Loss and gradient are those of the step's windows, however
+they are divided: they differ by the rounding of sums alone, as each window has its own dropout
+(`albertqa.model.dropout`). What was found to fit holds for the rest of the run, resumed or not.
 
 **Processes.** Several processes (`albertqa.model.world`) divide a step's windows by tokens and add up their gradients
 in one exchange; all of them then do the same optimizer step, and use less memory together.
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
+from albertqa.model.dropout import window_seeds
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import is_out_of_memory
 from albertqa.model.world import ALONE, World
@@ -106,9 +107,6 @@ class Stepper:
             number: The step's number, from 1.
             learning_rate: Its learning rate.
 
-        Returns:
-            What it gave.
-
         Raises:
             RunError: The memory does not hold one window, or loss or gradient is NaN or infinite in step after step.
         """
@@ -143,11 +141,6 @@ class Stepper:
     def check_faults(self, step: Step, number: int, learning_rate: float) -> None:
         """End a run whose steps are skipped again and again.
 
-        Args:
-            step: The last step.
-            number: Its number.
-            learning_rate: Its learning rate.
-
         Raises:
             RunError: Too many steps in a row were skipped.
         """
@@ -161,13 +154,11 @@ class Stepper:
     def _gradient_in_memory(self, windows: Sequence[Window], number: int) -> tuple[torch.Tensor, int]:
         """Compute the gradients, with less memory from try to try until they fit in every process."""
         device = self._model.device
-        cpu_rng = torch.get_rng_state()
-        cuda_rng = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         shares = self.world.shares(np.array([len(window.input_ids) for window in windows]))
         while True:
             losses = None
             try:
-                losses = self._gradient(windows, shares[self.world.rank])
+                losses = self._gradient(windows, shares[self.world.rank], number)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -175,20 +166,19 @@ class Stepper:
                 return self._summed(losses, windows)
             # Outside the handler nothing holds the failed pass's tensors any more, but for reference cycles.
             gc.collect()
-            if cuda_rng is not None:
+            if device.type == "cuda":
                 torch.cuda.empty_cache()
-                torch.cuda.set_rng_state(cuda_rng, device)
-            torch.set_rng_state(cpu_rng)
             self._use_less_memory(windows, number, most=max(map(len, shares)))
 
-    def _gradient(self, windows: Sequence[Window], mine: NDArray[np.int64]) -> torch.Tensor:
+    def _gradient(self, windows: Sequence[Window], mine: NDArray[np.int64], number: int) -> torch.Tensor:
         """Add up the gradients of this process's windows; return the loss of every window, 0 for the others'."""
         self._model.model.train()
         self._optimizer.zero_grad(set_to_none=True)
         losses = torch.zeros(len(windows), device=self._model.device)
         for first in range(0, len(mine), self.micro_batch):
             part = mine[first : first + self.micro_batch]
-            batch = pack(windows, part).to(self._model.device)
+            seeds = window_seeds(self._config.seed, number, part)
+            batch = pack(windows, part, dropout_seeds=seeds).to(self._model.device)
             each = self._objective(self._model, batch)
             # The sum over the step's windows divided by their number is the mean, however they are divided.
             self._scaler.scale(each.sum() / len(windows)).backward()

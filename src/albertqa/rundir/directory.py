@@ -96,9 +96,6 @@ def load_run(path: Path) -> Run:
     Args:
         path: The directory; the run may still be going on.
 
-    Returns:
-        What it holds.
-
     Raises:
         AlbertQAError: It is not a run directory, or is damaged: the file, the line, what was expected and found.
     """
@@ -126,9 +123,6 @@ def load_run(path: Path) -> Run:
 def read_scores(run: Path) -> dict[str, float]:
     """Read a run's ``eval.json``.
 
-    Args:
-        run: The run directory.
-
     Returns:
         Its numbers by name; empty where the file is missing.
 
@@ -152,9 +146,6 @@ def read_scores(run: Path) -> dict[str, float]:
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Lock a run directory while this process trains in it; the lock ends with the process, however that ends.
-
-    Args:
-        run: The run directory.
 
     Raises:
         RunError: Another process has locked it.

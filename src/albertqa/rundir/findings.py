@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from albertqa.data.problems import Severity
 from albertqa.errors import RunError
 from albertqa.files import HEALTH_JSON, write_json
 from albertqa.schema import convert, read_object
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -62,9 +60,6 @@ def write_findings(run: Path, status: str, findings: Sequence[Finding]) -> None:
 
 def read_findings(run: Path) -> tuple[Finding, ...]:
     """Read a run's ``health.json``.
-
-    Args:
-        run: The run directory.
 
     Returns:
         Its findings in order; none where the file is missing.

@@ -1,6 +1,5 @@
 """The lines of ``metrics.jsonl``: one for every training step, one for every evaluation."""
 
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from albertqa.errors import RunError
 from albertqa.files import METRICS_JSONL
-from albertqa.schema import PUT_BACK, convert
+from albertqa.schema import PUT_BACK, ParseError, convert, parse_json
 
 _Count = Annotated[int, Meta(ge=1)]
 _Least0 = Annotated[float, Meta(ge=0)]
@@ -126,9 +125,6 @@ Row: TypeAlias = StepRow | EvaluationRow
 def read_rows(run: Path) -> Iterator[Row]:
     """Read a run's ``metrics.jsonl``.
 
-    Args:
-        run: The run directory.
-
     Yields:
         Its lines in order. A last line that a crash cut short is left out.
 
@@ -142,8 +138,8 @@ def read_rows(run: Path) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         where = f"{path}: line {number}"
         try:
-            row = json.loads(line.decode())
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line.decode(), nan_as_null=True)
+        except (ParseError, UnicodeDecodeError) as error:
             if number == len(lines):
                 return
             raise RunError(f"{where} is damaged ({error}). {PUT_BACK}") from error

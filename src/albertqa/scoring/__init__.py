@@ -5,7 +5,7 @@
 """
 
 from albertqa.scoring.interval import Interval, difference_interval, mean_interval
-from albertqa.scoring.metric import QuestionScore, exact_match, f1, normalize_answer, score_answer
+from albertqa.scoring.metric import QuestionScore, exact_match, f1, normalize_answer, score_answer, unspaced_note
 from albertqa.scoring.official import score, score_each
 from albertqa.scoring.predictions import IdDifference, compare_ids, read_null_odds, read_predictions
 from albertqa.scoring.threshold import Threshold, apply_threshold, tune_threshold
@@ -28,4 +28,5 @@ __all__ = [
     "score_answer",
     "score_each",
     "tune_threshold",
+    "unspaced_note",
 ]

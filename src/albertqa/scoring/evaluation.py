@@ -3,27 +3,34 @@
 Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from albertqa.config import DataConfig, DecodeConfig, DeviceConfig, Precision
+from albertqa.config import Backend, DataConfig, DecodeConfig, DeviceConfig, Precision
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.raw_rows import ReadOptions
-from albertqa.data.reading import load_several
+from albertqa.data.reading import load_parts
 from albertqa.decode.agreement import label_agreement
+from albertqa.decode.confidence import Confidence
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import ReaderChanges, load_reader
+from albertqa.decode.reader import load_reader
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
-from albertqa.model.load import SpanModel
-from albertqa.model.world import ALONE, World
-from albertqa.scoring.official import score
-from albertqa.windows.build import build_windows
+from albertqa.model.window_model import WindowModel
+from albertqa.scoring.calibration import LEAST_QUESTIONS, fit_confidence, foreign_questions
+from albertqa.scoring.interval import Interval, mean_interval
+from albertqa.scoring.official import score, score_each
+from albertqa.windows.build import build_windows, windows_in_memory
 from albertqa.windows.store import WindowStore
+from albertqa.windows.tokenizer import QATokenizer
+
+if TYPE_CHECKING:
+    from albertqa.model.world import World
 
 _DEFAULTS = ReadOptions()
 
@@ -48,6 +55,23 @@ class AnswerStatistics:
     contradicted_percent: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class FileScore:
+    """Scores of one of several files.
+
+    Attributes:
+        file: Its name.
+        questions: Its questions.
+        exact: Exact match in percent, with its interval.
+        f1: F1 likewise.
+    """
+
+    file: str
+    questions: int
+    exact: Interval
+    f1: Interval
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a model scores on a data set.
@@ -61,6 +85,8 @@ class Evaluation:
         predictions: One an example, in order.
         answer_statistics: See `answer_statistics`.
         examples: The data, with golds, in order.
+        confidence: What turns scores into calibrated probabilities; None unless asked for, and where it does not help.
+        files: Where several files were evaluated, the scores of each, and at the end those of all.
     """
 
     scores: dict[str, float | int]
@@ -71,6 +97,8 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     answer_statistics: AnswerStatistics
     examples: Sequence[Example]
+    confidence: Confidence | None = None
+    files: tuple[FileScore, ...] = ()
 
     @property
     def exact(self) -> float:
@@ -101,24 +129,28 @@ def evaluate(
     version_2: bool | None = None,
     limit: int | None = None,
     options: ReadOptions = _DEFAULTS,
+    calibrate: bool = False,
     batch_size: int = DeviceConfig.eval_batch_size,
     device: str = "auto",
     mixed_precision: Precision = "auto",
     num_threads: int | None = None,
+    backend: Backend = "auto",
     **reader_settings: Unpack[ReaderChanges],
 ) -> Evaluation:
     """Evaluate a trained model.
 
     Args:
         model: Run directory (its ``best/``), Transformers folder, or Hub name.
-        data: Data file or Hub name with golds, or several, as one.
+        data: Data file or Hub name with golds, or several, evaluated as one and each by itself.
         version_2: Whether questions may have no answer; None: as the model was trained, or the data says.
         limit: Evaluate only the first so many questions in all.
         options: How to read the data.
+        calibrate: Also fit the model's probabilities to the data, which it must not be trained on.
         batch_size: Maximum-length windows of one forward pass.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
-        num_threads: CPU threads of PyTorch, for the whole process; None: left as it is.
+        num_threads: See `load_reader`.
+        backend: See `load_reader`.
         reader_settings: `max_seq_length`, `doc_stride`, `max_answer_length`, `n_best_size` or
             `null_score_diff_threshold` instead of what the model was trained with.
 
@@ -130,19 +162,36 @@ def evaluate(
     """
     DataConfig(max_eval_examples=limit).check()
     computing = DeviceConfig(batch_size, device, mixed_precision, num_threads)
-    reader = load_reader(model, computing, **reader_settings)
-    examples = load_several([data] if isinstance(data, str | Path) else data, limit=limit, options=options)
+    reader = load_reader(model, computing, backend=backend, **reader_settings)
+    sources = [data] if isinstance(data, str | Path) else data
+    parts = load_parts(sources, limit=limit, options=options)
+    examples = [example for part in parts for example in part]
     settings = reader.settings
     if version_2 is None:
         version_2 = bool(settings.version_2_with_negative) or has_unanswerable(examples)
     store = build_windows(
         examples, reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
     )
-    return evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+    evaluation = evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+    if calibrate:
+        confidence = fit_probabilities(reader.model, reader.tokenizer, settings, evaluation, version_2=version_2)
+        evaluation = replace(evaluation, confidence=confidence)
+    if len(sources) == 1:
+        return evaluation
+    named = [(str(source), part) for source, part in zip(sources, parts, strict=True) if part]
+    texts = {prediction.id: prediction.text for prediction in evaluation.predictions}
+    files = [_file_score(name, part, texts, version_2=version_2) for name, part in (*named, ("all", examples))]
+    return replace(evaluation, files=tuple(files))
+
+
+def _file_score(name: str, examples: Sequence[Example], texts: Mapping[str, str], *, version_2: bool) -> FileScore:
+    scores = score_each(examples, texts, version_2=version_2).values()
+    exact, f1 = (mean_interval([100 * getattr(one, key) for one in scores]) for key in ("exact", "f1"))
+    return FileScore(name, len(examples), exact, f1)
 
 
 def evaluate_windows(
-    model: SpanModel,
+    model: WindowModel,
     store: WindowStore,
     examples: Sequence[Example],
     config: DecodeConfig,
@@ -150,7 +199,7 @@ def evaluate_windows(
     version_2: bool,
     batch_size: int = DeviceConfig.eval_batch_size,
     progress: Callable[[int], None] | None = None,
-    world: World = ALONE,
+    world: "World | None" = None,
 ) -> Evaluation:
     """Run a model over windows, decode, and score.
 
@@ -184,6 +233,40 @@ def evaluate_windows(
     )
 
 
+def fit_probabilities(
+    model: WindowModel, tokenizer: QATokenizer, settings: ReaderSettings, evaluation: Evaluation, *, version_2: bool
+) -> Confidence | None:
+    """Fit a model's probabilities to an evaluation: what `ReaderSettings.confidence` holds.
+
+    Some of the questions are also asked on foreign contexts, where every answer is wrong.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        settings: How it reads.
+        evaluation: What it scored on questions that it was not trained on.
+        version_2: Whether "no answer" was an answer.
+
+    Returns:
+        What was fitted; None where there are too few questions, or it does not help (see `fit_confidence`).
+    """
+    if len(evaluation.examples) < LEAST_QUESTIONS:
+        return None
+    foreign = foreign_questions(evaluation.examples)
+    predictions: list[Prediction] = []
+    if foreign:
+        store = windows_in_memory(
+            foreign, tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
+        )
+        predictions = decode(run_windows(model, store).logits, store, foreign, settings, version_2=version_2)
+    return fit_confidence(
+        [*evaluation.examples, *foreign],
+        [*evaluation.predictions, *predictions],
+        version_2=version_2,
+        n_best_size=settings.n_best_size,
+    )
+
+
 def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction], store: WindowStore) -> AnswerStatistics:
     """Describe how a model answers, right or wrong: one that has learned nothing repeats itself.
 
@@ -191,9 +274,6 @@ def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction], s
         logits: Logits of all windows.
         predictions: What was made of them.
         store: The windows.
-
-    Returns:
-        The statistics.
     """
     labels = store.columns["start_position"], store.columns["end_position"]
     agreement, answered = label_agreement(logits, *labels), int((labels[0] > 0).sum())
@@ -215,10 +295,6 @@ def null_odds(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
     """Write ``predictions.json``, ``nbest_predictions.json`` and, on v2.0, ``null_odds.json``.
-
-    Args:
-        folder: An existing folder.
-        predictions: The predictions.
 
     Source:
         The file names and keys of `run_qa.py` and of Google's `run_squad.py`; start_char and end_char are added.

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from albertqa.errors import DataError
 
+# Chinese characters, kana, Thai, Lao, Tibetan, Burmese and Khmer letters.
+_UNSPACED = re.compile(r"[\u0e00-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -48,6 +50,22 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_DELETE_PUNCTUATION)).split())
 
 
+def unspaced_note(gold_texts: Iterable[str]) -> str:
+    """Return what to say of F1 where most golds are of a script without spaces between words; else "".
+
+    Args:
+        gold_texts: The golds of a data set.
+    """
+    texts = list(gold_texts)
+    num_unspaced = sum(_UNSPACED.search(text) is not None for text in texts)
+    if 2 * num_unspaced <= len(texts):
+        return ""
+    return (
+        f"{num_unspaced:,} of {len(texts):,} golds are of a script without spaces between words: the official F1 "
+        "counts such an answer as one word, and equals exact match there"
+    )
+
+
 def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> QuestionScore:
     """Score one answer against its golds; the maxima of exact match and F1 are taken separately.
 
@@ -79,7 +97,7 @@ def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool 
 
 
 def exact_match(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> float:
-    """Tell whether an answer equals some gold after normalisation (1.0) or not (0.0); see `score_answer`.
+    """Return whether an answer equals some gold after normalisation (1.0) or not (0.0); see `score_answer`.
 
     >>> exact_match("the Rollo!", ["Rollo", "Duke Rollo"])
     1.0

@@ -1,6 +1,5 @@
 """Read the two files a run leaves for scoring: predictions (id to text) and null odds (id to number)."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
+from albertqa.schema import ParseError, parse_json, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,38 +87,11 @@ def read_null_odds(path: Path) -> dict[str, float]:
 
 
 def _read_object(path: Path, value_name: str) -> dict[str, object]:
-    """Read a JSON object; all its numbers become floats."""
+    """Read a JSON object."""
     try:
-        # utf-8-sig: also without the byte order mark that Windows editors put first.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        found = error.object[error.start]
-        raise DataError(
-            f"{path}: byte {error.start}: expected UTF-8, found 0x{found:02x}; save the file as UTF-8"
-        ) from error
-
-    def refuse_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        content: dict[str, object] = {}
-        for key, value in pairs:
-            if key in content:
-                raise DataError(f"{path}: {key!r} is there twice; keep one {value_name} for each question id")
-            content[key] = value
-        return content
-
-    try:
-        # Integers as floats: one number type, and no limit on the number of digits.
-        content = json.loads(text, object_pairs_hook=refuse_repeated_keys, parse_int=float)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: line {error.lineno}, column {error.colno}: broken JSON: {error.msg}; "
-            f"expected an object of question id to {value_name}"
-        ) from error
-    except RecursionError as error:
-        raise DataError(
-            f"{path}: JSON nested too deeply; expected one object of question id to {value_name}"
-        ) from error
+        content = parse_json(read_text(path, DataError), by_id=True)
+    except ParseError as error:
+        raise DataError(f"{path}: {error.message}; write one {value_name} for each question id") from error
     if not isinstance(content, dict):
         raise DataError(
             f"{path}: expected an object of question id to {value_name}, found {_kind(content)} at the top; "

@@ -20,6 +20,18 @@ def page_html(backend: str | None = None, *, connect: str = "'self'") -> tuple[s
     return html, _policy(css, script, connect)
 
 
+def static_page_html(backend: str) -> str:
+    """Return the page for a folder of files, which cannot send headers: its policy is inside it.
+
+    Args:
+        backend: JavaScript that defines ``createBackend``; the page itself sends nothing, but may start workers.
+    """
+    html, policy = page_html(backend, connect="'none'")
+    policy = policy.replace("frame-ancestors 'none'", "worker-src 'self'")
+    first = '<meta charset="utf-8">'
+    return html.replace(first, f'{first}\n<meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
+
+
 def docs_html(openapi: dict[str, Any]) -> tuple[str, str]:
     """Return a page about the API, and its content security policy.
 

@@ -37,6 +37,7 @@ class PackedBatch:
         longest: Tokens of the longest window.
         start_positions: Labels: index of the first answer token within its window (0 is CLS).
         end_positions: Labels: index of the last answer token, inclusive.
+        dropout_seeds: What each window's dropout is drawn from (`albertqa.model.dropout`); None: PyTorch's generators.
 
     Shapes:
         input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths
@@ -52,6 +53,7 @@ class PackedBatch:
     longest: int
     start_positions: "torch.Tensor"
     end_positions: "torch.Tensor"
+    dropout_seeds: tuple[int, ...] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -71,16 +73,26 @@ class PackedBatch:
             },
         )
 
+    def drawn_again(self) -> "PackedBatch":
+        """Return the same batch with dropout of its own."""
+        seeds = self.dropout_seeds
+        return self if seeds is None else replace(self, dropout_seeds=tuple(seed ^ 1 for seed in seeds))
+
 
 _TENSORS = ("input_ids", "token_type_ids", "position_ids", "first_token", "start_positions", "end_positions")
 
 
-def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> PackedBatch:
+def pack(
+    source: WindowSource,
+    indices: Sequence[int] | NDArray[np.int64],
+    dropout_seeds: tuple[int, ...] | None = None,
+) -> PackedBatch:
     """Lay windows end to end.
 
     Args:
         source: The windows.
         indices: Which ones, in this order; at least one.
+        dropout_seeds: What the dropout of each is drawn from, in training.
 
     Returns:
         The batch, on the CPU.
@@ -98,6 +110,7 @@ def pack(source: WindowSource, indices: Sequence[int] | NDArray[np.int64]) -> Pa
         longest=max(lengths),
         start_positions=torch.tensor([window.start_position for window in windows]),
         end_positions=torch.tensor([window.end_position for window in windows]),
+        dropout_seeds=dropout_seeds,
     )
 
 

@@ -38,9 +38,6 @@ def sentence_starts(text: str) -> list[int]:
     >>> sentence_starts("Dr. J. R. Smith paid 3.50. Why? He was late.")
     [0, 27, 32]
 
-    Args:
-        text: A paragraph.
-
     Returns:
         Characters at which a sentence begins, in order; the first is the first one that is not white space. Nothing
         for a text without one.

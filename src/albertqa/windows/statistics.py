@@ -103,9 +103,6 @@ def window_statistics(
         examples: The data.
         unknown_id: Id of the token for unknown text; None where nothing is unknown (byte-level).
         max_answer_length: Longest answer predicted, tokens.
-
-    Returns:
-        The figures.
     """
     starts = store.columns["start_position"]
     gold_tokens: list[int] = []

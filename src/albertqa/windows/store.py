@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from albertqa.schema import ParseError, parse_json
 from albertqa.windows.tokenizer import PairLayout
 
 CONTEXTS_ARROW = "contexts.arrow"
@@ -146,9 +147,6 @@ class WindowStore:
 
         Args:
             folder: A complete store (see `is_complete`).
-
-        Returns:
-            The store.
         """
         manifest = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
         layout: dict[str, Any] = manifest["layout"]
@@ -198,19 +196,12 @@ class WindowStore:
         )
 
     def context(self, index: int) -> tuple[Int32Array, Int32Array, Int32Array]:
-        """Return token ids, first and end characters of a whole context's tokens (see `Window`).
-
-        Args:
-            index: The context.
-        """
+        """Return token ids, first and end characters of a whole context's tokens (see `Window`)."""
         input_ids, starts, ends = (self._contexts.get(index, name) for name in CONTEXT_SCHEMA.names)
         return input_ids, starts, ends
 
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
         """Return where the context begins in a window, and first and end characters of its tokens (see `Window`).
-
-        Args:
-            index: The window.
 
         Returns:
             `context_start`, `start_char`, `end_char`.
@@ -254,12 +245,12 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 def is_complete(folder: Path) -> bool:
     """Return whether a store is complete: its manifest is there and every file is what the manifest says."""
     try:
-        files = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
+        files = parse_json((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
         return all(
             (folder / name).stat().st_size == files[name][0] and _sha256(folder / name) == files[name][1]
             for name in DATA_FILES
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ParseError, ValueError, KeyError, TypeError, IndexError):
         return False
 
 

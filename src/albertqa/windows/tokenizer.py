@@ -129,9 +129,6 @@ class QATokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list["Encoding"]:
         """Tokenize texts in parallel, without special tokens; one that a text spells ("[SEP]", "<pad>") is plain text.
 
-        Args:
-            texts: Raw texts.
-
         Returns:
             One `tokenizers.Encoding` a text; its offsets are characters of the raw text, half-open.
 
@@ -204,9 +201,6 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
     Args:
         source: Path of ALBERT's SentencePiece model, folder with ``tokenizer.json`` or a vocabulary file, or a Hub
             name.
-
-    Returns:
-        The checked tokenizer.
 
     Raises:
         TokenizerError: Nothing usable is there, or it would change a model's input silently.

@@ -62,9 +62,6 @@ class TokenizerParts:
 def read_parts(path: Path) -> TokenizerParts:
     """Read a ``tokenizer.json`` and check what the `tokenizers` library does not, or checks by failing.
 
-    Args:
-        path: The file.
-
     Returns:
         What it says of itself.
 
@@ -96,14 +93,7 @@ def read_parts(path: Path) -> TokenizerParts:
 
 
 def parts_of(content: dict[str, Any]) -> TokenizerParts:
-    """Return what the content of a ``tokenizer.json`` says of itself.
-
-    Args:
-        content: The content, valid.
-
-    Returns:
-        Its parts.
-    """
+    """Return what the content of a ``tokenizer.json`` says of itself."""
     model = content["model"]
     vocabulary = model["vocab"]
     # Older files do not name the type.

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.errors import TokenizerError
+from albertqa.files import first_line
+from albertqa.schema import LFS_POINTER, ParseError, parse_json
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG_JSON = "tokenizer_config.json"
@@ -28,7 +30,6 @@ MOST_PIECES = 520_000
 ROLES = ("cls", "sep", "pad", "unk", "mask", "bos", "eos")
 FLAGS = ("do_lower_case", "keep_accents", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Names that say nothing about how a tokenizer works.
 _GENERIC_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
 _MOST_POSITIONS = 1_000_000
@@ -63,9 +64,6 @@ def read_settings(folder: Path, source: str) -> TokenizerSettings:
     Args:
         folder: The folder.
         source: What the user called it.
-
-    Returns:
-        Its settings.
 
     Raises:
         TokenizerError: A file is damaged, has a value of the wrong type, or names code that would have to be run.
@@ -103,12 +101,6 @@ def bare_settings(source: str) -> TokenizerSettings:
 def read_bytes(path: Path) -> bytes:
     """Read a file of a tokenizer.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes.
-
     Raises:
         TokenizerError: It cannot be read, is far too large, or is a Git LFS pointer.
     """
@@ -119,7 +111,7 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise TokenizerError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if content.startswith(_LFS_POINTER):
+    if content.startswith(LFS_POINTER):
         raise TokenizerError(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
     return content
 
@@ -148,11 +140,11 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = read_bytes(path)
-        loaded = json.loads(content)
+        loaded = parse_json(content.decode("utf-8-sig"))
         if b"\\ud" in content.lower():
             # Half a character (a lone surrogate) is no text, and fails wherever it goes.
             json.dumps(loaded, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
+    except (ParseError, ValueError) as error:
         raise TokenizerError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(loaded, dict):
         raise TokenizerError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
@@ -207,11 +199,11 @@ def refuse_failures(subject: str, *, silent: bool = True) -> Iterator[None]:
     except TokenizerError:
         raise
     except Exception as error:
-        raise TokenizerError(f"{subject} ({_first_line(error)})") from error
+        raise TokenizerError(f"{subject} ({first_line(error)})") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise TokenizerError(f"{subject} ({_first_line(error)})") from error
+        raise TokenizerError(f"{subject} ({first_line(error)})") from error
 
 
 @contextmanager
@@ -230,11 +222,6 @@ def _silenced(descriptor: int) -> Iterator[None]:
         os.dup2(kept, descriptor)
         os.close(kept)
         os.close(sink)
-
-
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return line if line.isprintable() else repr(line)
 
 
 def _value(path: Path, content: dict[str, Any], name: str, expected: type) -> Any:

@@ -68,9 +68,6 @@ def build_from_folder(folder: Path, settings: TokenizerSettings) -> BuiltTokeniz
         folder: The folder.
         settings: What its JSON files say.
 
-    Returns:
-        The tokenizer.
-
     Raises:
         TokenizerError: There is no vocabulary file, or not the one of the class that a file names; it is damaged; or
             what it needs is not in it.
@@ -111,9 +108,6 @@ def build_from_spiece(path: Path, settings: TokenizerSettings) -> BuiltTokenizer
         path: ``spiece.model``.
         settings: What the files beside it say. Case and accents are folded as they say; where they say nothing, as the
             vocabulary shows, and where that shows nothing, as in ALBERT's own.
-
-    Returns:
-        The tokenizer.
 
     Raises:
         TokenizerError: It is not a unigram model, or lacks special tokens.

@@ -10,6 +10,7 @@ from typing import Any
 
 from albertqa.data.problems import SourceError, listed
 from albertqa.errors import printable
+from albertqa.files import first_line
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::(\S+))?")
 _OLD_NAMES = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
@@ -99,9 +100,6 @@ def pick_split(found: Any, split: str | None) -> Any:
         found: A data set, or a mapping of splits.
         split: The split to take; None where there is only one.
 
-    Returns:
-        The data set.
-
     Raises:
         SourceError: The split is missing or must be named.
     """
@@ -121,5 +119,4 @@ def pick_split(found: Any, split: str | None) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    first_line = str(error).strip().partition("\n")[0]
-    return printable(f"{type(error).__name__}: {first_line}")
+    return printable(f"{type(error).__name__}: {first_line(error)}")

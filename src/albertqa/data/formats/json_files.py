@@ -9,11 +9,11 @@ from itertools import islice
 from albertqa.data.formats.foreign import foreign_schema
 from albertqa.data.formats.mrqa import is_header, is_mrqa_question
 from albertqa.data.formats.squad_json import article_rows, paragraph_rows
-from albertqa.data.parsing import ParseError, TooLargeError, parse_json
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
 from albertqa.errors import printable
+from albertqa.schema import ParseError, TooLargeError, parse_json
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _LINE_SUFFIXES = {".jsonl", ".ndjson"}

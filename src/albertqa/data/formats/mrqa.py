@@ -24,10 +24,6 @@ def is_mrqa_question(question: Mapping[str, object]) -> bool:
 def mrqa_fields(question: Mapping[str, object], context: object) -> dict[str, object]:
     """Return a question's fields, with its spans as SQuAD's answers.
 
-    Args:
-        question: The question.
-        context: The paragraph.
-
     Returns:
         The fields. An answer that differs from its span in case, white space and the like gets the span's characters,
         as MRQA's texts are of another tokenization.

@@ -86,9 +86,6 @@ def squad_document(examples: Sequence[Example]) -> dict[str, object]:
 
     Neighbours with the same title share an article, neighbours with the same context a paragraph; the order stays.
 
-    Args:
-        examples: The data set.
-
     Returns:
         The document, ready for `json.dump`.
     """

@@ -13,7 +13,7 @@ Split = Literal["train", "dev"]
 
 
 def starter_file(split: Split, *, version_2: bool = False) -> Path:
-    """Give the path of one of the starter set's four files.
+    """Return the path of one of the starter set's four files.
 
     Args:
         split: The part to train on or the part to evaluate on; they share no title.

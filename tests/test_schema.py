@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from albertqa.data.parsing import (
+from albertqa.errors import RunError
+from albertqa.schema import (
     MAX_DEPTH,
     MAX_MEMORY_BYTES,
     ParseError,
@@ -18,10 +20,9 @@ from albertqa.data.parsing import (
     memory_needed,
     parse_json,
     parse_toml,
-    read_json,
+    read_object,
     read_toml,
 )
-from albertqa.errors import RunError
 
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -56,9 +57,9 @@ def test_deep_nesting_is_one_line(opening: str) -> None:
         parse_json(f"[{closed}]")
 
 
-def test_deep_toml_is_one_line(shared_cases: Path) -> None:
+def test_deep_toml_is_one_line(real_data: Path) -> None:
     with pytest.raises(ParseError, match="TOML nested too deeply"):
-        parse_toml((shared_cases / "attack/deep.toml").read_text())
+        parse_toml((real_data.parent / "cases/attack/deep.toml").read_text())
     for text in ("a = " + "[" * 500 + "]" * 500, "a = " + "{b = " * 5000, "[" + "a." * 300 + "a]\nb = 1"):
         with pytest.raises(ParseError, match=r"nested too deeply|broken TOML"):
             parse_toml(text)
@@ -69,6 +70,13 @@ def test_nan_is_refused_or_read_as_null(name: str) -> None:
     with pytest.raises(ParseError, match=f"{name} is no JSON value"):
         parse_json(f'{{"a": {name}}}')
     assert parse_json('{"a": NaN}', nan_as_null=True) == {"a": None}
+
+
+def test_infinite_numbers_are_refused() -> None:
+    for number in ("1e999", "-1e400", "1" + "0" * 400 + ".0"):
+        with pytest.raises(ParseError, match="is too large a number"):
+            parse_json(f'{{"a": {number}}}')
+    assert parse_json('{"a": 1e308, "b": 1e-999}') == {"a": 1e308, "b": 0.0}
 
 
 def test_long_numbers_are_one_line_with_their_place() -> None:
@@ -101,8 +109,9 @@ def test_a_text_that_would_take_too_much_memory_is_refused_before_it_is_parsed()
 
 def test_files_are_read_with_the_callers_error_and_remedy(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    cases: list[tuple[bytes | None, str]] = [
-        (None, "there is no such file"),
+    with pytest.raises(RunError, match=r"no run\.json there, expected a run directory"):
+        read_object(path)
+    cases = [
         (b"", "broken JSON at line 1 column 1: expecting value"),
         (b'{"a": 1', "broken JSON at line 1 column 8"),
         (b'{"a": NaN}', "NaN is no JSON value"),
@@ -110,16 +119,22 @@ def test_files_are_read_with_the_callers_error_and_remedy(tmp_path: Path) -> Non
         (b"[" * 10_000, "JSON nested too deeply"),
     ]
     for data, message in cases:
-        if data is not None:
-            path.write_bytes(data)
+        path.write_bytes(data)
         with pytest.raises(RunError) as caught:
-            read_json(path, refusal=RunError, remedy="Train anew")
+            read_object(path, remedy="Train anew")
         assert str(caught.value).startswith(f"{path}: {message}")
         assert str(caught.value).endswith(". Train anew")
     path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}')
-    assert read_json(path) == {"a": 1}
+    assert read_object(path) == {"a": 1}
     (tmp_path / "c.toml").write_text("a = 1\n")
-    assert read_toml(tmp_path / "c.toml") == {"a": 1}
+    assert read_toml(tmp_path / "c.toml", RunError) == {"a": 1}
     (tmp_path / "c.toml").write_text("a = \n")
     with pytest.raises(RunError, match="broken TOML: Invalid value"):
-        read_toml(tmp_path / "c.toml", refusal=RunError)
+        read_toml(tmp_path / "c.toml", RunError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(RunError, match=r"run\.json: cannot be read: not a regular file"):
+        read_object(tmp_path / "run.json")

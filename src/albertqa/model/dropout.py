@@ -1,0 +1,95 @@
+"""Dropout whose draws belong to a window: the same however a step's windows are divided.
+
+A training step gives each of its windows a seed that follows from the run's seed, the step and the window's place in
+it (`window_seeds`). What a window's tokens drop follows from that seed and the place in the encoder alone, so neither
+the number of processes, nor the micro-batch, nor a step that is done again changes it. Batches without seeds draw from
+PyTorch's generators, as any module does.
+"""
+
+import struct
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import torch
+from torch.nn import functional
+
+from albertqa.windows.batches import PackedBatch
+
+EMBEDDINGS, ATTENTION, ATTENTION_OUTPUT, FEED_FORWARD, HEAD = range(5)
+"""The kinds of places that drop, for `draw_mask` and `place_seeds`."""
+
+
+def window_seeds(seed: int, step: int, windows: Iterable[int]) -> tuple[int, ...]:
+    """Return the seeds of some windows of a step.
+
+    Args:
+        seed: The run's seed.
+        step: The step's number.
+        windows: Their places among the step's windows, over all processes.
+    """
+    return tuple(_mixed(seed, step, int(window)) for window in windows)
+
+
+def place_seeds(batch: PackedBatch, kind: int, depth: int) -> tuple[int, ...] | None:
+    """Return the seeds of a batch's windows at a place in the encoder; None where the batch has none.
+
+    Args:
+        batch: The batch.
+        kind: What drops there.
+        depth: How often the layers were applied before.
+    """
+    if batch.dropout_seeds is None:
+        return None
+    return tuple(_mixed(one, kind, depth) for one in batch.dropout_seeds)
+
+
+def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth: int = 0) -> torch.Tensor | None:
+    """Draw what is dropped of hidden states: factors of 0 and 1 / (1 - rate).
+
+    Args:
+        batch: The windows that the tokens belong to.
+        x: Hidden states, for their shape, device and type.
+        rate: Share that is dropped.
+        kind: What drops there.
+        depth: How often the layers were applied before.
+
+    Returns:
+        The factors; None where nothing is dropped, or where the batch has no seeds.
+
+    Shapes:
+        x, returns: (T, H)
+    """
+    seeds = place_seeds(batch, kind, depth) if rate else None
+    if seeds is None:
+        return None
+    mask = torch.empty_like(x, requires_grad=False)
+    for part, seed in zip(mask.split(list(batch.lengths)), seeds, strict=True):
+        seed_generator(x.device, seed)
+        part.bernoulli_(1 - rate)
+    return mask.div_(1 - rate)
+
+
+def dropped(x: torch.Tensor, mask: torch.Tensor | None, rate: float, training: bool) -> torch.Tensor:
+    """Apply a mask of `draw_mask`; without one, PyTorch's own dropout.
+
+    Shapes:
+        x, mask, returns: (T, H)
+    """
+    return functional.dropout(x, rate, training) if mask is None else x * mask
+
+
+def seed_generator(device: torch.device, seed: int) -> None:
+    """Seed the generator that a device's operations draw from."""
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+    elif device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def _mixed(*numbers: int) -> int:
+    """Return a number that follows from some others, and looks random: 0 to 2^63 - 1."""
+    # A CPU's generator reads the lower half of its seed alone.
+    content = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little") >> 1

@@ -1,0 +1,167 @@
+"""The page of a study: one HTML file without scripts that loads nothing from anywhere."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+from markupsafe import Markup
+
+from albertqa import files
+from albertqa.report.templates import render
+from albertqa.study.result import STUDY_HTML, SettingResult, Spread, StudyResult
+
+_WIDTH, _HEIGHT, _MARGIN = 640, 260, 46
+_COLOURS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A vertical axis of parallel coordinates.
+
+    Attributes:
+        name: Its setting, or the metric.
+        x: Its place.
+        ticks: Places and labels of its values.
+    """
+
+    name: str
+    x: float
+    ticks: list[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A setting's line in a chart.
+
+    Attributes:
+        label: What was tried.
+        points: Its points, as SVG takes them.
+        colour: Index of its colour.
+        band: Outline of the range over seeds; empty for none.
+    """
+
+    label: str
+    points: str
+    colour: int
+    band: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The metric while training.
+
+    Attributes:
+        lines: A line for each setting.
+        last_step: Right end of the horizontal axis.
+        low: Lower end of the vertical axis, percent.
+        high: Upper end.
+    """
+
+    lines: list[Line]
+    last_step: int
+    low: float
+    high: float
+
+
+def write_study_page(result: StudyResult, folder: Path) -> Path:
+    """Write a study's page.
+
+    Args:
+        result: What it found.
+        folder: The study's folder.
+
+    Returns:
+        The file.
+    """
+    css = resources.files("albertqa.report").joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+    ranked = [one for one in result.settings if one.f1 is not None]
+    axes, parallel = parallel_coordinates(ranked, result.metric)
+    html = render(
+        "study.html.jinja",
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
+        css=Markup(css),
+        version=metadata.version("albertqa"),
+        result=result,
+        compared={one.setting: one for one in result.comparisons},
+        num_trials=sum(len(one.trials) for one in result.settings),
+        axes=axes,
+        parallel=parallel,
+        curves=folded_curves(ranked),
+        width=_WIDTH,
+        height=_HEIGHT,
+        margin=_MARGIN,
+    )
+    target = folder / STUDY_HTML
+    files.write_text(target, html)
+    return target
+
+
+def parallel_coordinates(settings: list[SettingResult], metric: str) -> tuple[list[Axis], list[Line]]:
+    """Return one axis for each tried setting and one for the metric, and a line for each setting.
+
+    Args:
+        settings: The settings with complete runs.
+        metric: ``f1`` or ``exact``.
+    """
+    if not settings:
+        return [], []
+    names = list(settings[0].values)
+    columns = [[one.values[name] for one in settings] for name in names]
+    spreads: list[Spread | None] = [one.f1 if metric == "f1" else one.exact for one in settings]
+    columns.append([0.0 if one is None else one.mean for one in spreads])
+    axes, heights = [], []
+    for at, (name, column) in enumerate(zip([*names, metric], columns, strict=True)):
+        is_number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in column)
+        different = sorted(set(column), key=None if is_number else str)
+        place = {one: _height(rank, len(different) - 1) for rank, one in enumerate(different)}
+        x = _MARGIN + at * (_WIDTH - 2 * _MARGIN) / max(1, len(columns) - 1)
+        shown = different if len(different) <= 6 else [different[0], different[-1]]
+        labels = [f"{one:.4g}" if isinstance(one, float) else str(one) for one in shown]
+        axes.append(Axis(name, round(x, 1), [(place[one], label) for one, label in zip(shown, labels, strict=True)]))
+        heights.append([place[one] for one in column])
+    lines = [
+        Line(
+            one.label,
+            " ".join(f"{axis.x},{column[at]}" for axis, column in zip(axes, heights, strict=True)),
+            at % _COLOURS,
+        )
+        for at, one in enumerate(settings)
+    ]
+    return axes, lines
+
+
+def folded_curves(settings: list[SettingResult]) -> Curves:
+    """Return each setting's mean curve over its seeds, with the range of the seeds."""
+    curves = []
+    for setting in settings:
+        by_step: dict[int, list[float]] = {}
+        for trial in setting.trials:
+            for step, value in trial.curve:
+                by_step.setdefault(step, []).append(value)
+        curves.append(dict(sorted(by_step.items())))
+    steps = [step for curve in curves for step in curve]
+    values = [value for curve in curves for found in curve.values() for value in found]
+    if not steps:
+        return Curves([], 0, 0.0, 0.0)
+    last, low, high = max(steps), min(values), max(values)
+
+    def point(step: int, value: float) -> str:
+        x = _MARGIN + step / last * (_WIDTH - 2 * _MARGIN)
+        return f"{x:.1f},{_height(value - low, high - low)}"
+
+    lines = []
+    for at, (setting, curve) in enumerate(zip(settings, curves, strict=True)):
+        means = " ".join(point(step, sum(found) / len(found)) for step, found in curve.items())
+        ends = [point(step, min(found)) for step, found in curve.items()]
+        ends += [point(step, max(found)) for step, found in reversed(curve.items())]
+        lines.append(Line(setting.label, means, at % _COLOURS, " ".join(ends) if len(curve) > 1 else ""))
+    return Curves(lines, last, low, high)
+
+
+def _height(value: float, largest: float) -> float:
+    """Return how far down a value is drawn."""
+    share = value / largest if largest else 0.5
+    return round(_HEIGHT - _MARGIN - share * (_HEIGHT - 2 * _MARGIN), 1)
