@@ -1,6 +1,6 @@
 """Take the pictures of the page that `albertqa serve` has, for the documents.
 
-    python benchmarks/serve_screenshots.py RUN
+    python -m benchmarks.serve_screenshots RUN
 
 RUN is a trained reader, for example the quickstart's. The pictures go to docs/screenshots/. Loopback only; it needs
 Chromium and the `dev` extra (playwright).
@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from screenshots import _FLAGS, PICTURES
-from serving import Server
-
 from albertqa.data.reading import load_examples
+from benchmarks.screenshots import _FLAGS, PICTURES
+from benchmarks.serving import Server
 
 QUESTIONS = 3
 

@@ -1,6 +1,6 @@
 """Does a server answer as `Answerer` does, how fast, and what happens when it is asked for more than it can do?
 
-    python benchmarks/serving.py RUN [--parts equality throughput latency overload stopping]
+    python -m benchmarks.serving RUN [--parts equality throughput latency overload stopping]
 
 Everything stays on the loopback interface and ends by itself, in about 12 minutes on 2 idle cores with the quickstart's
 reader. The server runs in a process of its own and the clients in this one: they take some of the machine, too.
@@ -27,11 +27,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
-from birth import command_line, spread, usable_cores, write_result
 
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
+from benchmarks.provenance import command_line, spread, usable_cores, write_result
 
 CLIENTS = 32
 OVERLOAD = 4.0

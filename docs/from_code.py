@@ -27,7 +27,7 @@ from albertqa.cli.commands import Command
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Config, Settings
 from albertqa.data.problems import KINDS
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.decode.spans import Candidate
 from albertqa.health import advice, rules
 from albertqa.rundir.findings import SEVERITIES, Finding
@@ -256,8 +256,8 @@ def finding_groups() -> dict[str, list[FoundBy]]:
         for function in _functions(module):
             for call in _calls(function, "Finding"):
                 names |= dict.fromkeys(_read_finding(call, function, found))
-        title = module.__name__.rpartition(".")[2].replace("_", " ").capitalize()
-        key = f"## {title}\n\n{module.__doc__}"
+        title = module.__name__.rpartition(".")[2].replace("_", " ")
+        key = f"## About {title}\n\n{module.__doc__}"
         groups[key] = [found[name] for name in names if not any(found[name] in group for group in groups.values())]
     return groups
 

@@ -1,5 +1,8 @@
-from .answer.answerer import Answer as Answer
 from .answer.answerer import Answerer as Answerer
+from .answer.answers import Answer as Answer
+from .answer.answers import DocumentAnswer as DocumentAnswer
+from .answer.collection import Collection as Collection
+from .answer.collection import index_folder as index_folder
 from .config import Settings as Settings
 from .data.example import Example as Example
 from .data.example import Gold as Gold

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import albertqa
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.data.starter import starter_file
 from albertqa.errors import DataError, ModelError, SettingsError
 from decode.cases import save_reader, starter_examples
@@ -157,7 +158,7 @@ def test_an_empty_question_or_context_is_named(answerer: Answerer, empty: str) -
 
 def test_a_context_of_nothing_the_tokenizer_keeps_has_no_answer(answerer: Answerer) -> None:
     answer = answerer.answer("Who?", "\u0301\u200b")
-    assert answer == Answer("", 0, 0, 0.0, 0.0, None, ())
+    assert answer == Answer("", 0, 0, 0.0, 0.0, 0.0, None, ())
     allowed = answerer.answer("Who?", "\u0301\u200b", version_2_with_negative=True, null_score_diff_threshold=1e9)
     assert (allowed.text, allowed.probability) == ("", 1.0)
 

@@ -12,7 +12,7 @@ from albertqa.answer.answerer import Answerer
 from albertqa.config import Settings
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.run.recipe import train
 
 DATA = starter_file("dev", version_2=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from decode.cases import save_reader, starter_examples
 
 LENGTHS = {"max_seq_length": 96, "doc_stride": 32}

@@ -44,7 +44,7 @@ WRONG = {
     "report": "report: expected at least one run directory, found none",
     "doctor": "doctor: expected RUN, found none. See: albertqa doctor --help",
     "answer model": "answer: give either --question with --context (or --context-file), or --input FILE",
-    "answer model --question Who": "answer: give the text with --context or --context-file, one of the two",
+    "answer model --question Who": "answer: give the text with --context, --context-file or --documents, one of them",
     "answer model --question a --context b --output c.json": "--output: is for the answers to --input FILE; "
     "one answer is printed",
     "answer model --input a.json --output c.csv": "--output: expected a .json or .jsonl file or a folder, found c.csv",

@@ -210,7 +210,7 @@ def test_answer_needs_exactly_one_source_of_questions(run: Run, trained: Path) -
     assert run("answer", trained)[0] == 2
     code, _, err = run("answer", trained, "--question", "Who?")
     assert code == 2
-    assert "--context or --context-file" in err
+    assert "--context, --context-file or --documents" in err
 
 
 @pytest.mark.real_data

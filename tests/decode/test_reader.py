@@ -9,7 +9,8 @@ import torch
 from albertqa import files
 from albertqa.cli import main
 from albertqa.config import DeviceConfig
-from albertqa.decode.reader import ReaderSettings, load_reader
+from albertqa.decode.reader import load_reader
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import AlbertQAError, ModelError, RunError, SettingsError, TokenizerError
 
 from .cases import save_reader

@@ -6,14 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from albertqa.answer.answerer import Answerer
 from albertqa.data.reading import load_examples
+from albertqa.decode.confidence import Confidence, Logistic
 from albertqa.errors import AlbertQAError
 from albertqa.export.browser import PACKAGE, VERSION, runtime_files
 from albertqa.export.exporting import export
@@ -27,6 +30,11 @@ from report.conftest import browser  # noqa: F401 -- a fixture
 from .conftest import DATA
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+CONFIDENCE = Confidence(
+    Logistic(-1.0, {"odds": 0.4, "score": 0.05, "length": -0.3, "null_margin": 0.1}),
+    Logistic(0.5, {"odds": -0.2, "null_margin": -0.3}),
+)
 
 TEXT = "😀😀 The first river is wide.\n\n𐐀lfred swam in the second river in 1066, and Rollo walked."
 NASTY = [
@@ -187,14 +195,16 @@ def test_tokens_of_a_thousand_real_contexts_equal_pythons(bare_page: Any, real_d
     assert_same_tokens(bare_page, load_tokenizer(real_data / "albert" / "spiece.model"), contexts)
 
 
-def assert_same_decoding(page: Any, folder: Path, **settings: Any) -> int:
+def assert_same_decoding(page: Any, folder: Path, confidence: Confidence | None = None, **settings: Any) -> int:
     """Compare answers of the page's decoding, from the logits of Python's session, with those of `Answerer`."""
     answerer = Answerer(folder, backend="onnx", num_threads=1, **settings)
+    reader = answerer._reader
+    answerer._reader = replace(reader, settings=replace(reader.settings, confidence=confidence))
     pairs = [(one.question, one.context) for one in starter_examples(200)]
     pairs = [
         (question, (f"{context}\n\n" * 3 if at % 9 == 0 else context)) for at, (question, context) in enumerate(pairs)
     ]
-    reading = {name: getattr(answerer.settings, name) for name in answerer.settings.__dataclass_fields__}
+    reading = msgspec.to_builtins(answerer.settings)
     code = """
       const [{ createTokenizer }, ort, page, content] = await Promise.all([
         import("/tokenizer.js"), import("/ort.js"),
@@ -232,7 +242,11 @@ def assert_same_decoding(page: Any, folder: Path, **settings: Any) -> int:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_seq_length": 96, "doc_stride": 32}, {"version_2_with_negative": True, "null_score_diff_threshold": 0.5}],
+    [
+        {"max_seq_length": 96, "doc_stride": 32},
+        {"version_2_with_negative": True, "null_score_diff_threshold": 0.5},
+        {"version_2_with_negative": True, "null_score_diff_threshold": 0.5, "confidence": CONFIDENCE},
+    ],
 )
 def test_answers_and_offsets_equal_the_answerers(
     bare_page: Any, served: tuple[Path, str], settings: dict[str, Any]
@@ -255,7 +269,7 @@ def test_it_works_without_a_network_once_it_was_loaded(browser: Any, served: tup
 
 def test_a_long_text_does_not_freeze_the_page_and_can_be_stopped(browser: Any, served: tuple[Path, str]) -> None:  # noqa: F811
     with Asked(browser, served[1]) as asked:
-        asked.page.fill("#source", "\n\n".join([TEXT] * 3000))
+        asked.page.fill("#source", "\n\n".join(["Rollo walked beside the second river in 1066. " * 20] * 150))
         asked.page.fill("#question", "Who swam?")
         asked.page.press("#question", "Enter")
         asked.page.locator("#answers .waiting").wait_for()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from albertqa import cli
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import AlbertQAError
 from albertqa.export.exporting import export
 from albertqa.export.gate import LIMITS, Measured

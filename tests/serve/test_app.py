@@ -13,7 +13,8 @@ import psutil
 import pytest
 from fastapi import Request
 
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.answer.collection import Collection, index_folder
 from albertqa.serve import forms
 from albertqa.serve.app import _JsonRequest

@@ -1,50 +1,29 @@
 """Answers from a trained model, through the same windows and decoding as evaluation."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
+from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, rank_answers
+from albertqa.answer.collection import Collection
 from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import Backend, DeviceConfig, Precision
 from albertqa.data.example import Example
+from albertqa.decode.confidence import with_probability
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import ReaderChanges, ReaderSettings, load_reader
+from albertqa.decode.reader import load_reader
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 
+PASSAGES = 10
+"""Passages of a collection that are read for a question."""
+
 _REMEMBERED_TOKENS = 2_000_000
 """Tokens of contexts that are remembered: some 40 MB at most, or 3,000 pages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one question.
-
-    Attributes:
-        text: The answer, verbatim from the context; "" for "no answer".
-        start_char: Its first character in the context.
-        end_char: The character after its last one.
-        probability: Softmax of the scores over the question's best candidates.
-        score: Start logit plus end logit.
-        null_score: Score of "no answer"; None unless it was allowed.
-        n_best: The best candidates, best first, each span once.
-    """
-
-    text: str
-    start_char: int
-    end_char: int
-    probability: float
-    score: float
-    null_score: float | None
-    n_best: tuple[Candidate, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the answer as a plain dictionary."""
-        return asdict(self)
 
 
 class Answerer:
@@ -58,7 +37,7 @@ class Answerer:
         backend: What computes: ``torch``, ``onnx`` or ``auto`` (see `load_reader`).
         reader_settings: Any of `ReaderSettings` instead of the model's own: `max_seq_length`, `doc_stride`,
             `max_answer_length`, `null_score_diff_threshold`, `version_2_with_negative` (whether "no answer" is an
-            answer).
+            answer), `min_probability` (below it the answer is "no answer").
 
     Raises:
         AlbertQAError: The model cannot be used.
@@ -77,6 +56,11 @@ class Answerer:
         computing = DeviceConfig(device=device, mixed_precision=mixed_precision, num_threads=num_threads)
         self._reader = load_reader(model, computing, backend=backend, **reader_settings)
         self._contexts = TokenizedContexts(_REMEMBERED_TOKENS)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether `Answer.probability` was fitted to how often the model is right; `albertqa evaluate --calibrate`."""
+        return self._reader.settings.confidence is not None
 
     @property
     def settings(self) -> ReaderSettings:
@@ -138,7 +122,71 @@ class Answerer:
         # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
         decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
         predictions = self._predict(pairs, decoding, batch_size=batch_size, progress=progress)
-        return [_answer(prediction, n_best) for prediction in predictions]
+        return [_answer(prediction, n_best, settings) for prediction in predictions]
+
+    def answer_documents(
+        self,
+        question: str,
+        documents: Mapping[str, str],
+        *,
+        n_best: int = 1,
+        **reader_settings: Unpack[ReaderChanges],
+    ) -> DocumentAnswer:
+        """Answer a question from several documents, each of any length.
+
+        Args:
+            question: The question.
+            documents: Text of each document by its id.
+            n_best: Candidates to return.
+            reader_settings: As in `Answerer`, for this call.
+
+        Returns:
+            The answer, ranked over all documents (see `albertqa.decode.ranking`).
+
+        Raises:
+            DataError: There are no documents, or a text is empty.
+            SettingsError: A number is out of range.
+        """
+        if not documents:
+            raise DataError("documents: expected at least one, found none")
+        texts = list(documents.values())
+        answers = self.answer_batch([(question, text) for text in texts], n_best=n_best, **reader_settings)
+        return rank_answers(question, texts, answers, [(name, 0) for name in documents], n_best)
+
+    def answer_collection(
+        self,
+        question: str,
+        collection: Collection,
+        *,
+        passages: int = PASSAGES,
+        n_best: int = 1,
+        **reader_settings: Unpack[ReaderChanges],
+    ) -> DocumentAnswer:
+        """Answer a question from a collection: find passages by its words, and read them.
+
+        Args:
+            question: The question.
+            collection: The collection.
+            passages: Passages to read.
+            n_best: Candidates to return.
+            reader_settings: As in `Answerer`, for this call.
+
+        Returns:
+            The answer; "no answer" with probability 0 where no passage has a word of the question. Offsets count in
+            the document (`Collection.text`).
+
+        Raises:
+            DataError: The question is empty.
+            SettingsError: A number is out of range.
+        """
+        if not question.strip():
+            raise DataError("the question is empty, expected text")
+        found = collection.search(question, limit=passages)
+        if not found:
+            return DocumentAnswer(NOTHING, None, ())
+        texts = [one.text for one in found]
+        answers = self.answer_batch([(question, text) for text in texts], n_best=n_best, **reader_settings)
+        return rank_answers(question, texts, answers, [(one.document, one.start_char) for one in found], n_best)
 
     def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: Unpack[ReaderChanges]) -> int:
         """Return how many tokens the model will read to answer questions: the measure of the work.
@@ -194,21 +242,37 @@ def _examples(pairs: Sequence[tuple[str, str]]) -> list[Example]:
     return examples
 
 
-def _answer(prediction: Prediction, n_best: int) -> Answer:
+def _answer(prediction: Prediction, n_best: int, settings: ReaderSettings) -> Answer:
     """Turn a prediction into an answer; a span that two windows share is listed once."""
     spans = {(one.start_char, one.end_char): one for one in reversed(prediction.n_best)}
     distinct = sorted(spans.values(), key=prediction.n_best.index)
     chosen = next((one for one in distinct if one.text == prediction.text), None)
     if chosen is None:
-        return Answer("", 0, 0, 0.0, 0.0, prediction.null_score, ())
+        return Answer("", 0, 0, 0.0, 0.0, 0.0, prediction.null_score, ())
     # First what is answered, which a threshold may have chosen below the best score.
-    distinct = [chosen, *(one for one in distinct if one is not chosen)]
+    candidates = (chosen, *(one for one in distinct if one is not chosen))
+    probability = None
+    if settings.confidence is not None:
+        probability = settings.confidence.probability(prediction, settings.n_best_size)
+    if probability is not None:
+        candidates = with_probability(candidates, 0, probability)
+    if candidates[0].text and candidates[0].probability < settings.min_probability:
+        candidates = _withheld(candidates, prediction)
+    first = candidates[0]
     return Answer(
-        text=chosen.text,
-        start_char=chosen.start_char,
-        end_char=chosen.end_char,
-        probability=chosen.probability,
-        score=chosen.score,
+        text=first.text,
+        start_char=first.start_char,
+        end_char=first.end_char,
+        probability=first.probability,
+        softmax=chosen.probability,
+        score=first.score,
         null_score=prediction.null_score,
-        n_best=tuple(distinct[:n_best]),
+        n_best=candidates[:n_best],
     )
+
+
+def _withheld(candidates: tuple[Candidate, ...], prediction: Prediction) -> tuple[Candidate, ...]:
+    """Put "no answer" first, with the probability that the best answer is wrong."""
+    null = prediction.cls_score or 0.0
+    nothing = Candidate("", 0, 0, null / 2, null / 2, 1.0 - candidates[0].probability)
+    return (nothing, *(one for one in candidates if one.text))

@@ -31,7 +31,7 @@ from albertqa.bulk.parts import (
 )
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import stream_questions
-from albertqa.decode.reader import ReaderChanges, ReaderSettings
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.errors import RunError, SettingsError
 from albertqa.files import model_folder, write_bytes, write_json
 from albertqa.model.load import resolve_model

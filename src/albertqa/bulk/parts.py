@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from albertqa.answer.answerer import Answer
+from albertqa.answer.answers import Answer
 from albertqa.data.example import Example
 
 PartFormat = Literal["parquet", "jsonl"]
@@ -77,7 +77,7 @@ def encode_rows(rows: Sequence[dict[str, Any]], form: PartFormat) -> bytes:
     schema = pa.schema([
         *(("id", pa.string()), ("question", pa.string()), ("text", pa.string())),
         *(("start_char", pa.int64()), ("end_char", pa.int64())),
-        *((name, pa.float64()) for name in ("probability", "score", "null_score")),
+        *((name, pa.float64()) for name in ("probability", "softmax", "score", "null_score")),
         ("n_best", pa.list_(candidate)),
     ])  # fmt: skip
     buffer = io.BytesIO()

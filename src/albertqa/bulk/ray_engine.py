@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from albertqa.answer.answerer import Answer, Answerer
+from albertqa.answer.answerer import Answerer
+from albertqa.answer.answers import Answer
 from albertqa.bulk.frames import answer_frame
 from albertqa.bulk.parts import Part, answer_rows
 from albertqa.errors import RunError, SettingsError

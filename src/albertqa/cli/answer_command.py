@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional
 
 from albertqa.cli.output import json_text, print_json
-from albertqa.cli.reader_flags import EvaluationDevice, ReaderFlags
+from albertqa.cli.reader_flags import AnswerFlags, EvaluationDevice
 from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
 
 if TYPE_CHECKING:
-    from albertqa.answer.answerer import Answer as FoundAnswer
+    from albertqa.answer.answers import Answer as FoundAnswer
+    from albertqa.answer.answers import DocumentCandidate
     from albertqa.bulk.job import BulkProgress, Engine
     from albertqa.cli.terminal import Terminal
+    from albertqa.decode.spans import Candidate
 
 _STANDARD_INPUT = Path("-")
 _FILES = {".json", ".jsonl"}
@@ -72,6 +74,10 @@ class Answer:
     """The text that should hold the answer."""
     context_file: Annotated[Path | None, flag(metavar="FILE")] = None
     """A text file to take the context from."""
+    documents: Annotated[Path | None, flag(metavar="FILE")] = None
+    """A collection of documents to look in (`albertqa index`), in place of a context."""
+    passages: int = 10
+    """Passages of the collection that are read for the question."""
     input: Annotated[tuple[str, ...], flag(metavar="FILE ...")] = ()
     """Questions with their contexts: SQuAD JSON, JSONL, CSV or Parquet, or a Hub name; answers in it are not looked
     at. `-`: JSONL rows with `question` and `context` from standard input."""
@@ -82,7 +88,7 @@ class Answer:
     """Candidates given for a question."""
     json: Switch = False
     """Print the answer as JSON."""
-    reader: ReaderFlags = field(default_factory=ReaderFlags)
+    reader: AnswerFlags = field(default_factory=AnswerFlags)
     """How the model reads; what is not given is as the model was trained. Example: --max-answer-length 15"""
     device: EvaluationDevice = field(default_factory=EvaluationDevice)
     """Where and in which precision it computes. Example: --device cpu --num-threads 4"""
@@ -94,14 +100,26 @@ class Answer:
     def run(self) -> int:
         """Answer, and print or write."""
         from albertqa.answer.answerer import Answerer
+        from albertqa.answer.collection import Collection
         from albertqa.cli.terminal import Terminal
 
         self._check()
         if self.output is not None and self.output.suffix not in _FILES:
             return self._run_in_bulk(self.output)
-        rows = self._all() if self.input else [(None, *self._one())]
+        collection = None if self.documents is None else Collection(self.documents)
+        rows = [] if collection else self._all() if self.input else [(None, *self._one())]
         self.device.check()
         answerer = Answerer(self.model, **self._options())
+        if collection is not None:
+            with collection:
+                found = answerer.answer_collection(
+                    self.question or "", collection, passages=self.passages, n_best=self.n_best
+                )
+            if self.json:
+                print_json(found.to_json())
+            else:
+                _show(found.n_best, Terminal(), is_calibrated=answerer.is_calibrated)
+            return 0
         answers = answerer.answer_batch(
             [(question, context) for _, question, context in rows],
             n_best=self.n_best,
@@ -112,15 +130,17 @@ class Answer:
         elif self.json:
             print_json(answers[0].to_json())
         else:
-            _show(answers[0], Terminal())
+            _show(answers[0].n_best, Terminal(), is_calibrated=answerer.is_calibrated)
         return 0
 
     def _check(self) -> None:
         """Check that the flags go together."""
         if (self.question is not None) == bool(self.input):
             raise SettingsError("answer: give either --question with --context (or --context-file), or --input FILE")
-        if not self.input and (self.context is None) == (self.context_file is None):
-            raise SettingsError("answer: give the text with --context or --context-file, one of the two")
+        if not self.input and [self.context, self.context_file, self.documents].count(None) != 2:
+            raise SettingsError("answer: give the text with --context, --context-file or --documents, one of them")
+        if self.input and self.documents is not None:
+            raise SettingsError("--documents: is for one --question; the questions of --input have their own contexts")
         if self.output is not None and not self.input:
             raise SettingsError("--output: is for the answers to --input FILE; one answer is printed")
         is_folder = self.output is not None and self.output.suffix not in _FILES
@@ -255,10 +275,14 @@ class _Progress:
         self._terminal.say(f"{progress.questions:,}{of_all} questions, {progress.per_second:,.1f} a second{left}")
 
 
-def _show(answer: "FoundAnswer", terminal: "Terminal") -> None:
+def _show(n_best: "Sequence[Candidate | DocumentCandidate]", terminal: "Terminal", *, is_calibrated: bool) -> None:
     """Print the candidates for one question."""
-    for candidate in answer.n_best or ():
+    for candidate in n_best:
         place = f"characters {candidate.start_char} to {candidate.end_char}" if candidate.text else "no answer"
+        if document := getattr(candidate, "document", None):
+            place = f"{document}, {place}"
         terminal.say(f"{candidate.text or '(no answer)'}  {candidate.probability:.1%}  {place}")
-    if not answer.n_best:
+    if not n_best:
         terminal.say("(no answer)")
+    elif not is_calibrated:
+        terminal.say("the probability is not calibrated: albertqa evaluate MODEL DATA --calibrate")

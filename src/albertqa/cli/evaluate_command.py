@@ -14,6 +14,7 @@ from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
+    from albertqa.decode.confidence import Confidence
     from albertqa.scoring.evaluation import FileScore
 
 
@@ -31,6 +32,9 @@ class Evaluate:
     """Evaluate only the first so many questions."""
     tune_threshold: Switch = False
     """v2.0: also find the best threshold on this data, to be given with --null-score-diff-threshold on other data."""
+    calibrate: Switch = False
+    """Also fit the model's probabilities to this data, which must not be what it was trained on, and save that in the
+    model's folder (`reader.json`)."""
     json: Switch = False
     """Print the result as JSON."""
     reader: ReaderFlags = field(default_factory=ReaderFlags)
@@ -58,6 +62,7 @@ class Evaluate:
             version_2=reader.pop("version_2_with_negative"),
             limit=self.max_eval_examples,
             options=self.table,
+            calibrate=self.calibrate,
             batch_size=self.device.eval_batch_size,
             device=self.device.device,
             mixed_precision=self.device.mixed_precision,
@@ -76,6 +81,9 @@ class Evaluate:
             texts = {one.id: one.best_answer.text if one.best_answer else "" for one in evaluation.predictions}
             tuned = tune_threshold(evaluation.examples, texts, odds)
             summary |= {f"tuned_{name}": value for name, value in dataclasses.asdict(tuned).items()}
+        if self.calibrate:
+            tested = self._save_confidence(evaluation.confidence)
+            summary |= {f"calibration_{name}": value for name, value in tested.items()}
         if evaluation.files:
             summary["files"] = [dataclasses.asdict(one) for one in evaluation.files]
         folder = self.output_dir or self._folder_beside_model()
@@ -95,6 +103,22 @@ class Evaluate:
                 terminal.table("exact and f1, with their 95 % intervals", rows)
             terminal.say(f"predictions and scores: {folder}")
         return 0
+
+    def _save_confidence(self, confidence: "Confidence | None") -> dict[str, float]:
+        """Save fitted probabilities in the model's folder; return the figures of the half that was not fitted on."""
+        from albertqa.decode.reader_settings import ReaderSettings
+        from albertqa.files import model_folder
+
+        folder = Path(model_folder(self.model))
+        if not folder.is_dir():
+            raise SettingsError(f"--calibrate: writes into the model's folder, and {self.model} is a name on the Hub")
+        if confidence is None:
+            raise SettingsError(
+                f"--calibrate: {', '.join(self.data)} makes the probabilities no better. Use more questions, with "
+                "right and wrong answers among them"
+            )
+        dataclasses.replace(ReaderSettings.load(folder), confidence=confidence).save(folder)
+        return confidence.tested
 
     def _folder_beside_model(self) -> Path:
         beside = Path(self.model) if Path(self.model).is_dir() else Path()

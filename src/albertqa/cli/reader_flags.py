@@ -25,6 +25,14 @@ class ReaderFlags:
 
 
 @dataclass(frozen=True)
+class AnswerFlags(ReaderFlags):
+    """Reader settings instead of those that the model was trained with."""
+
+    min_probability: Annotated[float | None, flag()] = None
+    """Answers that are less probable become "no answer"."""
+
+
+@dataclass(frozen=True)
 class EvaluationDevice(DeviceConfig):
     """Where and in which arithmetic a trained model computes."""
 

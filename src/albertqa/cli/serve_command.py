@@ -25,6 +25,8 @@ class Serve:
     """Whether "no answer" is an answer; unset: as the model was trained."""
     null_score_diff_threshold: Annotated[float | None, flag()] = None
     """v2.0: predict "no answer" where null score minus best answer's score is above this."""
+    min_probability: Annotated[float | None, flag()] = None
+    """Answers that are less probable become "no answer"."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
     mixed_precision: Precision = "no"
@@ -57,6 +59,7 @@ class Serve:
             backend=self.backend,
             version_2_with_negative=self.version_2_with_negative,
             null_score_diff_threshold=self.null_score_diff_threshold,
+            min_probability=self.min_probability,
         )
         log_safely()
         serve(answerer, _name(self.model), config, documents)

@@ -1,79 +1,16 @@
 """A trained model with its tokenizer and reader settings: what evaluation and answering start from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
-import msgspec
-
-from albertqa.config import Backend, DecodeConfig, DeviceConfig, WindowConfig
-from albertqa.errors import ModelError, SettingsError
-from albertqa.files import READER_JSON, model_folder, write_json
+from albertqa.config import Backend, DeviceConfig
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
+from albertqa.errors import SettingsError
+from albertqa.files import model_folder
 from albertqa.model.onnx_model import OnnxModel, has_onnx, resolve_onnx
 from albertqa.model.window_model import WindowModel
-from albertqa.schema import read_struct
 from albertqa.windows.tokenizer import QATokenizer, check_embeddings, load_tokenizer
-
-
-class ReaderChanges(TypedDict, total=False):
-    """Reader settings given instead of a model's own (see `ReaderSettings`); None: the model's own."""
-
-    max_seq_length: int | None
-    doc_stride: int | None
-    max_answer_length: int | None
-    n_best_size: int | None
-    null_score_diff_threshold: float | None
-    version_2_with_negative: bool | None
-
-
-@dataclass(frozen=True)
-class ReaderSettings(DecodeConfig, WindowConfig):
-    """How a model was trained to read: saved beside it as ``reader.json``, and the default of whoever uses it."""
-
-    version_2_with_negative: bool | None = None
-    """Whether "no answer" is an answer; None: not known, as the data says."""
-    temperature: float | None = None
-    """Divide the n-best scores by it before their softmax to get calibrated probabilities; None: not calibrated."""
-
-    def save(self, folder: Path) -> None:
-        """Write it into a model's folder."""
-        write_json(folder / READER_JSON, msgspec.to_builtins(self))
-
-    @classmethod
-    def load(cls, folder: Path) -> "ReaderSettings":
-        """Read it from a model's folder.
-
-        Args:
-            folder: The folder; a model that was trained by another tool has none.
-
-        Returns:
-            The settings; the recipe's where there are none.
-
-        Raises:
-            AlbertQAError: The file is damaged, or a number is out of range.
-        """
-        path = folder / READER_JSON
-        if not path.is_file():
-            return cls()
-        remedy = "Put the file back as it was, or remove it"
-        settings = read_struct(path, cls, remedy=remedy)
-        problems = list(settings.problems())
-        if settings.temperature is not None and not 0 < settings.temperature < float("inf"):
-            problems.append(f"temperature is {settings.temperature}, expected above 0 and finite")
-        if problems:
-            raise ModelError(f"{path}: {'; '.join(problems)}. {remedy}")
-        return settings
-
-    def changed(self, **changes: Unpack[ReaderChanges]) -> "ReaderSettings":
-        """Return the settings with some changed; those that are None stay.
-
-        Raises:
-            SettingsError: A number is out of range.
-        """
-        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-        settings = replace(self, **given)
-        settings.check()
-        return settings
 
 
 @dataclass(frozen=True)

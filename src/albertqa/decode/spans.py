@@ -70,6 +70,7 @@ class Prediction:
         n_best: Best candidates, best first; on v2.0 "no answer" is among them.
         null_score: v2.0: score of "no answer", the lowest over the windows; None on v1.1.
         score_diff: v2.0: null score minus the best answer's score; None on v1.1.
+        cls_score: The null score, whether or not "no answer" is an answer; None where only files are known.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Prediction:
     n_best: tuple[Candidate, ...]
     null_score: float | None = None
     score_diff: float | None = None
+    cls_score: float | None = None
 
     @property
     def best_answer(self) -> Candidate | None:
@@ -135,6 +137,7 @@ def decode(
     start_logit = logits.start[logits.first_token[window] + start].tolist()
     end_logit = logits.end[logits.first_token[window] + end].tolist()
     null_start, null_end = logits.start[logits.first_token[:-1]], logits.end[logits.first_token[:-1]]
+    cls_score = np.minimum.reduceat(null_start + null_end, store.first_window[:-1]).tolist()
     predictions = []
     for index, example in enumerate(examples):
         pairs = slice(first[index], first[index + 1])
@@ -144,12 +147,12 @@ def decode(
         scores = score[pairs]
         if not version_2:
             n_best = _with_probabilities(found, scores)
-            predictions.append(Prediction(example.id, n_best[0].text if n_best else "", n_best))
+            text = n_best[0].text if n_best else ""
+            predictions.append(Prediction(example.id, text, n_best, cls_score=cls_score[index]))
             continue
         windows = np.arange(store.first_window[index], store.first_window[index + 1])
-        null_scores = null_start[windows] + null_end[windows]
-        null_window = windows[int(np.argmin(null_scores))]
-        null_score = null_scores.min()
+        null_window = windows[int(np.argmin(null_start[windows] + null_end[windows]))]
+        null_score = np.float32(cls_score[index])
         difference = float(null_score) - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
         # Among the n-best by its score; appended where it would fall out of them.
         at = min(int(np.searchsorted(-scores, -null_score, side="right")), config.n_best_size)
@@ -160,7 +163,7 @@ def decode(
         best = texts[0] if texts else ""
         text = "" if difference > config.null_score_diff_threshold else best
         n_best = _with_probabilities(found, scores)
-        predictions.append(Prediction(example.id, text, n_best, float(null_score), difference))
+        predictions.append(Prediction(example.id, text, n_best, float(null_score), difference, float(null_score)))
     return predictions
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from albertqa import files
 from albertqa.data.example import Example
 from albertqa.errors import RunError
-from albertqa.report.calibration import Calibration, calibrate, write_calibration
+from albertqa.report.calibration import Calibration, confidence_of, judge_calibration
 from albertqa.report.no_answer import NoAnswer, judge_no_answer
 from albertqa.report.outcome import KINDS, RANKS, Outcome, Ranges, outcomes_of, reload_validation, window_ranges
 from albertqa.report.published import PublishedCard, published_card
@@ -87,7 +87,7 @@ def load_runs(paths: Sequence[Path]) -> dict[str, Run]:
 
 
 def analyse(runs: Mapping[str, Run]) -> list[Analysis]:
-    """Analyse runs; write each one's temperature into its directory.
+    """Analyse runs.
 
     Args:
         runs: The runs by their names.
@@ -117,7 +117,8 @@ def _analyse_one(name: str, run: Run, examples: Sequence[Example], missing: str)
     if missing:
         return Analysis(name, run, missing=missing, card=card)
     windows, windows_missing = window_ranges(run, examples)
-    outcomes = outcomes_of(run, examples, windows)
+    confidence = confidence_of(run)
+    outcomes = outcomes_of(run, examples, windows, confidence)
     exact = mean_interval([100 * one.exact for one in outcomes])
     f1 = mean_interval([100 * one.f1 for one in outcomes])
     notes = [windows_missing] if windows_missing else []
@@ -127,10 +128,6 @@ def _analyse_one(name: str, run: Run, examples: Sequence[Example], missing: str)
             f"{exact.mean:.2f} exact and {f1.mean:.2f} F1, the file has {run.scores['exact']:.2f} and "
             f"{run.scores['f1']:.2f}. Single questions are shown from the predictions."
         )
-    calibration = calibrate(outcomes)
-    if calibration is not None and calibration.temperature is not None:
-        failure = write_calibration(run, calibration.temperature)
-        notes += [f"The temperature is not saved: {failure}."] if failure else []
     return Analysis(
         name=name,
         run=run,
@@ -140,7 +137,7 @@ def _analyse_one(name: str, run: Run, examples: Sequence[Example], missing: str)
         exact=exact,
         f1=f1,
         card=card,
-        calibration=calibration,
+        calibration=judge_calibration(outcomes, confidence),
         no_answer=judge_no_answer(run, outcomes),
         notes=tuple(notes),
     )

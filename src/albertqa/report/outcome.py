@@ -1,12 +1,13 @@
 """What a run answered to each validation question, scored and classified by kind of error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from albertqa import files
 from albertqa.data.example import Example, content_sha256
 from albertqa.data.reading import load_several
-from albertqa.decode.spans import Candidate
+from albertqa.decode.confidence import Confidence, with_probability
+from albertqa.decode.spans import Candidate, Prediction
 from albertqa.errors import AlbertQAError
 from albertqa.rundir.directory import Run
 from albertqa.scoring.metric import QuestionScore, normalize_answer
@@ -82,7 +83,8 @@ class Outcome:
         example: The question.
         text: The answer; "" for "no answer".
         span: Its first character in the context and the character after its last; None if unknown or empty.
-        probability: Its probability; None if the run kept no candidates.
+        probability: Its probability, calibrated where the run's model is; None if the run kept no candidates.
+        softmax: The softmax of its score over the n-best; likewise.
         exact: Exact match, 0 or 1.
         f1: F1, 0 to 1.
         n_best: All candidates kept, best first.
@@ -95,6 +97,7 @@ class Outcome:
     text: str
     span: tuple[int, int] | None
     probability: float | None
+    softmax: float | None
     exact: float
     f1: float
     n_best: tuple[Candidate, ...]
@@ -157,13 +160,19 @@ def _ranges_of(store: WindowStore, index: int) -> Ranges:
     return tuple((int(one.start_char[0]), int(one.end_char[-1])) for one in windows if len(one.start_char))
 
 
-def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges] | None) -> list[Outcome]:
+def outcomes_of(
+    run: Run,
+    examples: Sequence[Example],
+    windows: Sequence[Ranges] | None,
+    confidence: Confidence | None = None,
+) -> list[Outcome]:
     """Score and classify a run's answers.
 
     Args:
         run: The run.
         examples: Its validation data.
         windows: Ranges of each question's windows; None if unknown.
+        confidence: What calibrates its probabilities; None: they are the softmax.
 
     Returns:
         One outcome for each question with a prediction, in the order of the data.
@@ -179,6 +188,9 @@ def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges]
         text = run.predictions.get(example.id, "")
         n_best = run.n_best.get(example.id, ())
         chosen = next((at for at, one in enumerate(n_best) if one.text == text), None)
+        softmax = None if chosen is None else n_best[chosen].probability
+        if confidence is not None and chosen is not None:
+            n_best = _calibrated(Prediction(example.id, text, n_best), chosen, confidence, run.settings.n_best_size)
         candidate = None if chosen is None else n_best[chosen]
         is_span = candidate is not None and candidate.end_char > candidate.start_char
         span = (candidate.start_char, candidate.end_char) if candidate is not None and is_span else None
@@ -189,6 +201,7 @@ def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges]
                 text=text,
                 span=span,
                 probability=None if candidate is None else candidate.probability,
+                softmax=softmax,
                 exact=score.exact,
                 f1=score.f1,
                 n_best=n_best,
@@ -198,6 +211,15 @@ def outcomes_of(run: Run, examples: Sequence[Example], windows: Sequence[Ranges]
             )
         )
     return found
+
+
+def _calibrated(prediction: Prediction, chosen: int, confidence: Confidence, n_best_size: int) -> tuple[Candidate, ...]:
+    """Return the candidates with the calibrated probability of the answer."""
+    null = next((one.score for one in prediction.n_best if not one.text), None)
+    probability = confidence.probability(replace(prediction, null_score=null, cls_score=null), n_best_size)
+    if probability is None:
+        return prediction.n_best
+    return with_probability(prediction.n_best, chosen, probability)
 
 
 def _kind(example: Example, text: str, span: tuple[int, int] | None, score: QuestionScore, windows: Ranges) -> str:

@@ -20,7 +20,6 @@ from albertqa.errors import RunError
 from albertqa.report import origin
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
-from albertqa.report.calibration import LEAST_QUESTIONS
 from albertqa.report.chart import Chart, Mark
 from albertqa.report.compare import SharedData, differing_settings, seed_groups, share_data
 from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
@@ -29,6 +28,7 @@ from albertqa.report.payload import answers_json, packed_json, questions_json, s
 from albertqa.report.probability_charts import probability_charts
 from albertqa.report.published import CARD
 from albertqa.report.templates import render
+from albertqa.scoring.calibration import LEAST_QUESTIONS
 
 REPORT_HTML = "report.html"
 
@@ -38,8 +38,6 @@ _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.25)
 
 def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str] | None = None) -> Path:
     """Write one self-contained HTML page about one or several runs.
-
-    With enough questions, each run's temperature is also written into it, as ``calibration.json``.
 
     Args:
         runs: Run directories, at least one; the first is what the others are compared with.
@@ -110,7 +108,6 @@ def _page(analyses: Sequence[Analysis]) -> str:
         coverages=_COVERAGES,
         num_resamples=NUM_RESAMPLES,
         least_questions=LEAST_QUESTIONS,
-        calibration_json=files.CALIBRATION_JSON,
         recipe_rows=[differing_settings([run.settings, Settings()]) for run in runs.values()],
         differing=differing_settings([run.settings for run in runs.values()]),
         seed_groups=seed_groups(runs),

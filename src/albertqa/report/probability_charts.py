@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from albertqa.report.analysis import Analysis
-from albertqa.report.calibration import Bin
 from albertqa.report.chart import Chart, Mark, Series, numbers, pooled
 from albertqa.report.no_answer import NoAnswer
+from albertqa.scoring.calibration import Bin
 
 _MOST_POINTS = 300
 
@@ -50,11 +50,10 @@ def _reliability_lines(analyses: Sequence[Analysis]) -> list[Series]:
         calibration = one.calibration
         if calibration is None:
             continue
-        name = one.name if several else "without temperature"
+        name = one.name if several else "softmax"
         lines.append(_bins(name, calibration.bins, index, 0, whiskers=not several))
-        if calibration.temperature is not None and not several:
-            named = f"with temperature {calibration.temperature.temperature:.2f}, tested half"
-            lines.append(_bins(named, calibration.temperature.bins_after, 1, 1, whiskers=False))
+        if calibration.fitted is not None and not several:
+            lines.append(_bins("calibrated, tested half", calibration.fitted.bins_after, 1, 1, whiskers=False))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from albertqa.config import Settings
@@ -15,7 +16,7 @@ from albertqa.run.setup import Learner, RunData
 from albertqa.run.train_sample import TrainSample, write_suspects
 from albertqa.rundir.rows import EvaluationRow
 from albertqa.rundir.run_json import Plan
-from albertqa.scoring.evaluation import Evaluation, evaluate_windows, write_predictions
+from albertqa.scoring.evaluation import Evaluation, evaluate_windows, fit_probabilities, write_predictions
 
 
 class Evaluator:
@@ -59,6 +60,8 @@ class Evaluator:
             )
         run = self._settings.output_dir
         is_best = self._count(evaluation, step)
+        if self._world.is_main and (is_best or self.best.stopped_early or step == self._plan.total_steps):
+            self._calibrate(evaluation)
         if is_best and self._world.is_main:
             self._keep(run, evaluation, step)
         statistics, settings = evaluation.answer_statistics, self._settings
@@ -94,6 +97,14 @@ class Evaluator:
         best.evaluations_since_best += 1
         best.stopped_early = 0 < self._settings.early_stopping_patience <= best.evaluations_since_best
         return False
+
+    def _calibrate(self, evaluation: Evaluation) -> None:
+        """Fit the probabilities of the model as it is now; they are saved with it."""
+        learner = self._learner
+        confidence = fit_probabilities(
+            learner.model, learner.tokenizer, learner.reader, evaluation, version_2=self._data.version_2
+        )
+        learner.reader = replace(learner.reader, confidence=confidence)
 
     def _keep(self, run: Path, evaluation: Evaluation, step: int) -> None:
         self._learner.save(run / BEST)

@@ -8,14 +8,15 @@ Run it as ``albertqa train`` or `albertqa.train(Settings(...))`.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from albertqa.config import Settings, load_settings, to_toml
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import AlbertQAError, RunError, SettingsError
-from albertqa.files import CHECKPOINTS, CONFIG_TOML, FINAL, RUN_JSON, remove_leftovers, write_text
+from albertqa.files import BEST, CHECKPOINTS, CONFIG_TOML, FINAL, RUN_JSON, remove_leftovers, write_text
 from albertqa.model.load import resolve_model
 from albertqa.model.world import World, open_world
 from albertqa.run.callbacks import Callback, Checkpoints, RecordRows
@@ -219,10 +220,17 @@ class _Training:
             status = "finished" if is_done else "stopped early" if best.stopped_early else "interrupted"
             if self._world.is_main:
                 if status != "interrupted":
-                    self._learner.save(self._folder / FINAL)
+                    self._save_final()
                 self._provenance.write(status, self._progress)
         scores = read_scores(self._folder)
         return RunResult(self._folder, status, state.step, best.best_step, scores, request.signal_number)
+
+    def _save_final(self) -> None:
+        """Write the final model; a run that was interrupted right before this has its probabilities in ``best/``."""
+        learner, best = self._learner, self._folder / BEST
+        if learner.reader.confidence is None and self._progress.best.best_step == self._progress.state.step:
+            learner.reader = replace(learner.reader, confidence=ReaderSettings.load(best).confidence)
+        learner.save(self._folder / FINAL)
 
     @contextmanager
     def _writing(self) -> Iterator[list[Callback]]:

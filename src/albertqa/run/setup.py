@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import torch
 
@@ -14,7 +13,7 @@ from albertqa.config import DecodeConfig, Settings, WindowConfig
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.reading import load_several
 from albertqa.data.trained_on import TrainedOn
-from albertqa.decode.reader import ReaderSettings
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
 from albertqa.health.measure import measure, measure_windows
@@ -55,7 +54,7 @@ class RunData:
     trained_on: TrainedOn
 
 
-@dataclass(frozen=True)
+@dataclass
 class Learner:
     """A model in training.
 
@@ -64,7 +63,7 @@ class Learner:
         tokenizer: Its tokenizer.
         optimizer: Its optimizer.
         start: Some of its weights as they were loaded.
-        reader: How it reads, saved with it.
+        reader: How it reads, saved with it; an evaluation adds what its probabilities are worth.
         trained_on: The questions that it was trained on, saved with it.
     """
 
@@ -129,10 +128,7 @@ def load_data(settings: Settings, folder: str, tokenizer: QATokenizer, say: Call
     )
     before = TrainedOn() if settings.from_scratch else TrainedOn.load(Path(folder))
     train_facts = measure(settings.train_file, train_examples)
-    validation_facts = msgspec.structs.replace(
-        measure(settings.validation_file, examples, train=train_examples),
-        seen_by_model_percent=before.percent_of(examples),
-    )
+    validation_facts = measure(settings.validation_file, examples, train=train_examples, trained_on=before)
     add_windows = partial(
         measure_windows, unknown_id=tokenizer.token_id("unk"), max_answer_length=settings.max_answer_length
     )

@@ -15,15 +15,19 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import load_parts
 from albertqa.decode.agreement import label_agreement
+from albertqa.decode.confidence import Confidence
 from albertqa.decode.predict import run_windows
-from albertqa.decode.reader import ReaderChanges, load_reader
+from albertqa.decode.reader import load_reader
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.decode.spans import Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.window_model import WindowModel
+from albertqa.scoring.calibration import LEAST_QUESTIONS, fit_confidence, foreign_questions
 from albertqa.scoring.interval import Interval, mean_interval
 from albertqa.scoring.official import score, score_each
-from albertqa.windows.build import build_windows
+from albertqa.windows.build import build_windows, windows_in_memory
 from albertqa.windows.store import WindowStore
+from albertqa.windows.tokenizer import QATokenizer
 
 if TYPE_CHECKING:
     from albertqa.model.world import World
@@ -81,6 +85,7 @@ class Evaluation:
         predictions: One an example, in order.
         answer_statistics: See `answer_statistics`.
         examples: The data, with golds, in order.
+        confidence: What turns scores into calibrated probabilities; None unless asked for, and where it does not help.
         files: Where several files were evaluated, the scores of each, and at the end those of all.
     """
 
@@ -92,6 +97,7 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     answer_statistics: AnswerStatistics
     examples: Sequence[Example]
+    confidence: Confidence | None = None
     files: tuple[FileScore, ...] = ()
 
     @property
@@ -123,6 +129,7 @@ def evaluate(
     version_2: bool | None = None,
     limit: int | None = None,
     options: ReadOptions = _DEFAULTS,
+    calibrate: bool = False,
     batch_size: int = DeviceConfig.eval_batch_size,
     device: str = "auto",
     mixed_precision: Precision = "auto",
@@ -138,6 +145,7 @@ def evaluate(
         version_2: Whether questions may have no answer; None: as the model was trained, or the data says.
         limit: Evaluate only the first so many questions in all.
         options: How to read the data.
+        calibrate: Also fit the model's probabilities to the data, which it must not be trained on.
         batch_size: Maximum-length windows of one forward pass.
         device: See `choose_device`.
         mixed_precision: See `choose_precision`.
@@ -165,6 +173,9 @@ def evaluate(
         examples, reader.tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
     )
     evaluation = evaluate_windows(reader.model, store, examples, settings, version_2=version_2, batch_size=batch_size)
+    if calibrate:
+        confidence = fit_probabilities(reader.model, reader.tokenizer, settings, evaluation, version_2=version_2)
+        evaluation = replace(evaluation, confidence=confidence)
     if len(sources) == 1:
         return evaluation
     named = [(str(source), part) for source, part in zip(sources, parts, strict=True) if part]
@@ -219,6 +230,40 @@ def evaluate_windows(
         tuple(predictions),
         statistics,
         examples,
+    )
+
+
+def fit_probabilities(
+    model: WindowModel, tokenizer: QATokenizer, settings: ReaderSettings, evaluation: Evaluation, *, version_2: bool
+) -> Confidence | None:
+    """Fit a model's probabilities to an evaluation: what `ReaderSettings.confidence` holds.
+
+    Some of the questions are also asked on foreign contexts, where every answer is wrong.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        settings: How it reads.
+        evaluation: What it scored on questions that it was not trained on.
+        version_2: Whether "no answer" was an answer.
+
+    Returns:
+        What was fitted; None where there are too few questions, or it does not help (see `fit_confidence`).
+    """
+    if len(evaluation.examples) < LEAST_QUESTIONS:
+        return None
+    foreign = foreign_questions(evaluation.examples)
+    predictions: list[Prediction] = []
+    if foreign:
+        store = windows_in_memory(
+            foreign, tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
+        )
+        predictions = decode(run_windows(model, store).logits, store, foreign, settings, version_2=version_2)
+    return fit_confidence(
+        [*evaluation.examples, *foreign],
+        [*evaluation.predictions, *predictions],
+        version_2=version_2,
+        n_best_size=settings.n_best_size,
     )
 
 

@@ -26,7 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from albertqa.decode.reader import ReaderChanges
+from albertqa.decode.ranking import rank
+from albertqa.decode.reader_settings import ReaderChanges
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
 from albertqa.serve.ask_page import docs_html, page_html
@@ -34,7 +35,6 @@ from albertqa.serve.batcher import Batcher, Job
 from albertqa.serve.limits import LOOPBACK, ServeConfig
 from albertqa.serve.metrics import Metrics
 from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
-from albertqa.serve.ranking import Ranked, rank
 from albertqa.serve.refusal import RequestRefusedError
 
 LOGGER = logging.getLogger("albertqa.serve")
@@ -399,9 +399,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             deadline_seconds=min(asked.deadline_seconds or config.deadline_seconds, config.deadline_seconds),
             max_answer_length=asked.max_answer_length,
             version_2_with_negative=asked.allow_no_answer,
+            min_probability=asked.min_probability,
         )
-        ranked = rank(found, asked.n_best)
-        spans = [_span(one, ids[one.document], asked.documents[one.document].text) for one in ranked]
+        texts = [one.text for one in asked.documents]
+        ranked = rank(asked.question, texts, found)[: asked.n_best]
+        spans = [_span(found[one.document].n_best[one.at], ids[one.document], texts[one.document]) for one in ranked]
         answer = spans[0] if spans and spans[0].text else None
         nulls = [one.null_score for one in found if one.null_score is not None]
         service.metrics.on_answer(is_answer=answer is not None)
@@ -471,7 +473,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
             doc_stride=settings.doc_stride,
             max_answer_length=settings.max_answer_length,
             knows_no_answer=bool(settings.version_2_with_negative),
-            is_calibrated=settings.temperature is not None,
+            is_calibrated=settings.confidence is not None,
             has_documents=service.documents is not None,
             needs_api_key=config.api_key is not None,
             max_body_bytes=config.max_body_bytes,
@@ -509,8 +511,7 @@ def _task_answer(one: Candidate, context: str, parameters: forms.TaskParameters)
     return forms.TaskAnswer(answer=context[start:end], score=one.probability, start=start, end=end)
 
 
-def _span(one: Ranked, document: str, text: str) -> forms.Span:
-    found = one.candidate
+def _span(found: Candidate, document: str, text: str) -> forms.Span:
     if found.end_char == found.start_char:
         return forms.Span(text="", probability=found.probability, score=found.score)
     start_utf16 = _num_utf16(text[: found.start_char])

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from albertqa.decode.reader import ReaderChanges
+from albertqa.decode.reader_settings import ReaderChanges
 from albertqa.serve.protocols import Answer, Answers, Pair
 from albertqa.serve.refusal import RequestRefusedError
 

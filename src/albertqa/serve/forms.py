@@ -127,6 +127,9 @@ class AnswerRequest(Form):
         default=None, description='Whether "no answer" may be the answer; left out: as the model was trained.'
     )
     max_answer_length: int | None = Field(default=None, ge=1, le=512, description="Longest answer, in tokens.")
+    min_probability: float | None = Field(
+        default=None, ge=0, le=1, description='Answers that are less probable become "no answer".'
+    )
     deadline_seconds: float | None = Field(
         default=None, gt=0, le=3600, description="Longest time to wait; never longer than the server's own."
     )

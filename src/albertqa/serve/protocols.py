@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, Unpack
 
-from albertqa.decode.reader import ReaderChanges, ReaderSettings
+from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 
 Pair: TypeAlias = tuple[str, str]
 """A question, and the text that should hold its answer."""

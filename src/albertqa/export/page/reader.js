@@ -54,6 +54,31 @@ function spansOf({ start, end }, window, { n_best_size: count, max_answer_length
 }
 
 /**
+ * How likely an answer is right, as albertqa/decode/confidence.py has it; null: the model is not calibrated for it.
+ *
+ * @param found The candidates, best first, with "no answer" among them where that is allowed.
+ * @param chosen What is answered.
+ * @param nullScore The score of "no answer".
+ * @param settings The reader settings.
+ */
+function confidenceIn(found, chosen, nullScore, settings) {
+  const model = chosen ? settings.confidence?.answer : settings.confidence?.no_answer;
+  const answers = found.filter((one) => one.text).slice(0, Math.max(settings.n_best_size - (settings.version_2_with_negative ? 1 : 0), 1));
+  if (!model || !answers.length) return null;
+  const [best] = answers;
+  const distinct = answers.filter((one, at) => answers.findIndex((other) => other.start === one.start && other.end === one.end) === at);
+  const others = distinct.reduce((total, one) => total + Math.exp(one.score - best.score), 0) - 1;
+  const features = {
+    odds: -Math.log(Math.max(others, Math.exp(-12))),
+    score: best.score,
+    length: Math.log(1 + [...best.text].length),
+    null_margin: best.score - nullScore,
+  };
+  const logOdds = Object.entries(model.weights).reduce((total, [name, weight]) => total + weight * features[name], model.intercept);
+  return Math.min(Math.max(1 / (1 + Math.exp(-Math.min(Math.max(logOdds, -50), 50))), 0.001), 0.999);
+}
+
+/**
  * Turn logits into an answer.
  *
  * @param windows The windows.
@@ -73,9 +98,8 @@ export function decode(windows, logits, text, settings) {
     return { text: text.slice(start, end), start, end, score };
   });
   let chosen = found[0]?.text ?? "";
+  const score = Math.min(...logits.map(({ start, end }) => Math.fround(start[0] + end[0])));
   if (settings.version_2_with_negative) {
-    const nulls = logits.map(({ start, end }) => Math.fround(start[0] + end[0]));
-    const score = Math.min(...nulls);
     if (!found.length || score - found[0].score > settings.null_score_diff_threshold) chosen = "";
     let at = 0;
     while (at < found.length && found[at].score >= score) at += 1;
@@ -91,6 +115,12 @@ export function decode(windows, logits, text, settings) {
   // Two windows may share a span: it is listed once, where it is best.
   const distinct = found.filter((one, at) => found.findIndex((other) => other.start === one.start && other.end === one.end) === at);
   const best = distinct.find((one) => one.text === chosen) ?? null;
+  const confidence = confidenceIn(found, chosen, score, settings);
+  if (best && confidence !== null) {
+    const own = best.probability;
+    const factor = Math.min(confidence / Math.max(own, 1e-12), (1 - confidence) / Math.max(1 - own, 1e-12));
+    distinct.forEach((one) => { one.probability = one === best ? confidence : one.probability * factor; });
+  }
   const candidates = distinct.filter((one) => one.text);
   return { answer: best?.text ? best : null, probability: best?.probability ?? 0, candidates };
 }

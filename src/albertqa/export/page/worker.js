@@ -47,7 +47,7 @@ async function start() {
   };
   const reading = parse(settings);
   const read = createReader(createTokenizer(parse(tokenizer), page.special), page.layout, reading, run);
-  postMessage({ ready: { model: page.model, isCalibrated: reading.temperature !== null } });
+  postMessage({ ready: { model: page.model, isCalibrated: Boolean(reading.confidence) } });
   return read;
 }
 

@@ -1,0 +1,111 @@
+"""Answers: from one text, and from several documents."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from albertqa.decode.ranking import rank
+from albertqa.decode.spans import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question.
+
+    Attributes:
+        text: The answer, verbatim from the context; "" for "no answer".
+        start_char: Its first character in the context.
+        end_char: The character after its last one.
+        probability: How likely the answer is right, calibrated where the model is (`Answerer.is_calibrated`); else the
+            same as `softmax`.
+        softmax: Softmax of the scores over the question's best candidates.
+        score: Start logit plus end logit.
+        null_score: Score of "no answer"; None unless it was allowed.
+        n_best: The best candidates, what is answered first, each span once. Their probabilities are scaled to that of
+            the answer.
+    """
+
+    text: str
+    start_char: int
+    end_char: int
+    probability: float
+    softmax: float
+    score: float
+    null_score: float | None
+    n_best: tuple[Candidate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as a plain dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCandidate:
+    """One possible answer and where it is.
+
+    Attributes:
+        text: The answer, verbatim from its document; "" for "no answer".
+        document: Id of its document; None for "no answer".
+        start_char: Its first character in the document.
+        end_char: The character after its last one.
+        probability: How likely it is right, judged from its document alone.
+        score: Start logit plus end logit.
+    """
+
+    text: str
+    document: str | None
+    start_char: int
+    end_char: int
+    probability: float
+    score: float
+
+
+NOTHING = DocumentCandidate("", None, 0, 0, 0.0, 0.0)
+""""No answer" where nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAnswer:
+    """The answer to one question from several documents.
+
+    Attributes:
+        answer: What is answered.
+        null_score: The lowest score of "no answer" over the documents; None unless it was allowed.
+        n_best: The best candidates over all documents, what is answered first.
+    """
+
+    answer: DocumentCandidate
+    null_score: float | None
+    n_best: tuple[DocumentCandidate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as a plain dictionary."""
+        candidates = [asdict(one) for one in self.n_best]
+        return {**asdict(self.answer), "null_score": self.null_score, "n_best": candidates}
+
+
+def rank_answers(
+    question: str, texts: Sequence[str], answers: Sequence[Answer], places: Sequence[tuple[str, int]], n_best: int
+) -> DocumentAnswer:
+    """Order the candidates of one question over several texts.
+
+    Args:
+        question: The question.
+        texts: The texts, at least one.
+        answers: What is answered from each.
+        places: The document of each text, and where the text begins in it.
+        n_best: Candidates to return.
+
+    Returns:
+        The answer with the best candidates (see `albertqa.decode.ranking`).
+    """
+    candidates = []
+    for ranked in rank(question, texts, answers)[:n_best]:
+        one, (document, first) = answers[ranked.document].n_best[ranked.at], places[ranked.document]
+        if not one.text:
+            candidates.append(DocumentCandidate("", None, 0, 0, one.probability, one.score))
+            continue
+        start, end = first + one.start_char, first + one.end_char
+        candidates.append(DocumentCandidate(one.text, document, start, end, one.probability, one.score))
+    nulls = [one.null_score for one in answers if one.null_score is not None]
+    return DocumentAnswer(candidates[0] if candidates else NOTHING, min(nulls, default=None), tuple(candidates))
