@@ -191,7 +191,7 @@ def test_a_bad_row_of_questions_is_one_line(run: Run, trained: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "standard input: line 1: not JSON"),
+        ("{", "standard input: broken JSON at line 1 column 2"),
         ('{"question": "Who?"}', "standard input: line 1: expected an object with a text 'context'"),
         ("[1]", "standard input: line 1: expected an object with a text 'question'"),
         ("", "standard input: has no questions"),
