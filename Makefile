@@ -31,11 +31,15 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)
 quickstart: setup
 	$(BIN)/albertqa quickstart
 
-# The report's page is tested in a real browser; where it cannot be installed, those tests say so and skip.
+# Pages are tested in a real browser, and int8 on an emulated processor without VNNI; where these cannot be installed,
+# those tests say so and skip.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
 	  || echo "no chromium here: the browser tests will be skipped"
+	@command -v qemu-x86_64 >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y qemu-user >/dev/null; } \
+	  || echo "no qemu-user here: the test of processors without VNNI will be skipped"
 
 test: setup browser
 	$(BIN)/python -m pytest

@@ -17,7 +17,7 @@ from benchmarks.provenance import RESULTS
 from benchmarks.table import NO_BF16, ROWS
 
 # The quick ones first, so that a machine that cannot measure shows it early.
-SCRIPTS = ("windows", "decode", "evaluate", "memory", "learning", "scaling", "train_throughput")
+SCRIPTS = ("windows", "decode", "answering", "evaluate", "memory", "learning", "scaling", "train_throughput")
 ROOT = Path(__file__).resolve().parents[1]
 
 

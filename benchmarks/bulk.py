@@ -3,16 +3,18 @@
     python -m benchmarks.bulk [--questions 10000 200000] [--rate-questions 80] [--rounds 3]
 
 Memory: a tiny model with random weights answers copies of real questions (SQuAD dev v1.1 if ALBERTQA_DATA has it, else
-the starter set) out of one JSON lines file, in parts of 2,000; the peak of the process's memory after its first part is
-compared between the sizes. Rates: albert-base's shape with random weights, this process with as many threads as cores
-against Ray with as many actors with one thread each; counted from when every actor has answered a part, so that the
-start is left out. Reading alone is measured, too: what a machine spends that passes over others' parts.
+the starter set) out of one JSON lines file, in parts of 2,000; the peak of the process's memory is compared between the
+sizes. Rates: albert-base's shape with random weights; one process with as many threads as cores, as many processes with
+one thread and a shard each, and Ray with as many actors with one thread each; counted from when every core has answered
+a part, so that the start is left out. Reading alone is measured, too.
 """
 
 import json
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,26 +73,24 @@ def _rates(folder: Path, options: Any) -> dict[str, Any]:
     cores = usable_cores()
     source = str(folder / "rates.jsonl")
     in_fresh_process(write_questions, source, options.rate_questions)
-    engines = ["plain"] if options.no_ray else ["plain", "ray"]
+    engines = ["threads", "shards"] if options.no_ray else ["threads", "shards", "ray"]
     rounds: list[dict[str, float]] = []
     for number in range(options.rounds):
-        row = {
-            engine: in_fresh_process(
-                measure_rate, engine, source, str(folder / options.shape), str(folder / f"{engine}-{number}"), cores
-            )
-            for engine in engines
-        }
+        places = {engine: str(folder / f"{engine}-{number}") for engine in engines}
+        model = str(folder / options.shape)
+        row = {engine: measure_rate(engine, source, model, place, cores) for engine, place in places.items()}
         rounds.append(row)
         print("  ".join(f"{engine} {rate:.1f} questions/s" for engine, rate in row.items()), flush=True)
     found: dict[str, Any] = {
         "shape": options.shape,
-        "threads_or_actors": cores,
+        "cores": cores,
         "questions_of_a_round": options.rate_questions,
         "questions_per_second": {engine: spread([row[engine] for row in rounds]) for engine in engines},
         "questions_read_per_second": spread([in_fresh_process(measure_reading, source) for _ in range(options.rounds)]),
     }
     if not options.no_ray:
-        found["ray / plain"] = spread([row["ray"] / row["plain"] for row in rounds])
+        found["ray / shards"] = spread([row["ray"] / row["shards"] for row in rounds])
+        found["ray / threads"] = spread([row["ray"] / row["threads"] for row in rounds])
     return found
 
 
@@ -130,17 +130,41 @@ def measure_memory(source: str, model: str, output: str) -> dict[str, float]:
 
 
 def measure_rate(engine: str, source: str, model: str, output: str, cores: int) -> float:
-    """Return the questions that are answered a second, once every actor has answered a part."""
+    """Return the questions that are answered a second, once every core has answered a part.
+
+    Args:
+        engine: ``threads``: one process; ``shards``: as many with a thread each; ``ray``: as many actors.
+        source: The questions.
+        model: The model.
+        output: Folder of the answers.
+        cores: Threads, processes or actors.
+    """
+    shards = [(index + 1, cores) for index in range(cores)] if engine == "shards" else [(1, 1)]
+    with ThreadPoolExecutor(len(shards)) as pool:
+        jobs = [
+            pool.submit(in_fresh_process, measure_moments, engine, source, model, output, cores, shard)
+            for shard in shards
+        ]
+        moments = [job.result() for job in jobs]
+    # Of one process with several threads or actors, the first part of each core is left out alike.
+    first = max(of_one[0 if engine == "shards" else cores - 1][0] for of_one in moments)
+    last = max(of_one[-1][0] for of_one in moments)
+    counted = [[questions for moment, questions in of_one if moment <= first][-1:] or [0] for of_one in moments]
+    return (sum(of_one[-1][1] for of_one in moments) - sum(count for (count,) in counted)) / (last - first)
+
+
+def measure_moments(
+    engine: str, source: str, model: str, output: str, cores: int, shard: tuple[int, int]
+) -> list[tuple[float, int]]:
+    """Answer a file's questions; return when how many were answered."""
     moments: list[tuple[float, int]] = []
 
     def progress(now: BulkProgress) -> None:
-        moments.append((time.perf_counter(), now.questions))
+        moments.append((time.time(), now.questions))
 
-    runner = _plain(model, cores) if engine == "plain" else _ray(model, cores)
-    _job(source, model, output, _RATE_PART).run(runner, progress)
-    begun, before = moments[cores - 1]
-    ended, after = moments[-1]
-    return (after - before) / (ended - begun)
+    runner = _ray(model, cores) if engine == "ray" else _plain(model, cores if engine == "threads" else 1)
+    replace(_job(source, model, output, _RATE_PART), shard=shard).run(runner, progress)
+    return moments
 
 
 def measure_reading(source: str) -> float:

@@ -30,7 +30,7 @@ autodoc_preserve_defaults = True
 napoleon_custom_sections = ["Shapes", "Source"]
 napoleon_use_rtype = False
 # Types of other libraries, and of our own that are not public, have no page to link to.
-nitpick_ignore_regex = [("py:(class|obj|data)", r".*")]
+nitpick_ignore_regex = [("py:(class|obj|data|exc)", r".*")]
 
 html_theme = "furo"
 html_title = "albertqa"

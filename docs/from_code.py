@@ -256,8 +256,8 @@ def finding_groups() -> dict[str, list[FoundBy]]:
         for function in _functions(module):
             for call in _calls(function, "Finding"):
                 names |= dict.fromkeys(_read_finding(call, function, found))
-        title = module.__name__.rpartition(".")[2].replace("_", " ").capitalize()
-        key = f"## {title}\n\n{module.__doc__}"
+        title = module.__name__.rpartition(".")[2].replace("_", " ")
+        key = f"## About {title}\n\n{module.__doc__}"
         groups[key] = [found[name] for name in names if not any(found[name] in group for group in groups.values())]
     return groups
 

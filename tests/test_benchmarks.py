@@ -25,7 +25,7 @@ from albertqa.data.reading import load_examples
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
-MEASURING = ("windows", "decode", "evaluate", "memory", "learning", "scaling", "train_throughput")
+MEASURING = ("windows", "decode", "answering", "evaluate", "memory", "learning", "scaling", "train_throughput")
 
 
 def load(name: str) -> ModuleType:
@@ -112,6 +112,15 @@ def test_evaluation_is_measured_against_transformers(tmp_path: Path) -> None:
     result = written(tmp_path)
     assert is_spread(result["ratios"]["ours_fp32 / Transformers"])
     assert {"Transformers", "ours_fp32"} <= result["windows_per_second"].keys()
+
+
+def test_answers_are_measured_against_transformers(tmp_path: Path) -> None:
+    arguments = ["--rounds", "1", "--starts", "1", "--questions", "20", "--shape", "tiny", "--device", "cpu"]
+    load("answering").main([*arguments, "--output", str(tmp_path)])
+    result = written(tmp_path)
+    for at_once in ("questions_1", "questions_16"):
+        assert is_spread(result[at_once]["ratios"]["ours_fp32 / Transformers_fp32"])
+    assert is_spread(result["start"]["first_answer_seconds"])
 
 
 def test_a_forward_with_other_logits_is_not_measured() -> None:
@@ -477,11 +486,12 @@ def test_rows_that_the_machine_cannot_measure_are_listed_first(has_bf16: bool, m
 
 
 def test_bulk_answering_is_measured(tmp_path: Path) -> None:
-    arguments = ["--questions", "20", "40", "--rate-questions", "10", "--rounds", "1", "--shape", "tiny", "--no-ray"]
+    arguments = ["--questions", "20", "40", "--rate-questions", "60", "--rounds", "1", "--shape", "tiny", "--no-ray"]
     load("bulk").main([*arguments, "--output", str(tmp_path)])
     results = {path.name[:11]: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
-    assert is_spread(results["bulk-rates-"]["questions_per_second"]["plain"])
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["threads"])
+    assert is_spread(results["bulk-rates-"]["questions_per_second"]["shards"])
     assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
 
 

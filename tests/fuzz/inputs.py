@@ -5,6 +5,7 @@ import io
 import json
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ from albertqa import cli
 from albertqa.answer import answerer
 from albertqa.config import Settings, load_settings, to_toml
 from albertqa.errors import AlbertQAError
+from albertqa.study.spec import load_spec
 
 from .campaign import damaged, damaged_value, strict_json
 from .commands import error_kind, run_command
@@ -23,6 +25,18 @@ _TOML_VALUES = [
     "nan", "-inf", "9" * 5000, "1e400", "[" * 200 + "]" * 200, "{a = 1}", "[1, 'x']", "true", "''", "-1", "1979-13-01",
     '"\\u001b[31m"', '"\\ud800"', "2**64", str(2**64), "0.5", "1_000", "['a', ['b']]",
 ]  # fmt: skip
+_STUDY = """output = "study"
+search = "grid"
+seeds = [1, 2, 3]
+
+[base]
+train_file = ["starter:train"]
+validation_file = ["starter:validation"]
+
+[space]
+learning_rate = [1e-5, 3e-5]
+epochs = [1, 2]
+"""
 _QUESTIONS = [{"id": f"q{n}", "question": f"Question {n}?", "context": _CONTEXT} for n in range(3)]
 
 
@@ -98,10 +112,11 @@ class AnswerInput:
 
 
 class Toml:
-    """Damaged settings files, as `train --config` takes them."""
+    """Damaged settings files, as `train --config` takes them, and damaged files of a study."""
 
     def __init__(self) -> None:
         self.good = to_toml(Settings()).encode()
+        self.study = _STUDY.encode()
         self.names = [one.name for one in dataclasses.fields(Settings)]
         self.others = [b"a = 1\n", b"[a.b]\nc = {d = [1, 2]}\n", b'x = """\n', b"seed = 0x7f\n", b"d = 1979-05-27\n"]
 
@@ -112,14 +127,22 @@ class Toml:
         else:
             names = rng.sample(self.names, 2)
             data = "".join(f"{name} = {rng.choice(_TOML_VALUES)}\n" for name in names).encode()
+        if number % 3 == 0:
+            path.write_bytes(damaged(self.study, [self.good, *self.others], rng))
+            return _outcome(lambda: load_spec(path))
         path.write_bytes(data)
-        try:
-            if number % 20 == 0:  # the command line is parsed in a tenth of a second
-                cli.parse(["train", "--config", str(path)]).settings.check()
-            load_settings(path).check()
-            load_settings(path, is_run=True)
-        except AlbertQAError as error:
-            if not str(error).isprintable():
-                raise AssertionError(repr(str(error))) from error
-            return error_kind(str(error))
-        return "read"
+        if number % 20 == 1:  # the command line is parsed in a tenth of a second
+            _outcome(lambda: cli.parse(["train", "--config", str(path)]).settings.check())
+        _outcome(lambda: load_settings(path, is_run=True))
+        return _outcome(lambda: load_settings(path).check())
+
+
+def _outcome(call: Callable[[], object]) -> str:
+    """Return the kind of error that a call ends with, which must be one printable line."""
+    try:
+        call()
+    except AlbertQAError as error:
+        if not str(error).isprintable():
+            raise AssertionError(repr(str(error))) from error
+        return error_kind(str(error))
+    return "read"

@@ -72,10 +72,3 @@ def _train(fault: Fault, folder: Path, tiny_folder: Path, factory: pytest.TempPa
         except AlbertQAError:
             assert (run / "health.json").is_file()  # a run that fails is judged, too
     return load_record(run)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests of remedies under the former names of findings fail until they are rewritten."""
-    for item in items:
-        if item.path.name == "test_remedies.py" and "every_remedy" not in item.name:
-            item.add_marker(pytest.mark.xfail(reason="written for the former names of findings", strict=False))

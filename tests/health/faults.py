@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import random
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ import torch
 
 from albertqa.config import OptimizerConfig
 from albertqa.data.example import Example, Gold
+from albertqa.data.reading import load_examples
 from albertqa.model.encoder import Encoder
 from albertqa.model.encoder_config import EncoderConfig
 from albertqa.rundir.run_json import Plan
+from model.cases import save_albert
+from vocabulary import train_spiece
 
 from .cases import shuffle_answers
 
@@ -108,6 +113,108 @@ def whole_sentences(one: Example) -> Example:
     return _gold_at(one, start, len(one.context) if end < 0 else end + 1)
 
 
+def first_sentences(one: Example) -> Example:
+    """Take the context's first sentence for the answer."""
+    return _gold_at(one, 0, one.context.find(". ") + 1 or len(one.context))
+
+
+def two_of_five_swapped(examples: Examples) -> Examples:
+    """Give two questions of five the answer of another question on the same context."""
+    rng = random.Random(1)
+    of_context: dict[str, Examples] = {}
+    for one in examples:
+        of_context.setdefault(one.context, []).append(one)
+
+    def other(one: Example) -> Example:
+        others = [two for two in of_context[one.context] if two.golds != one.golds]
+        return dataclasses.replace(one, golds=rng.choice(others).golds) if others and rng.random() < 0.4 else one
+
+    return [other(one) for one in examples]
+
+
+def how_many_and_when_only(_: Examples) -> Examples:
+    """Keep the questions for numbers and dates of the whole starter set."""
+    return [one for one in load_examples("starter:train") if one.question.lower().startswith(("how many", "when"))]
+
+
+def twenty_copies(examples: Examples) -> Examples:
+    """Write each of forty questions twenty times."""
+    return [dataclasses.replace(one, id=f"{one.id}-{copy}") for copy in range(20) for one in examples[:40]]
+
+
+def joined(examples: Examples, count: int) -> Examples:
+    """Join so many contexts each to one text."""
+    contexts = list(dict.fromkeys(one.context for one in examples))
+    text_of: dict[str, tuple[str, int]] = {}
+    for first in range(0, len(contexts), count):
+        text = ""
+        places = {}
+        for context in contexts[first : first + count]:
+            places[context] = len(text)
+            text += f"{context} "
+        text_of |= {context: (text, place) for context, place in places.items()}
+    return [
+        dataclasses.replace(
+            one,
+            context=text_of[one.context][0],
+            golds=tuple(Gold(gold.text, text_of[one.context][1] + gold.answer_start) for gold in one.golds),
+        )
+        for one in examples
+    ]
+
+
+def off_by_one(one: Example) -> Example:
+    """Count answer_start from one, and cut the answer out there."""
+    gold = one.golds[0]
+    start = min(gold.answer_start + 1, len(one.context) - len(gold.text))
+    return _gold_at(one, start, start + len(gold.text))
+
+
+def _save_weights(folder: Path) -> None:
+    saved = save_albert(folder, folder.with_name("weights"))
+    shutil.copytree(saved, folder, dirs_exist_ok=True)
+
+
+def trained_on_validation(folder: Path) -> None:
+    """Save a model that says it was trained on half of the validation questions."""
+    from albertqa.data.trained_on import TrainedOn
+
+    _save_weights(folder)
+    TrainedOn().and_on(load_examples("starter:validation", limit=30)).save(folder)
+
+
+def cased_vocabulary(folder: Path) -> None:
+    """Take a cased vocabulary, and keep case."""
+    contexts = dict.fromkeys(one.context for one in load_examples("starter:validation"))
+    assert train_spiece(folder, contexts).is_file()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+
+
+def lower_cased(one: Example) -> Example:
+    """Lose the upper case of all texts."""
+    return dataclasses.replace(
+        one,
+        question=one.question.lower(),
+        context=one.context.lower(),
+        golds=tuple(Gold(gold.text.lower(), gold.answer_start) for gold in one.golds),
+    )
+
+
+def words_beside(one: Example) -> Example:
+    """Put the answer five words after its place, or before it."""
+    gold = one.golds[0]
+    words = [match.span() for match in re.finditer(r"\S+", one.context)]
+    first = next(at for at, (_, end) in enumerate(words) if end > gold.answer_start)
+    count = len(gold.text.split())
+    place = first + 5 if first + 5 + count <= len(words) else max(0, first - 5)
+    return _gold_at(one, words[place][0], words[place + count - 1][1])
+
+
+def a_third_beside(examples: Examples) -> Examples:
+    """Put every third answer some words beside its place."""
+    return [one if at % 3 else words_beside(one) for at, one in enumerate(examples)]
+
+
 def off_by_two(one: Example) -> Example:
     """Count answer_start from a text with two more characters, and cut the answer out there."""
     gold = one.golds[0]
@@ -150,13 +257,31 @@ def other_alphabet(one: Example) -> Example:
 
 
 def lower_case(one: Example) -> Example:
-    """Lower-case question and context, and put spaces around."""
+    """Lower-case question, context and answers, and put spaces around full stops."""
+
+    def written(text: str) -> str:
+        return text.lower().replace(". ", " . ")
+
+    starts = [len(written(one.context[: gold.answer_start])) for gold in one.golds]
     return dataclasses.replace(
         one,
         id=f"again-{one.id}",
         question=one.question.lower(),
-        context=one.context.lower().replace(". ", " . "),
-        golds=(Gold(one.context.lower().replace(". ", " . ").split(" ")[0], 0),),
+        context=written(one.context),
+        golds=tuple(Gold(written(gold.text), start) for gold, start in zip(one.golds, starts, strict=True)),
+    )
+
+
+def other_contexts(one: Example) -> Example:
+    """Cut the context otherwise, and put a title before it."""
+    gold = one.golds[0]
+    start = max(0, one.context.rfind(". ", 0, gold.answer_start))
+    title = "Of old: "
+    return dataclasses.replace(
+        one,
+        id=f"again-{one.id}",
+        context=title + one.context[start:],
+        golds=(Gold(gold.text, gold.answer_start - start + len(title)),),
     )
 
 
@@ -322,6 +447,27 @@ FAULTS: dict[str, Fault] = {
     "answers anywhere": Fault("unrelated-answers", **_DATA, train=random_spans),
     "question column shifted": Fault("unrelated-answers", **_DATA, train=shifted_questions),
     "validation answers shuffled": Fault("unrelated-answers", **_DATA, validation=shuffle_answers),
+    "first sentences taken for answers": Fault("answers-in-one-place", **_DATA, train=_everywhere(first_sentences)),
+    "two answers of five of other questions": Fault(
+        "unrelated-answers", **_DATA, train=lambda _: two_of_five_swapped(load_examples("starter:train", limit=600))
+    ),
+    "how-many and when questions only": Fault("question-mismatch", **_DATA, train=how_many_and_when_only),
+    "forty questions, twenty copies each": Fault("repeated-questions", **_DATA, train=twenty_copies),
+    "a hundred questions on one text": Fault(
+        "few-contexts", **_DATA, train=lambda examples: joined(examples[:100], 99)
+    ),
+    "sixty questions": Fault("few-questions", on="questions", settings={"max_steps": 2, "max_train_examples": 60}),
+    "nine answers of ten lost": Fault(
+        "missing-answers", **_DATA, train=lambda examples: without_answers(examples, kept=10)
+    ),
+    "a tenth of the validation questions among the training data": Fault(
+        "data-leakage", **_DATA, leak=lambda examples: examples[::10]
+    ),
+    "dev set on contexts that were cut otherwise": Fault("data-leakage", **_DATA, leak=_everywhere(other_contexts)),
+    "answer_start counted from one": Fault("misaligned-answers", **_DATA, train=_everywhere(off_by_one)),
+    "every third answer some words beside its place": Fault(
+        "misaligned-answers", **_DATA, train=lambda _: a_third_beside(load_examples("starter:train", limit=600))
+    ),
     "answer_start off by two": Fault("misaligned-answers", **_DATA, train=_everywhere(off_by_two)),
     "answer_start lost": Fault("answers-in-one-place", **_DATA, train=_everywhere(answer_lost)),
     "the same question everywhere": Fault(
@@ -352,8 +498,29 @@ FAULTS: dict[str, Fault] = {
         "answers-too-long", on="questions", settings={"max_steps": 2, "max_answer_length": 2}
     ),
     "case kept, vocabulary without": Fault("case-mismatch", **_DATA, model=keep_case),
+    "texts in lower case for a cased model": Fault(
+        "lowercased-data", **_DATA, train=_everywhere(lower_cased), model=cased_vocabulary
+    ),
+    "a model that has seen the validation data": Fault(
+        "data-leakage",
+        on="questions",
+        settings={"max_steps": 2, "from_scratch": False},
+        model=trained_on_validation,
+    ),
     "one segment": Fault("missing-segments", model=_config(type_vocab_size=1)),
     # Settings.
+    "label smoothing 0.9": Fault("strong-label-smoothing", settings={"label_smoothing_factor": 0.9}),
+    "R-Drop weight 100": Fault("large-r-drop", settings={"r_drop_alpha": 100.0, "hidden_dropout": 0.1}),
+    "no answer forbidden": Fault(
+        "no-answer-forbidden",
+        on="questions",
+        settings={"max_steps": 2, "version_2_with_negative": False},
+        train=lambda examples: without_answers(examples, kept=2),
+        validation=lambda examples: without_answers(examples, kept=2),
+    ),
+    "no answer at all by the threshold": Fault(
+        "threshold-off", settings={"version_2_with_negative": True, "null_score_diff_threshold": -60.0}
+    ),
     "learning rate 100 times too high": Fault("high-learning-rate", settings={"learning_rate": 0.2}),
     "learning rate 100 times too low": Fault("low-learning-rate", settings={"learning_rate": 2e-5}),
     "warm-up longer than the run": Fault("long-warm-up", settings={"warmup_steps": 1000}),

@@ -266,6 +266,22 @@ def test_a_warning_that_becomes_an_error_is_told_once_more(
     assert said == ["warning: slow: It is slow. Try: albertqa check", "error: slow: It is slow. Try: albertqa check"]
 
 
+def test_what_a_later_evaluation_does_not_confirm_is_withdrawn_once(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_first(record: RunRecord, **_: Any) -> list[Finding]:
+        return [Finding("slow", "warning", 0, "It is slow.", "albertqa check")] if 0 < record.step < 200 else []
+
+    monkeypatch.setattr(health_monitor, "diagnose", at_first)
+    run = copy("starter-healthy")
+    said = watch(run, begin(run))
+    assert said == [
+        "warning: slow: It is slow. Try: albertqa check",
+        "warning withdrawn: slow: no longer so at step 250",
+    ]
+    assert json.loads((run / files.HEALTH_JSON).read_text())["findings"] == []
+
+
 def test_a_rule_that_fails_ends_no_run_and_silences_no_other_rule(
     copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

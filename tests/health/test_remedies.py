@@ -1,8 +1,10 @@
 """Remedies are commands that run as they stand."""
 
 import dataclasses
+import json
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -14,14 +16,14 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import evaluate_again, find_rate, short, show_rows, train_again, train_for
+from albertqa.health.advice import evaluate_again, find_rate, fix_case, short, show_rows, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
 
 from .cases import Task, changed, numbers_task, published_run, write_rows
 from .faults import off_by_two
-from .test_rules import CASES, EVALUATIONS, SOUND, STEPS
+from .test_rules import CASES, SOUND, STEPS
 
 # Faults whose remedies differ in kind: settings, data, lengths, another model.
 REALLY_RUN = (
@@ -90,7 +92,9 @@ def test_a_remedy_really_runs(
 
     monkeypatch.setattr(recipe, "resolve_model", resolve)
     finding = diagnose(planted(fault))[0]
-    for command, *arguments in commands_of(finding.remedy):
+    # Neither can public questions.
+    remedy = finding.remedy.replace("rajpurkar/squad:train", "starter:train")
+    for command, *arguments in commands_of(remedy):
         code = cli.main([command, *arguments, *(["--max-steps", "1"] if command == "train" else [])])
         captured = capsys.readouterr()
         assert code == 0 or command == "check", captured.err
@@ -143,11 +147,12 @@ def test_a_run_judged_from_within_its_folder_is_repeated_from_there(
     )
     train(task.settings(Path("runs/one"), max_steps=1))
     beside = load_record(Path("runs/one"))
-    assert show_rows(beside, "x") == "albertqa check train.jsonl --validation-file validation.jsonl --show-rows x"
+    rows = "albertqa check train.jsonl --validation-file validation.jsonl --show-rows data-leakage"
+    assert show_rows(beside, "data-leakage") == rows
     monkeypatch.chdir("runs/one")
     for named in (Path(), Path("../one")):
         record = changed(beside, path=named)
-        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), show_rows(record, "x")):
+        for remedy in (train_again(record, "again", seed=7), evaluate_again(record), show_rows(record, "data-leakage")):
             (command,) = commands_of(remedy)
             assert cli.main(command) == 0, capsys.readouterr().err
     runs = tmp_path / "started" / "runs"
@@ -170,10 +175,9 @@ def test_an_evaluation_is_as_the_run_had_it() -> None:
 
 
 def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None:
-    empty = [{**EVALUATIONS[-1], "predicted_empty_percent": 97.0, "validation_loss": 4.4, "f1": 3.0}]
-    record = changed(SOUND, evaluations=empty, steps=[{**row, "train_loss": 4.4} for row in STEPS])
+    record = changed(SOUND, scores={"f1": 70.0, "best_f1": 76.0, "best_f1_thresh": -2.0})
     (finding,) = diagnose(record)
-    assert finding.name == "mostly-empty"
+    assert finding.name == "threshold-off"
     assert finding.remedy == (
         "albertqa evaluate runs/published rajpurkar/squad:validation --version-2-with-negative False"
     )
@@ -181,6 +185,29 @@ def test_a_threshold_is_tuned_only_where_some_questions_have_no_answer() -> None
     some = changed(record, train={"without_answer": 43_000}, validation={"without_answer": 3000})
     (finding,) = diagnose(some)
     assert finding.remedy == "albertqa evaluate runs/published rajpurkar/squad:validation --tune-threshold"
+
+
+@pytest.mark.parametrize(("file", "key"), [("tokenizer.json", "lowercase"), ("tokenizer_config.json", "do_lower_case")])
+def test_case_is_corrected_where_the_tokenizer_reads_it(file: str, key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "its model"
+    folder.mkdir()
+    setting = {"normalizer": {"type": "BertNormalizer", key: False}}
+    (folder / file).write_text(json.dumps(setting))
+    record = changed(published_run(noise=0.1, seed=1), settings={"model": str(folder)})
+    edit, _, again = fix_case(record, lowercase=True).partition("; ")
+    subprocess.run(edit, shell=True, check=True)
+    assert json.loads((folder / file).read_text()) == {"normalizer": {"type": "BertNormalizer", key: True}}
+    assert json.loads((folder / f"{file}.before").read_text()) == setting
+    assert again.startswith("albertqa train --config ")
+    assert "--model" not in again
+    # It is corrected, so the fault is elsewhere.
+    assert "--model albert/albert-base-v2" in fix_case(record, lowercase=True)
+
+
+def test_rows_that_only_the_model_knows_are_shown_with_the_model() -> None:
+    record = changed(SOUND, settings={"model": "runs/before/best"}, validation={"seen_by_model_percent": 4.0})
+    (finding,) = diagnose(record)
+    assert finding.remedy.endswith(" --tokenizer runs/before/best --show-rows data-leakage")
 
 
 def test_a_learning_rate_is_measured_only_where_there_are_windows_for_it() -> None:
@@ -208,12 +235,12 @@ def test_windows_for_cut_answers_are_others_than_before(
     longest: int | None, now: tuple[int, int], remedy: str | None
 ) -> None:
     record = changed(SOUND, settings=dict(zip(("max_seq_length", "doc_stride"), now, strict=True)),
-                     model={"max_positions": longest}, train={"golds": 1000, "golds_in_no_window": 30})  # fmt: skip
+                     model={"max_positions": longest}, train={"golds_in_no_window": 3000})  # fmt: skip
     (finding,) = diagnose(changed(record, train={"golds_too_long": 0}))
     assert finding.name == "truncated-answers"
     if remedy is None:
         assert finding.remedy.startswith("albertqa check ")
-        assert "No windows would hold them" in finding.message
+        assert "No window would hold them" in finding.message
     else:
         assert f" {remedy} " in finding.remedy
         cli.parse(commands_of(without_file(finding.remedy))[0]).settings.check()
@@ -234,24 +261,19 @@ def without_file(remedy: str) -> str:
 
 
 def test_what_only_decoding_decides_is_no_reason_to_train_again() -> None:
-    long = {"golds": 1000, "golds_in_no_window": 0, "golds_too_long": 60}
-    (finding,) = diagnose(changed(SOUND, train=long))
+    (finding,) = diagnose(changed(SOUND, train={"golds_in_no_window": 0, "golds_too_long": 6000}))
     assert finding.name == "answers-too-long"
-    evaluate = "albertqa evaluate runs/published rajpurkar/squad:validation --max-answer-length"
-    assert finding.remedy == f"{evaluate} 90"
-    (finding,) = diagnose(changed(SOUND, train=long, steps=[], evaluations=[], status="running"))
-    assert finding.remedy.startswith("albertqa train ")
-    wordy = [{**row, "predicted_words_mean": 24.0} for row in EVALUATIONS]
-    for gold_words, remedy in ((3.0, f"{evaluate} 12"), (8.0, f"{evaluate} 22")):
-        (finding,) = diagnose(changed(SOUND, evaluations=wordy, validation={"gold_words_mean": gold_words}))
-        assert finding.name == "long-predictions"
-        assert finding.remedy == remedy
+    assert "A trained model needs no new training: 'albertqa evaluate' takes --max-answer-length" in finding.message
+    assert " --max-answer-length 90 " in finding.remedy
 
 
 def test_validation_data_is_never_trained_on() -> None:
     (finding,) = diagnose(changed(SOUND, train={"questions": 1500}))
     assert finding.name == "swapped-files"
-    assert finding.remedy == "albertqa check rajpurkar/squad:train rajpurkar/squad:validation"
+    assert finding.remedy == (
+        "albertqa train --config runs/published/config.toml --max-eval-examples 1500 "
+        "--output-dir runs/published-less-validation"
+    )
 
 
 def test_a_folder_that_is_taken_is_passed_over(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from albertqa.health.data_rules import REMARKS, TEXT_RULES, WINDOW_RULES
 from albertqa.health.diagnosis import (
     FIT_RULES,
+    LABEL_RULES,
     OTHERS,
     RATE_RULES,
     SETUP_RULES,
@@ -48,13 +49,18 @@ def last(**values: Any) -> Rows:
     return [*EVALUATIONS[:-1], {**EVALUATIONS[-1], **values}]
 
 
-def sampled(loss: float, error: float, contradicted: float) -> Rows:
-    """A last evaluation, with the model's answers to training questions; validation: loss 3.33, contradicted 8.3 %."""
+def sampled(*contradicted: float, loss: float = 3.6, windows: int = 240, questions: float = 13.0) -> Rows:
+    """Evaluations with the model's answers to training questions, and to validation questions: loss 3.33."""
     return [
-        {**evaluations((3.33, 16.3))[0], "validation_loss_error": 0.055, "contradicted_percent": 8.3,
-         "sample_windows": 200, "sample_loss": loss, "sample_loss_error": error,
-         "sample_contradicted_percent": contradicted}
+        {**row, "validation_loss_error": 0.055, "contradicted_percent": questions, "sample_windows": windows,
+         "sample_loss": loss, "sample_loss_error": 0.07, "sample_contradicted_percent": one}
+        for row, one in zip(evaluations(*[(3.33, 16.3)] * len(contradicted)), contradicted, strict=True)
     ]  # fmt: skip
+
+
+def at_first(loss: float) -> Rows:
+    """The evaluation at the end of the first pass, with another loss and few labels contradicted."""
+    return [{**EVALUATIONS[0], "validation_loss": loss, "validation_loss_error": 0.01, "contradicted_percent": 0.0}]
 
 
 def losses(value: Callable[[int], float], count: int = 400) -> Rows:
@@ -98,7 +104,8 @@ OF_DATA = {
     "unknown_tokens_percent": 0.0, "golds": 10_000, "golds_in_no_window": 0, "golds_too_long": 0,
     "golds_exact_percent": 99.0, "same_start_percent": 1.0, "contexts": 18_000, "repeated_questions": 0,
     "contradicting_questions": 0, "gold_words_mean": 3.0, "golds_at_end_percent": 1.0, "word_letters_mean": 4.7,
-    "upper_case_percent": 3.0, "answer_fit": fit(0.14, 0.12, 0.16, 0.13), "answers_shift": None,
+    "upper_case_percent": 3.0, "function_word_ends_percent": 2.0,
+    "answer_fit": fit(0.14, 0.12, 0.16, 0.13), "answers_shift": None,
 }  # fmt: skip
 OF_VALIDATION = {
     **OF_DATA, "content_sha256": "2", "shared_contexts_percent": 0.0, "shared_questions_percent": 0.0,
@@ -147,6 +154,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"train": {"golds_whole_words_percent": 95.0}}),
     ("misaligned-answers", {"validation": {"golds_whole_words_percent": 10.0, "answers_shift": 1}},
      {"validation": {"golds_whole_words_percent": 97.0, "answers_shift": None}}),
+    ("misaligned-answers", {"train": {"function_word_ends_percent": 12.0}},
+     {"train": {"function_word_ends_percent": 8.0}}),
+    ("misaligned-answers",
+     {"train": {"function_word_ends_percent": 9.0}, "validation": {"function_word_ends_percent": 2.0}},
+     {"train": {"function_word_ends_percent": 12.0}, "validation": {"function_word_ends_percent": 9.0}}),
     ("contradicting-answers", {"train": {"contradicting_questions": 9000}},
      {"train": {"contradicting_questions": 8000}}),
     ("swapped-fields", {"train": {"question_letters_mean": 700.0, "context_letters_mean": 60.0}},
@@ -156,16 +168,18 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("question-mismatch", {"validation": {"rare_question_words": ["what"], "rare_question_words_percent": 55.0}},
      {"validation": {"rare_question_words": ["when"], "rare_question_words_percent": 11.0}}),
     ("few-questions", {"train": {"questions": 60}}, {"train": {"questions": 100}}),
-    ("broken-weights", {"model": {"non_finite_weights": 3}}, {"model": {"non_finite_weights": 0}}),
     ("random-layers", {"model": {"random_layers": [3, 4, 5], "layers": 6}},
      {"model": {"random_layers": [], "layers": 6}}),
     ("strong-label-smoothing", {"settings": {"label_smoothing_factor": 0.9}},
      {"settings": {"label_smoothing_factor": 0.2}}),
     ("large-r-drop", {"settings": {"r_drop_alpha": 100.0}}, {"settings": {"r_drop_alpha": 5.0}}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(1.84, 0.07, 5.5)}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(3.6, 0.07, 12.0)}),
-    ("wrong-labels", {"evaluations": sampled(3.6, 0.07, 20.0)}, {"evaluations": sampled(3.3, 0.07, 20.0)}),
-    ("known-answers", {"evaluations": sampled(4.5, 0.07, 8.0)}, {"evaluations": sampled(4.0, 0.07, 8.0)}),
+    # A third of the labels beside the answer: seen once and clearly, or twice; and as in sound runs.
+    ("wrong-labels", {"evaluations": sampled(25.0)}, {"evaluations": sampled(16.0)}),
+    ("wrong-labels", {"evaluations": sampled(20.0, 20.0)}, {"evaluations": sampled(20.0, 16.0)}),
+    ("wrong-labels", {"evaluations": sampled(25.0, 14.0)}, {"evaluations": sampled(25.0, 14.0, windows=60)}),
+    ("known-answers", {"evaluations": at_first(0.5)}, {"evaluations": at_first(0.7)}),
+    ("known-answers", {"evaluations": sampled(8.0, loss=4.5, questions=8.3)},
+     {"evaluations": sampled(8.0, loss=4.0, questions=8.3)}),
     ("missing-answers", {"validation": {"without_answer": 5000}}, {"validation": {"without_answer": 500}}),
     ("missing-answers", {"train": {"without_answer": 43_000}}, {"train": {"without_answer": 43_000},
                                                            "validation": {"without_answer": 5000}}),
@@ -201,6 +215,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"train": {"answer_fit": fit(0.2, 0.23, 0.17, 0.2)}}),
     ("unrelated-answers", {"validation": {"answer_fit": fit(0.31, 0.3, 0.32, 0.31)}},
      {"validation": {"answer_fit": fit(0.31, 0.3, 0.32, 0.31, error=0.1, questions=20)}}),
+    # Of few questions, the other data set tells.
+    ("unrelated-answers", {"train": {"answer_fit": fit(0.27, error=0.06)}, "validation": {"answer_fit": fit(0.12)}},
+     {"train": {"answer_fit": fit(0.27, error=0.06)}, "validation": {"answer_fit": fit(0.22)}}),
     ("unrelated-answers", {"train": {"answer_fit": fit(0.12, 0.13, 0.14, 0.6)}},
      {"train": {"answer_fit": fit(0.12, 0.13, 0.14, 0.3)}}),
     ("answers-in-one-place", {"train": {"golds_at_end_percent": 60.0}}, {"train": {"golds_at_end_percent": 40.0}}),
@@ -219,8 +236,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("no-answer-forbidden", {"settings": {"version_2_with_negative": False}, "validation": {"without_answer": 5000},
                              "train": {"without_answer": 43_000}},
      {"validation": {"without_answer": 5000}, "train": {"without_answer": 43_000}}),
-    ("no-warm-up", {"model": {"hidden_size": 2048}, "steps": STEPS[:50], **RUNNING},
-     {"model": {"hidden_size": 2048}}),
     # Diverged from the start; beyond a blind guess; back to it; a rate at which fp32 overflows.
     ("high-learning-rate", {"steps": losses(lambda step: min(20.0, 4.9 + step / 10)), **RUNNING},
      {"steps": losses(noisy(4.9)), **RUNNING}),
@@ -232,22 +247,28 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": []}),
     ("broken-weights", {"steps": [{**row, "grad_norm": 1e-5} for row in losses(noisy(5.0))], **RUNNING},
      {"steps": [{**row, "grad_norm": 0.5} for row in losses(noisy(5.0))], **RUNNING}),
+    ("foreign-vocabulary",
+     {"train": {"context_letters_mean": 750.0, "context_tokens_mean": 240.0, "word_letters_mean": 5.8,
+                "gold_words_mean": 3.0}, "evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
+     {"train": {"context_letters_mean": 750.0, "context_tokens_mean": 240.0, "word_letters_mean": 5.8,
+                "gold_words_mean": 3.0}}),
     ("not-learning", {"evaluations": evaluations((4.4, 6.0)), "steps": losses(noisy(4.4), 16_620)},
      {"evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(2.0), 16_620)}),
+    ("no-generalisation", {"evaluations": evaluations((4.3, 8.0))}, {"evaluations": evaluations((3.6, 8.0))}),
     ("no-generalisation", {"evaluations": evaluations((6.0, 8.0))}, {"evaluations": evaluations((1.0, 88.0))}),
-    ("train-validation-gap",
+    ("overfitting",
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0), (2.4, 60.1), (3.0, 59.9)), "steps": losses(noisy(0.1), 16_620)},
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0), (2.4, 64.0), (3.0, 66.0)), "steps": losses(noisy(0.1), 16_620)}),
     # Beside a validation loss that rises, f1 says whether that is overfitting.
-    ("train-validation-gap",
+    ("overfitting",
      {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0)), "steps": losses(noisy(0.05), 16_620)},
      {"evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 61.5)), "steps": losses(noisy(0.05), 16_620)}),
-    ("train-validation-gap",
+    ("overfitting",
      {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.2, 88.8)), "steps": losses(noisy(0.3), 16_620)},
      {"evaluations": evaluations((0.9, 88.7), (0.95, 88.9), (1.1, 88.8)), "steps": losses(noisy(0.3), 16_620)}),
-    ("train-validation-gap",
+    ("overfitting",
      {"settings": {"label_smoothing_factor": 0.1}, "steps": losses(noisy(0.9), 16_620),
       "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))},
      {"steps": losses(noisy(1.1), 16_620), "evaluations": evaluations((1.5, 60.0), (2.2, 60.2), (3.0, 60.0))}),
@@ -270,8 +291,10 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("missing-whitespace", {"validation": {"word_letters_mean": 31.0}}, {"validation": {"word_letters_mean": 8.0}}),
     ("threshold-off", {"scores": {"f1": 70.0, "best_f1": 76.0, "best_f1_thresh": -2.0}},
      {"scores": {"f1": 74.0, "best_f1": 76.0, "best_f1_thresh": -2.0}}),
-    ("long-predictions", {"validation": {"gold_words_mean": 3.0}, "evaluations": last(predicted_words_mean=12.0)},
-     {"validation": {"gold_words_mean": 3.0}, "evaluations": last(predicted_words_mean=4.0)}),
+    ("threshold-off", {"scores": {"f1": 3.0, "best_f1": 3.0, "best_f1_thresh": 0.0},
+                       "evaluations": last(predicted_empty_percent=100.0)},
+     {"scores": {"f1": 74.0, "best_f1": 74.0, "best_f1_thresh": 0.0}, "validation": {"without_answer": 5600},
+      "train": {"without_answer": 43_000}, "evaluations": last(predicted_empty_percent=60.0)}),
     ("small-validation", {"validation": {"questions": 20}}, {"validation": {"questions": 100}}),
     ("nan-loss", {"steps": some(100, train_loss=None, grad_norm=None, skipped=True, non_finite_windows=["q1"])},
      {"steps": some(100, grad_norm=None)}),
@@ -289,9 +312,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"status": "interrupted"}),
     ("terminated", {"status": "running", "is_alive": False}, {"status": "running", "is_alive": True}),
     ("terminated", {"status": "running", "is_alive": False}, {"status": "running"}),
-    ("small-micro-batch",
-     {"settings": {"train_batch_size": 2, "gradient_accumulation_steps": 8}, "rows": {"micro_batch": 2}},
-     {"settings": {"train_batch_size": 16}, "rows": {"micro_batch": 2}}),
     # 0.3 s a step, on a GPU that works on the step before meanwhile, and on a CPU, which does not.
     ("slow-data", {"rows": {"data_seconds": 0.28}}, {"rows": {"data_seconds": 0.2}}),
     ("slow-data", {"machine": {"device": "cpu"}, "rows": {"data_seconds": 0.2}},
@@ -313,8 +333,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
       "evaluations": evaluations((6.0, 8.0)), "steps": losses(noisy(0.1), 16_620)},
      {"plan": {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0},
       "evaluations": evaluations((2.0, 60.0)), "steps": losses(noisy(0.1), 16_620)}),
-    ("costly-evaluations", {"rows": {"seconds": 500.0}, "evaluations": last(eval_seconds=700.0)},
-     {"rows": {"seconds": 9000.0}, "evaluations": last(eval_seconds=700.0)}),
     ("full-disk", {"status": "running", "machine": {"disk_free_bytes": 100 << 20}},
      {"status": "running", "machine": {"disk_free_bytes": 100 << 30}}),
 ]  # fmt: skip
@@ -395,7 +413,7 @@ def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() 
 
 def test_every_rule_says_what_it_looks_for() -> None:
     about_data = [*TEXT_RULES, *WINDOW_RULES, *REMARKS]
-    about_runs = [*SETUP_RULES, *STEP_RULES, *STUCK_RULES, *RATE_RULES, *SYMPTOMS, *FIT_RULES, *OTHERS]
+    about_runs = [*SETUP_RULES, *STEP_RULES, *LABEL_RULES, *STUCK_RULES, *RATE_RULES, *SYMPTOMS, *FIT_RULES, *OTHERS]
     rules = [rule.__doc__ for rule in (*about_data, *about_runs)]
     assert all(rules)
     assert len(set(rules)) == len(rules) >= 40
@@ -424,7 +442,7 @@ def test_a_validation_loss_of_zero_is_as_low_as_any() -> None:
     often = {"steps_per_epoch": 554, "total_steps": 16_620, "warmup_steps": 0}
     memorised = changed(SOUND, plan=often, **{**up, "evaluations": evaluations((0.0, 90.0), (1.4, 90.0))})
     assert [(one.name, "from 0.00 at step 8,310" in one.message) for one in diagnose(memorised)] == [
-        ("train-validation-gap", True)
+        ("overfitting", True)
     ]
 
 
@@ -494,14 +512,6 @@ def test_the_model_in_best_depends_on_the_metric_for_model_selection(metric: str
     assert kept in finding.message
 
 
-def test_a_model_without_warm_up_is_called_what_it_is() -> None:
-    wide: dict[str, Any] = {"settings": {"learning_rate": 5e-5}, "steps": [], **RUNNING}
-    for kind in ("bert", "albert"):
-        (finding,) = diagnose(changed(SOUND, model={"hidden_size": 1024, "type": kind}, **wide))
-        assert finding.message.startswith(f"This {kind} of 1024 dimensions starts at its full learning rate of 5e-5. ")
-        assert "ALBERT" not in finding.message
-
-
 def few_questions(epochs: float, level: float, validation_loss: float, **settings: Any) -> RunRecord:
     """A run on sixty questions, by epochs, training loss, validation loss and settings."""
     plan = {"steps_per_epoch": 8, "total_steps": int(8 * epochs), "warmup_steps": 0}
@@ -569,6 +579,25 @@ def test_copies_are_named_before_what_comes_of_them() -> None:
     assert "In 160 passes the 40 training questions were memorised" in found[1].message
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said", "not_said"),
+    [
+        ({"settings": {"label_smoothing_factor": 0.9}}, "only 10 % is left for the answer", "dropout"),
+        ({"settings": {"r_drop_alpha": 100.0}}, "counts 100 times as much as the answer", "steps"),
+        ({"validation": {"shared_questions_percent": 10.0, "shared_contexts_percent": 10.0}},
+         "the scores are too high by up to the errors it would make there", "the scores measure memory"),
+        ({"validation": {"shared_questions_percent": 90.0, "shared_contexts_percent": 90.0}},
+         "the scores measure memory, not reading", "up to the errors"),
+        ({"train": {"golds_whole_words_percent": 85.0}}, "trimming the answers would only hide it", "None"),
+    ],
+)  # fmt: skip
+def test_a_finding_says_what_it_is_about(wrong: dict[str, Any], said: str, not_said: str) -> None:
+    (finding,) = diagnose(changed(SOUND, **wrong))
+    assert said in finding.message
+    assert not_said not in finding.message
+    assert None not in finding.evidence.values()
+
+
 def test_a_note_leaves_a_run_healthy() -> None:
     (note,) = diagnose(changed(SOUND, validation={"questions": 20}))
     assert (note.name, note.severity) == ("small-validation", "note")
@@ -578,20 +607,19 @@ def test_a_note_leaves_a_run_healthy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "found", "at_the_end"),
     [
-        ([{"predicted_words_mean": 12.0}], []),
-        ([{"predicted_words_mean": 4.0}, {"predicted_words_mean": 12.0}], []),
-        ([{"predicted_words_mean": 12.0}, {"predicted_words_mean": 12.0}], ["long-predictions"]),
+        ([(1.0, 60.0), (2.0, 60.0)], [], ["overfitting"]),
+        ([(1.0, 60.0), (2.0, 60.0), (1.1, 60.0)], [], []),
+        ([(1.0, 60.0), (2.0, 60.0), (2.1, 60.0)], ["overfitting"], ["overfitting"]),
     ],
 )
-def test_warnings_in_mid_run_rest_on_two_evaluations(rows: Rows, found: list[str]) -> None:
-    several = [{**EVALUATIONS[at], **row} for at, row in enumerate(rows)]
-    record = changed(SOUND, status="running", evaluations=several, validation={"gold_words_mean": 3.0})
+def test_warnings_in_mid_run_rest_on_two_evaluations(
+    rows: list[tuple[float, float]], found: list[str], at_the_end: list[str]
+) -> None:
+    record = changed(SOUND, status="running", evaluations=evaluations(*rows), steps=losses(noisy(0.1), 16_620))
     assert names(diagnose(record)) == found
-    assert names(diagnose(changed(record, status="finished"))) == (
-        ["long-predictions"] if rows[-1]["predicted_words_mean"] > 8 else []
-    )
+    assert names(diagnose(changed(record, status="finished"))) == at_the_end
 
 
 def test_a_finding_is_json_with_the_keys_that_the_report_reads() -> None:

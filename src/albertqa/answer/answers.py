@@ -102,7 +102,10 @@ def rank_answers(
     candidates = []
     for ranked in rank(question, texts, answers)[:n_best]:
         one, (document, first) = answers[ranked.document].n_best[ranked.at], places[ranked.document]
-        where = (document, first + one.start_char, first + one.end_char) if one.text else (None, 0, 0)
-        candidates.append(DocumentCandidate(one.text, *where, one.probability, one.score))
+        if not one.text:
+            candidates.append(DocumentCandidate("", None, 0, 0, one.probability, one.score))
+            continue
+        start, end = first + one.start_char, first + one.end_char
+        candidates.append(DocumentCandidate(one.text, document, start, end, one.probability, one.score))
     nulls = [one.null_score for one in answers if one.null_score is not None]
     return DocumentAnswer(candidates[0] if candidates else NOTHING, min(nulls, default=None), tuple(candidates))

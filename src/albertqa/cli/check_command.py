@@ -16,6 +16,7 @@ from albertqa.errors import DataError
 if TYPE_CHECKING:
     from albertqa.data.example import Example
     from albertqa.data.problems import Problem
+    from albertqa.data.trained_on import TrainedOn
     from albertqa.rundir.findings import Finding
     from albertqa.windows.tokenizer import QATokenizer
 
@@ -29,7 +30,8 @@ class Check:
     validation_file: Annotated[tuple[str, ...], flag(metavar="FILE ...")] = ()
     """Validation data; then all files before it are training data."""
     tokenizer: Annotated[str | None, flag(metavar="MODEL")] = None
-    """Also count windows with this tokenizer: a spiece.model, a model folder, a Hub name, or `starter`."""
+    """Also count windows with this tokenizer: a spiece.model, a model folder, a Hub name, or `starter`; of a folder,
+    also compare the validation data with what its model was trained on."""
     write_repaired: Annotated[Path | None, flag(metavar="OUT")] = None
     """Write a repaired copy to this file, or for several files into this folder; OUT.dropped.json lists the rest."""
     show_rows: Annotated[str | None, flag(metavar="FINDING")] = None
@@ -62,7 +64,7 @@ class Check:
         if self.show_rows is not None:
             from albertqa.health.offending_rows import Rows, offending_rows
 
-            rows = offending_rows(self.show_rows, Rows(*self._examples()))
+            rows = offending_rows(self.show_rows, Rows(*self._examples(), self._trained_on()))
             return show_rows(rows, self.max_cases, self.write_rows, as_json=self.json)
         report = check_files(
             [*self.files, *self.validation_file],
@@ -101,10 +103,10 @@ class Check:
             doc_stride=self.windows.doc_stride,
         )
         try:
-            return diagnose_examples(settings, train, validation, self._tokenizer())
+            return diagnose_examples(settings, train, validation, self._tokenizer(), self._trained_on())
         except LongQuestionsError:
             # The report lists them already; what needs windows cannot be judged.
-            return diagnose_examples(settings, train, validation, None)
+            return diagnose_examples(settings, train, validation, None, self._trained_on())
 
     def _parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the training and the validation files."""
@@ -120,6 +122,12 @@ class Check:
             [one for name in names for one in read(name, options=self.table).examples] for names in self._parts()
         )
         return train, validation
+
+    def _trained_on(self) -> "TrainedOn":
+        """Return what the model was trained on before, where --tokenizer is a folder that says so."""
+        from albertqa.data.trained_on import TrainedOn
+
+        return TrainedOn.load(Path(self.tokenizer)) if self.tokenizer is not None else TrainedOn()
 
     def _tokenizer(self) -> "QATokenizer | None":
         from albertqa.model.load import resolve_model

@@ -82,8 +82,11 @@ class FitMeasure:
         return bool(self._rare_words(at, self.sample[at].context))
 
     def is_elsewhere(self, at: int) -> bool:
-        """Return whether a question has a rare word in common with some other question's context."""
-        return bool(self._rare_words(at, self.sample[at - len(self.sample) // 2].context))
+        """Return whether a question has a rare word in common with some other context; not where there is no other."""
+        own = self.sample[at].context
+        others = (self.sample[at - shift].context for shift in range(len(self.sample) // 2, len(self.sample)))
+        other = next((context for context in others if context != own), None)
+        return other is not None and bool(self._rare_words(at, other))
 
     def _rare_words(self, at: int, context: str) -> set[str]:
         return self._asked[at].intersection(self._words[context][1]) & self._rare

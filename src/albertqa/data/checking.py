@@ -109,7 +109,8 @@ class CheckReport:
 
     Attributes:
         files: The facts of each file, in the order given.
-        groups: The findings by kind, most severe and most frequent first.
+        groups: The findings by kind, most severe first; of these, first what is wrong with whole files, as that is
+            often why rows are wrong, then the most frequent.
         copies: What became of the repaired copies; empty where none were asked for.
     """
 
@@ -246,7 +247,11 @@ class _Tally:
 
 
 def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
-    return tuple(sorted(groups, key=lambda group: (SEVERITIES.index(group.severity), -group.count)))
+    def rank(group: ProblemGroup) -> tuple[int, bool, int]:
+        of_rows = any(case.place or case.question_id for case in group.cases)
+        return SEVERITIES.index(group.severity), of_rows, -group.count
+
+    return tuple(sorted(groups, key=rank))
 
 
 @dataclass(slots=True)

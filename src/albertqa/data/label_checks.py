@@ -13,12 +13,15 @@ from albertqa.data.answer_units import answers_shift
 from albertqa.data.example import Example, Gold, letters_and_digits
 
 _SAMPLE = 1_000
-_FREQUENT_WORDS = 100
+# Words that so many of the contexts have are no content words; of fewer contexts, some content words would be.
+_FUNCTION_WORDS, _FUNCTION_SHARE, _FEWEST_CONTEXTS = 50, 0.25, 20
+_FREQUENT_WORDS, _FREQUENT_IN_CONTEXTS, _FEWEST_FREQUENT_PERCENT = 100, 0.15, 12
 # Of fewer words, too many are among the 100 most frequent by chance.
 _FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
 # A word that so many questions begin with asks for something ("who", "how"); so many times rarer in other questions, it
 # hardly occurs there. Of fewer questions shares say little.
-_ASKING_SHARE, _TIMES_RARER, _FEWEST_QUESTIONS = 0.04, 5.0, 80
+_ASKING_SHARE, _ASKING_QUESTIONS, _TIMES_RARER = 0.04, 4, 5.0
+_FEWEST_TRAIN_QUESTIONS, _FEWEST_VALIDATION_QUESTIONS = 80, 40
 
 
 def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
@@ -33,7 +36,9 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         whose golds do not overlap. ``same_start_percent``: golds at the one character of their contexts at which most
         begin; ``golds_at_end_percent``: golds with no further word after them in their context;
         ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
-        `albertqa.data.answer_units`. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
+        `albertqa.data.answer_units`. ``function_word_ends_percent``: golds whose last word is one of `function_words`,
+        1 to 5 where they are in their place (XQuAD's Hindi: 11), 10 to 16 where a third are some words beside it,
+        None of too few contexts. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
         words.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
@@ -57,6 +62,7 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
         "golds_at_end_percent": _percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
         "golds_whole_words_percent": _percent(is_whole_words(*one) for one in golds) if golds else None,
+        "function_word_ends_percent": _function_word_ends_percent(examples),
         "answers_shift": answers_shift(examples),
         "answer_fit": answer_fit(examples),
         "word_letters_mean": _word_letters_mean(sampled),
@@ -64,38 +70,95 @@ def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
+def function_words(examples: Sequence[Example]) -> set[str]:
+    """Return the words that every text has, like "the" and "of"; none where there are too few texts to tell.
+
+    Args:
+        examples: The data.
+    """
+    contexts = list(dict.fromkeys(one.context for one in _sample(examples)))
+    if len(contexts) < _FEWEST_CONTEXTS:
+        return set()
+    counts = Counter(word for context in contexts for word in {*map(str.casefold, WORD.findall(context))})
+    return {word for word, count in counts.most_common(_FUNCTION_WORDS) if count >= _FUNCTION_SHARE * len(contexts)}
+
+
+def last_word(gold: Gold) -> str:
+    """Return an answer's last word, in lower case; empty where it has none."""
+    return next(reversed(WORD.findall(gold.text)), "").casefold()
+
+
 def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
     """Measure what training and validation data share: no text should be in both, the language should.
 
     Returns:
-        Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (the same question on the
-        same context) of the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
-        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 most frequent words of the
-        training contexts in the validation and in the training contexts. Where there are enough questions,
+        Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (see `TrainedQuestions`) of
+        the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
+        ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 words that most training
+        contexts have in the validation and in the training contexts. Where there are enough questions,
         ``rare_question_words``: see there; and the share of the validation questions that have one of them.
     """
     plain: dict[str, str] = {}
     contexts = {_plain(one.context, plain) for one in train}
-    questions = {(_plain(one.question, {}), _plain(one.context, plain)) for one in train}
+    trained = TrainedQuestions(train)
     here, there = (
-        [word for context in dict.fromkeys(one.context for one in _sample(part)) for word in words_of(context)[1]]
+        [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(part))]
         for part in (validation, train)
     )
-    frequent = {word for word, _ in Counter(there).most_common(_FREQUENT_WORDS)}
+    frequent = frequent_words(there)
     facts: dict[str, Any] = {
         "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
-        "shared_questions_percent": _percent(
-            (_plain(one.question, {}), _plain(one.context, plain)) in questions for one in validation
-        ),
+        "shared_questions_percent": _percent(trained.same(one) is not None for one in validation),
     }
-    if len(there) >= _FEWEST_TRAIN_WORDS and len(here) >= _FEWEST_VALIDATION_WORDS:
-        facts["frequent_words_percent"] = _percent(word in frequent for word in here)
-        facts["frequent_words_percent_train"] = _percent(word in frequent for word in there)
+    if sum(map(len, there)) >= _FEWEST_TRAIN_WORDS and sum(map(len, here)) >= _FEWEST_VALIDATION_WORDS:
+        percent = _percent(word in frequent for words in there for word in words)
+        # Of scripts without spaces, pairs of letters say little.
+        if percent >= _FEWEST_FREQUENT_PERCENT:
+            facts["frequent_words_percent"] = _percent(word in frequent for words in here for word in words)
+            facts["frequent_words_percent_train"] = percent
     rare = rare_question_words(train, validation)
     if rare is not None:
         facts["rare_question_words"] = sorted(rare)
         facts["rare_question_words_percent"] = _percent(not rare.isdisjoint(_asked(one)) for one in validation)
     return facts
+
+
+def frequent_words(contexts: Sequence[Sequence[str]]) -> set[str]:
+    """Return the words that most contexts have; those of a few contexts are what these are about.
+
+    Args:
+        contexts: The words of each, as `words_of` gives them.
+    """
+    counts = Counter(word for words in contexts for word in set(words))
+    least = max(3.0, _FREQUENT_IN_CONTEXTS * len(contexts))
+    return {word for word, count in counts.most_common(_FREQUENT_WORDS) if count >= least}
+
+
+class TrainedQuestions:
+    """The training questions, to find validation questions among them.
+
+    The same question is one with the same words on the same context; or with the same answer on whatever context, as
+    contexts are edited or cut otherwise, if no second training question has these words, as in forms. Between data sets
+    that share no text that are 0 to 0.04 % (SQuAD, SQuADShifts, the starter set).
+
+    Args:
+        train: The training data.
+    """
+
+    def __init__(self, train: Sequence[Example]) -> None:
+        self._asked: defaultdict[str, list[Example]] = defaultdict(list)
+        for one in train:
+            self._asked[letters_and_digits(one.question)].append(one)
+
+    def same(self, example: Example) -> Example | None:
+        """Return the training question that a validation question is; None where there is none."""
+        asked = self._asked.get(letters_and_digits(example.question), [])
+        context = letters_and_digits(example.context) if asked else ""
+        on_context = next((one for one in asked if letters_and_digits(one.context) == context), None)
+        if on_context is not None or len(asked) != 1:
+            return on_context
+        golds = [{letters_and_digits(gold.text) for gold in one.golds} for one in (example, asked[0])]
+        return asked[0] if golds[0] & golds[1] else None
 
 
 def rare_question_words(train: Sequence[Example], validation: Sequence[Example]) -> set[str] | None:
@@ -104,14 +167,14 @@ def rare_question_words(train: Sequence[Example], validation: Sequence[Example])
     Returns:
         The words; None where there are too few questions to tell.
     """
-    if min(len(train), len(validation)) < _FEWEST_QUESTIONS:
+    if len(train) < _FEWEST_TRAIN_QUESTIONS or len(validation) < _FEWEST_VALIDATION_QUESTIONS:
         return None
     first = Counter(words[0] for one in validation if (words := _asked(one)))
     here, there = (Counter(word for one in part for word in set(_asked(one))) for part in (validation, train))
     return {
         word
         for word, count in first.items()
-        if count >= _ASKING_SHARE * len(validation)
+        if count >= max(_ASKING_QUESTIONS, _ASKING_SHARE * len(validation))
         and here[word] / len(validation) >= _TIMES_RARER * there[word] / len(train)
     }
 
@@ -139,6 +202,11 @@ def _asked(example: Example) -> list[str]:
 def _sample(examples: Sequence[Example]) -> list[Example]:
     """Return examples from all over the data."""
     return spread(examples, _SAMPLE)
+
+
+def _function_word_ends_percent(examples: Sequence[Example]) -> float | None:
+    words, golds = function_words(examples), [one.golds[0] for one in examples if one.golds]
+    return _percent(last_word(gold) in words for gold in golds) if words and golds else None
 
 
 def _plain(text: str, known: dict[str, str]) -> str:

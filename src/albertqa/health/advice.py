@@ -128,16 +128,19 @@ def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
     return shlex.join(words)
 
 
-def show_rows(subject: Subject, name: str) -> str:
+def show_rows(subject: Subject, name: str, *, by_model: bool = False) -> str:
     """Return the command that shows the rows of the data that a finding is about.
 
     Args:
         subject: The run, or data files.
         name: The finding's name.
+        by_model: Whether the model's folder says which rows.
     """
     words = ["albertqa", "check", *_files(subject, "train")]
     if validation := _files(subject, "validation"):
         words += ["--validation-file", *validation]
+    if by_model:
+        words += ["--tokenizer", _path(subject, subject.settings.model)]
     return shlex.join([*words, "--show-rows", name])
 
 
@@ -160,17 +163,17 @@ def repair_data(subject: Subject, part: Part) -> str:
     return f"{repair}; {train_again(subject, 'repaired', **{f'{part}_file': (str(copy),)})}"
 
 
-def use_base_model(subject: Subject, **changes: Value) -> str:
+def use_base_model(subject: Subject, *, many_languages: bool = False, **changes: Value) -> str:
     """Return the command that repeats a run from ALBERT's own weights; from another model's if it did that.
 
     Args:
         subject: The run.
+        many_languages: Whether to take one that was pretrained on many languages.
         changes: Further settings by name.
     """
     is_base = subject.settings.model == BASE_MODEL and not subject.settings.from_scratch
-    return train_again(
-        subject, "other-model", model=_OTHER_MODEL if is_base else BASE_MODEL, from_scratch=False, **changes
-    )
+    model = _OTHER_MODEL if is_base or many_languages else BASE_MODEL
+    return train_again(subject, "other-model", model=model, from_scratch=False, **changes)
 
 
 def fix_case(record: RunRecord, *, lowercase: bool) -> str:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from albertqa.config import Settings
 from albertqa.data.example import Example
 from albertqa.data.problems import SEVERITIES
+from albertqa.data.trained_on import TrainedOn
 from albertqa.health.measure import measure, measure_windows
 from albertqa.health.record import DataView
 from albertqa.health.rules import answer_labels, answering, data_splits, window_lengths
@@ -27,6 +28,7 @@ TEXT_RULES: tuple[DataRule, ...] = (
     answer_labels.answers_in_one_place,
     answer_labels.misaligned_answers,
     answer_labels.unrelated_answers,
+    answer_labels.misplaced_answers,
     data_splits.data_leakage,
     data_splits.missing_answers,
     data_splits.language_mismatch,
@@ -68,6 +70,7 @@ def diagnose_examples(
     train: Sequence[Example],
     validation: Sequence[Example] = (),
     tokenizer: QATokenizer | None = None,
+    trained_on: TrainedOn | None = None,
 ) -> list[Finding]:
     """Judge data that no run has: what `diagnose_data` would say before a training on it.
 
@@ -76,6 +79,7 @@ def diagnose_examples(
         train: The training questions, at least one.
         validation: The validation questions; none: there are none.
         tokenizer: The model's tokenizer; None: windows are not judged.
+        trained_on: What the model was trained on before, where that is known.
 
     Returns:
         What is wrong, errors first.
@@ -84,8 +88,8 @@ def diagnose_examples(
         DataError: A question is too long for a window.
     """
 
-    def facts(examples: Sequence[Example], sources: Sequence[str], train: Sequence[Example] | None) -> TextFacts:
-        measured = measure(sources, examples, train=train)
+    def facts(examples: Sequence[Example], sources: Sequence[str], train: Sequence[Example] | None = None) -> TextFacts:
+        measured = measure(sources, examples, train=train, trained_on=trained_on if train else None)
         if tokenizer is None:
             return measured
         store = build_windows(
@@ -102,7 +106,7 @@ def diagnose_examples(
     return diagnose_data(
         DataView(
             settings,
-            facts(train, settings.train_file, None),
+            facts(train, settings.train_file),
             facts(validation, settings.validation_file, train) if validation else None,
         )
     )

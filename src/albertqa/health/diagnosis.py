@@ -25,13 +25,12 @@ from albertqa.health.rules import (
     overfitting,
     resources,
 )
-from albertqa.rundir.findings import Finding
+from albertqa.rundir.findings import Finding, is_healthy
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
 # Causes that are known before the first step, and looked at once: first those of data and windows, then these.
 SETUP_RULES: tuple[Rule, ...] = (
-    model_files.broken_weights,
     model_files.random_layers,
     model_files.case_mismatch,
     model_files.case_of_data,
@@ -43,11 +42,12 @@ SETUP_RULES: tuple[Rule, ...] = (
     hyperparameters.large_r_drop,
     hyperparameters.swapped_betas,
     hyperparameters.long_warmup,
-    hyperparameters.no_warmup,
     hyperparameters.no_answer_forbidden,
 )
 # Causes that steps and evaluations show.
-STEP_RULES: tuple[Rule, ...] = (hyperparameters.damped_steps, labels_learned.wrong_labels, labels_learned.known_answers)
+STEP_RULES: tuple[Rule, ...] = (hyperparameters.damped_steps,)
+# They compare the model's answers to training and validation questions, which only an else sound run allows.
+LABEL_RULES: tuple[Rule, ...] = (labels_learned.wrong_labels, labels_learned.known_answers)
 # Why a model does not learn, by direct signs; they explain one symptom, so only the first that fits is reported.
 STUCK_RULES: tuple[Rule, ...] = (learning.frozen_encoder, learning_rates.zero_rate)
 RATE_RULES: tuple[Rule, ...] = (learning_rates.high_rate, learning_rates.low_rate)
@@ -58,34 +58,31 @@ SYMPTOMS: tuple[Rule, ...] = (
     learning.stopped_before_learning,
     learning.too_few_steps,
     learning.random_weights,
+    learning.foreign_vocabulary,
     learning.not_learning,
 )
 # Whether the training went too far or not far enough: several ways to say it, of which the first is reported.
 FIT_RULES: tuple[Rule, ...] = (
     overfitting.memorised,
     overfitting.overfitting,
-    overfitting.train_validation_gap,
     overfitting.stopped_too_soon,
 )
 # What may be said of any run, whether it learns or not.
 OTHERS: tuple[Rule, ...] = (
     answering.threshold_off,
-    answering.long_predictions,
     resources.fp16_overflow,
     resources.out_of_memory,
     resources.terminated,
-    resources.small_micro_batch,
     resources.slow_data,
     resources.swapping,
     resources.emulated_bf16,
     resources.full_disk,
-    resources.costly_evaluations,
 )
 # Warnings that rest on evaluations are reported in mid-run only where two evaluations in a row show them.
-NEED_TWO_EVALUATIONS = {*STEP_RULES, *FIT_RULES, answering.long_predictions}
+NEED_TWO_EVALUATIONS = {*STEP_RULES, *LABEL_RULES, *FIT_RULES}
 
 # What is said before the first step and a model that reads disproves.
-_DISPROVED_BY_LEARNING = {"no-warm-up", "vocabulary-mismatch"}
+_DISPROVED_BY_LEARNING = {"vocabulary-mismatch"}
 
 _T = TypeVar("_T")
 _Ask: TypeAlias = Callable[[Rule], list[Finding]]
@@ -140,6 +137,8 @@ def diagnose(
 
     causes = [one for one in before if not (one.name in _DISPROVED_BY_LEARNING and record.has_learned)]
     causes += [finding for rule in STEP_RULES for finding in ask(rule)]
+    if is_healthy(causes):
+        causes += [finding for rule in LABEL_RULES for finding in ask(rule)]
     # Where something else is wrong, a usual learning rate is not to blame.
     may_blame_rate = not _has_error(causes) or not 0.1 < record.rate_ratio < 10
     causes += _first(ask, (*STUCK_RULES, *(RATE_RULES if may_blame_rate else ())))

@@ -6,13 +6,18 @@ import msgspec
 
 from albertqa.data.example import Example, content_sha256
 from albertqa.data.label_checks import answer_statistics, shared_content
+from albertqa.data.trained_on import TrainedOn
 from albertqa.rundir.run_json import DataFacts, TextFacts
 from albertqa.windows.statistics import token_statistics
 from albertqa.windows.store import WindowStore
 
 
 def measure(
-    sources: Sequence[str], examples: Sequence[Example], *, train: Sequence[Example] | None = None
+    sources: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    train: Sequence[Example] | None = None,
+    trained_on: TrainedOn | None = None,
 ) -> TextFacts:
     """Measure a data set, whatever the tokenizer.
 
@@ -20,6 +25,7 @@ def measure(
         sources: The files or names it was read from.
         examples: The data, at least one question.
         train: The training data, where `examples` is validation data.
+        trained_on: What the model was trained on before, where it is.
 
     Returns:
         The facts.
@@ -31,6 +37,7 @@ def measure(
         "without_answer": sum(not example.has_answer for example in examples),
         **answer_statistics(examples),
         **(shared_content(train, examples) if train else {}),
+        **({"seen_by_model_percent": trained_on.percent_of(examples)} if trained_on else {}),
     }
     return msgspec.convert(facts, TextFacts)
 

@@ -10,9 +10,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from albertqa.data.answer_fit import FitMeasure, overlap
+from albertqa.data.answer_fit import FitMeasure, overlap, words_of
 from albertqa.data.example import Example, letters_and_digits
-from albertqa.data.label_checks import is_whole_words, rare_question_words
+from albertqa.data.label_checks import (
+    TrainedQuestions,
+    frequent_words,
+    function_words,
+    is_whole_words,
+    last_word,
+    rare_question_words,
+)
 from albertqa.data.trained_on import TrainedOn
 from albertqa.errors import SettingsError
 from albertqa.files import SUSPECTS_JSON, write_text
@@ -175,11 +182,14 @@ def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:
 
 def _misaligned_answers(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
+        common = function_words(examples)
         for one in examples:
             if one.golds and not is_whole_words(one.context, one.golds[0]):
                 start, end = one.golds[0].answer_start, one.golds[0].answer_end
                 around = one.context[max(0, start - 8) : start], one.golds[0].text, one.context[end : end + 8]
                 yield OffendingRow(part, one, f"the answer is cut out of words: …{around[0]}[{around[1]}]{around[2]}…")
+            elif one.golds and (word := last_word(one.golds[0])) in common:
+                yield OffendingRow(part, one, f"the answer ends with '{word}'")
 
 
 def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
@@ -192,12 +202,11 @@ def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
-    questions = {(letters_and_digits(one.question), letters_and_digits(one.context)): one for one in rows.train}
+    trained = TrainedQuestions(rows.train)
     contexts = {letters_and_digits(one.context): one for one in rows.train}
     for one in rows.validation:
         context = letters_and_digits(one.context)
-        same = questions.get((letters_and_digits(one.question), context))
-        if same is not None:
+        if (same := trained.same(one)) is not None:
             yield OffendingRow("validation", one, f"training question {same.id} is the same")
         elif context in contexts:
             yield OffendingRow("validation", one, f"training question {contexts[context].id} has the same context")
@@ -213,11 +222,13 @@ def _missing_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _language_mismatch(rows: Rows) -> Iterator[OffendingRow]:
-    counts = Counter(word for context in {one.context for one in rows.train} for word in _words(context))
-    frequent = {word for word, _ in counts.most_common(100)}
-    shares = [(_share(one.context, frequent), at) for at, one in enumerate(rows.validation)]
+    frequent = frequent_words([words_of(context)[1] for context in dict.fromkeys(one.context for one in rows.train)])
+    shares = []
+    for at, one in enumerate(rows.validation):
+        words = words_of(one.context)[1]
+        shares.append((sum(word in frequent for word in words) / max(1, len(words)), at))
     for share, at in sorted(shares):
-        text = f"{100 * share:.0f} % of its words are among the training texts' 100 most frequent"
+        text = f"{100 * share:.0f} % of its words are among those that most training texts have"
         yield OffendingRow("validation", rows.validation[at], text)
 
 
@@ -274,11 +285,6 @@ def _repeated(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
             yield known[0], one
         else:
             known.append(one)
-
-
-def _share(text: str, frequent: set[str]) -> float:
-    words = _words(text)
-    return sum(word in frequent for word in words) / max(1, len(words))
 
 
 def _words(text: str) -> list[str]:

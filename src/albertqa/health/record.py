@@ -292,6 +292,15 @@ class RunRecord:
         return self.status in {"finished", "stopped early"} and bool(self.evaluations) and not self.has_learned
 
     @property
+    def ended_unread(self) -> bool:
+        """Whether the run came to its end with a validation loss that can be had without reading.
+
+        A model that memorises few questions has a low training loss all the same.
+        """
+        is_done = self.status in {"finished", "stopped early"} and bool(self.evaluations)
+        return is_done and self.evaluations[-1].loss > _NOT_LEARNED * self.blind_loss("validation")
+
+    @property
     def is_unlearned(self) -> bool:
         """Whether the run has nothing to show: at its end, or in the losses so far."""
         return self.has_not_learned or self.ended_unlearned

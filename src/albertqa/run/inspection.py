@@ -58,7 +58,6 @@ def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelF
         attention_dropout=float(config.attention_dropout),
         untrained=is_untrained(model.model),
         random_layers=random_layers(model.model),
-        non_finite_weights=sum(int((~one.detach().isfinite()).sum()) for one in parameters),
         tokenizer=TokenizerFacts(
             vocabulary=tokenizer.vocab_size,
             segments=[tokenizer.layout.question_segment, tokenizer.layout.context_segment],
@@ -149,7 +148,7 @@ def is_untrained(model: torch.nn.Module) -> bool:
 
 @torch.no_grad()
 def random_layers(model: torch.nn.Module) -> list[int]:
-    """Return the layers, from 0, whose weight matrices are as random ones are drawn: lost, or never loaded.
+    """Return the layers, from 0, whose weight matrices are as random ones are drawn, or zero: lost, or never loaded.
 
     Drawn weights have one spread in all rows and columns, and no tails; pretraining makes some rows, columns and single
     weights larger. So it does not matter from which distribution they were drawn, nor what the LayerNorms hold.
@@ -166,9 +165,11 @@ def random_layers(model: torch.nn.Module) -> list[int]:
 
 
 def _is_drawn(weight: torch.Tensor) -> bool:
-    """Return whether a matrix's weights are independent draws from one short-tailed distribution, by all it shows."""
+    """Return whether a matrix's weights are zero, or independent draws from one short-tailed distribution."""
     squares = weight.to("cpu", torch.float64).square()
     mean = float(squares.mean())
+    if mean == 0:
+        return True
     tails = float(squares.square().mean()) / (mean * mean)
     # A normal distribution has 3, a uniform one 1.8; pretrained matrices have 3.2 and more.
     if not tails < 3 + 4 * (24 / squares.numel()) ** 0.5:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import torch
 
@@ -129,10 +128,7 @@ def load_data(settings: Settings, folder: str, tokenizer: QATokenizer, say: Call
     )
     before = TrainedOn() if settings.from_scratch else TrainedOn.load(Path(folder))
     train_facts = measure(settings.train_file, train_examples)
-    validation_facts = msgspec.structs.replace(
-        measure(settings.validation_file, examples, train=train_examples),
-        seen_by_model_percent=before.percent_of(examples),
-    )
+    validation_facts = measure(settings.validation_file, examples, train=train_examples, trained_on=before)
     add_windows = partial(
         measure_windows, unknown_id=tokenizer.token_id("unk"), max_answer_length=settings.max_answer_length
     )

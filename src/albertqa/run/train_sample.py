@@ -19,7 +19,7 @@ from albertqa.model.load import SpanModel
 from albertqa.run.loop import TrainingWindows
 from albertqa.windows.store import Window, WindowStore
 
-_MOST, _FEWEST = 200, 64
+_MOST, _FEWEST = 256, 128
 
 
 class SampleFigures(TypedDict, total=False):
@@ -58,15 +58,17 @@ class TrainSample:
 
     Args:
         data: The training windows.
-        num_validation: Validation windows; the sample takes at most half the time that they do, and is never tiny.
+        num_validation: Validation windows; the sample takes no longer than they do, and is never tiny.
     """
 
     def __init__(self, data: TrainingWindows, num_validation: int) -> None:
         self._data = data
         answered = np.flatnonzero(data.store.columns["start_position"] > 0)
-        count = min(len(answered), _MOST, max(_FEWEST, num_validation // 2))
+        count = min(len(answered), _MOST, max(_FEWEST, num_validation))
         at = np.linspace(0, max(0, len(answered) - 1), count).astype(np.int64)
         self._windows = _Windows(data.store, answered[at])
+        # By window, in all evaluations so far: in the end a model has memorised what it contradicted at first.
+        self._found: dict[int, dict[str, str | int | float]] = {}
 
     def evaluate(
         self, model: SpanModel, *, batch_size: int
@@ -79,7 +81,7 @@ class TrainSample:
 
         Returns:
             Figures for ``metrics.jsonl``, none where no window has an answer; and the suspects: questions whose labels
-            the model contradicts, the clearest first.
+            the model contradicts, now or in an evaluation before, the clearest first.
         """
         if not len(self._windows):
             return {}, []
@@ -90,22 +92,20 @@ class TrainSample:
         return _figures(passed, agreement), self._suspects(agreement)
 
     def _suspects(self, agreement: Agreement) -> list[dict[str, str | int | float]]:
-        at = np.flatnonzero(agreement.contradicts)
-        at = at[np.argsort(-agreement.times[at], kind="stable")]
-        found: list[dict[str, str | int | float]] = []
-        for index in at.tolist():
-            window = self._windows[index]
+        for index in np.flatnonzero(agreement.contradicts).tolist():
+            window, times = self._windows[index], round(float(agreement.times[index]), 1)
             first, last = (int(tokens[index]) - window.context_start for tokens in (agreement.starts, agreement.ends))
-            if first < 0 or last >= len(window.end_char):
+            before = self._found.get(index, {}).get("times", 0.0)
+            if first < 0 or last >= len(window.end_char) or float(before) >= times:
                 continue
             (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
-            found.append({
+            self._found[index] = {
                 "id": question_id,
                 "start_char": int(window.start_char[first]),
                 "end_char": int(window.end_char[last]),
-                "times": round(float(agreement.times[index]), 1),
-            })  # fmt: skip
-        return found
+                "times": times,
+            }
+        return sorted(self._found.values(), key=lambda suspect: -float(suspect["times"]))
 
 
 def _figures(passed: Pass, agreement: Agreement) -> SampleFigures:

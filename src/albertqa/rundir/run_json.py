@@ -85,6 +85,7 @@ class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
     same_start_percent: float | None = None
     golds_at_end_percent: float | None = None
     golds_whole_words_percent: float | None = None
+    function_word_ends_percent: float | None = None
     answers_shift: int | None = None
     answer_fit: AnswerFit | None = None
     word_letters_mean: float | None = None
@@ -145,8 +146,7 @@ class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The encoder: where it came from, its sizes and dropout, and whether it was ever trained.
 
-    ``random_layers`` are the layers, from 0, whose weights are as random ones are drawn; ``non_finite_weights`` counts
-    weights that are NaN or infinite.
+    ``random_layers`` are the layers, from 0, whose weights are as random ones are drawn.
     """
 
     source: str = ""
@@ -163,7 +163,6 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     attention_dropout: float | None = None
     untrained: bool | None = None
     random_layers: list[int] = []
-    non_finite_weights: int = 0
     tokenizer: TokenizerFacts = TokenizerFacts()
 
 

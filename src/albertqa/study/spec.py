@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import msgspec
 
 from albertqa.config import Settings, settings_of
 from albertqa.errors import SettingsError
+from albertqa.schema import read_toml
 
 _VALIDATION = "validation_file"
 _FIXED = ("seed", "output_dir", _VALIDATION)
@@ -116,13 +116,9 @@ def load_spec(path: Path) -> StudySpec:
     Raises:
         SettingsError: All that is wrong with it, in one line.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such study file") from error
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"{path}: not a TOML file ({error})") from error
-    return parse_spec(content, str(path))
+    if not path.exists():
+        raise SettingsError(f"{path}: no such study file")
+    return parse_spec(read_toml(path, SettingsError), str(path))
 
 
 def parse_spec(content: Mapping[str, Any], name: str) -> StudySpec:

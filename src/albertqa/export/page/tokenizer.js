@@ -12,6 +12,9 @@ const WHITE_SPACE = /^\p{White_Space}$/u;
 const IDEOGRAPH = /^[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]$/u;
 // What Python's str.isspace knows beyond Unicode's white space.
 const PYTHON_SPACE = /^[\p{White_Space}\x1c-\x1f]$/u;
+// What may make one grapheme with a space behind it (Unicode's Prepend).
+const PREPEND = /^[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\u{110bd}\u{110cd}\u{111c2}\u{111c3}\u{113d1}\u{1193f}\u{11941}\u{11a3a}\u{11a84}-\u{11a89}\u{11d46}\u{11f02}]$/u;
+const CJK = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]$/u;
 const UNKNOWN_PENALTY = 10;
 
 // Normalizers: a list of [character, place] to another one.
@@ -61,6 +64,18 @@ function replace({ pattern, content }) {
   };
 }
 
+/** Cut a text where a grapheme surely ends: browsers take long over the graphemes of a long text. */
+function runs(chars) {
+  const found = [];
+  chars.forEach((char, at) => {
+    const before = chars[at - 1];
+    const isSpace = WHITE_SPACE.test(char) && !(before === "\r" && char === "\n") && !PREPEND.test(before);
+    if (!at || isSpace || (CJK.test(before) && CJK.test(char))) found.push(char);
+    else found[found.length - 1] += char;
+  });
+  return found;
+}
+
 /** SentencePiece's own table: a trie in two arrays in one, and the texts that its values point to. */
 function precompiled({ precompiled_charsmap: encoded }) {
   const bytes = Uint8Array.from(atob(encoded), (char) => char.charCodeAt(0));
@@ -106,11 +121,13 @@ function precompiled({ precompiled_charsmap: encoded }) {
       at += count;
       if (!made.length) dropped += count;
     };
-    for (const { segment } of segmenter.segment(chars.map(([char]) => char).join(""))) {
-      const parts = [...segment];
-      const whole = parts.length > 1 && encoder.encode(segment).length < 6 ? lookUp(segment) : null;
-      if (whole) put(whole, parts.length);
-      else for (const part of parts) put(lookUp(part) ?? [part], 1);
+    for (const run of runs(chars.map(([char]) => char))) {
+      for (const { segment } of segmenter.segment(run)) {
+        const parts = [...segment];
+        const whole = parts.length > 1 && encoder.encode(segment).length < 6 ? lookUp(segment) : null;
+        if (whole) put(whole, parts.length);
+        else for (const part of parts) put(lookUp(part) ?? [part], 1);
+      }
     }
     return made;
   };

@@ -7,53 +7,43 @@ from albertqa.health.curve import proportion_error
 from albertqa.health.record import DataView, RunRecord
 from albertqa.rundir.findings import Finding
 
+# A model that reads answers nothing to about as many questions as have no answer.
+_TOO_EMPTY_POINTS = 50
+
 
 def threshold_off(record: RunRecord) -> Iterator[Finding]:
-    """v2.0: a null threshold that costs points."""
-    scores = record.scores
+    """v2.0: a null threshold that costs points, or that leaves nothing but "no answer"."""
+    scores, data = record.scores, record.data("validation")
     best, threshold = scores.get("best_f1"), scores.get("best_f1_thresh")
     if best is None or threshold is None or not record.is_over:
         return
-    gain = best - scores["f1"]
-    if gain < max(3.0, 2 * proportion_error(scores["f1"], record.data("validation").questions)):
+    gain, set_to = best - scores["f1"], record.settings.null_score_diff_threshold
+    empty = (record.evaluations[-1].predicted_empty_percent or 0.0) if record.evaluations else 0.0
+    unanswerable = 100 * data.without_answer / data.questions
+    if gain >= max(3.0, 2 * proportion_error(scores["f1"], data.questions)):
+        seen = f"f1 is {scores['f1']:.1f}; with {threshold:.2f} it would be {best:.1f}."
+    elif record.has_learned and empty - unanswerable >= _TOO_EMPTY_POINTS:
+        # Where all answers are empty from the beginning, no evaluation is better than the first, which was of a model
+        # that could not read yet.
+        seen = f"the model answers {empty:.0f} % of the questions with nothing, although it has learned to read."
+    else:
         return
-    settings, has_unanswerable = record.settings, record.data("validation").without_answer > 0
     yield Finding(
         "threshold-off",
         "warning",
         int(scores.get("step", record.step)),
-        f"With null_score_diff_threshold {settings.null_score_diff_threshold:g}, f1 is {scores['f1']:.1f}; with "
-        f"{threshold:.2f} it would be {best:.1f}. "
+        f"With null_score_diff_threshold {set_to:g}, {seen} "
         + (
             "Tune it on one data set and use it on others."
-            if has_unanswerable
+            if unanswerable
             else "Every validation question has an answer: let the model answer them all."
         ),
         f"{evaluate_again(record)} --tune-threshold"
-        if has_unanswerable
+        if unanswerable
         else evaluate_again(record, version_2_with_negative=False),
-        {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": threshold,
-         "null_score_diff_threshold": settings.null_score_diff_threshold},
+        {"f1": scores["f1"], "best_f1": best, "best_f1_thresh": threshold, "null_score_diff_threshold": set_to,
+         "predicted_empty_percent": empty},
     )  # fmt: skip
-
-
-def long_predictions(record: RunRecord) -> Iterator[Finding]:
-    """A trained model that predicts the longest spans it may."""
-    known = [row.predicted_words_mean for row in record.evaluations if row.predicted_words_mean is not None]
-    gold_words = record.data("validation").gold_words_mean
-    if not known or not gold_words or not record.has_learned or known[-1] < max(8.0, 3 * gold_words):
-        return
-    longest = record.settings.max_answer_length
-    yield Finding(
-        "long-predictions",
-        "warning",
-        record.step,
-        f"Predicted answers have {known[-1]:.1f} words on average, the expected ones {gold_words:.1f}: start and end "
-        "are chosen as if they were independent. A lower --max-answer-length gives shorter answers without training "
-        "again.",
-        evaluate_again(record, max_answer_length=max(5, min(round(4 * gold_words), longest * 3 // 4))),
-        {"predicted_words_mean": known[-1], "gold_words_mean": gold_words},
-    )
 
 
 def small_validation(view: DataView) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from albertqa.health.advice import show_rows, train_again
+from albertqa.health.curve import proportion_error
 from albertqa.health.record import DataView
 from albertqa.health.rules.answer_labels import FEWEST_QUESTIONS
 from albertqa.rundir.findings import Finding, evidence
@@ -10,8 +11,8 @@ from albertqa.rundir.findings import Finding, evidence
 # Between data sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
 # short factoids and the longest of the common sets of short answers by about two.
 _OTHER_LENGTH = 2.5
-# Training questions without "what" and "who" leave 55 % of SQuAD's kind of questions unasked; samples of 90 questions
-# of one kind differ by up to 11 %.
+# Training questions for numbers and dates alone leave 57 to 87 % of the questions unasked, those without "what" and
+# "who" 55 %; samples of one kind differ by up to 17 %, Reddit's questions from Wikipedia's by up to 28 %.
 _MANY_UNASKED_PERCENT = 25
 # Few questions of one's own beside a common validation set are nothing unusual; thousands of them are.
 _MANY_MORE, _NOT_FEW = 4, 1_000
@@ -31,7 +32,7 @@ def data_leakage(view: DataView) -> Iterator[Finding]:
             f"The model {view.settings.model} has been trained on {seen:.3g} % of the validation questions before: its "
             "trained_on.json has their hashes. It knows those answers, so the scores are too high. Start from a model "
             "that has not seen them, or validate on other questions.",
-            show_rows(view, "data-leakage"),
+            show_rows(view, "data-leakage", by_model=True),
             {"seen_by_model_percent": seen},
         )
         return
@@ -107,7 +108,7 @@ def language_mismatch(view: DataView) -> Iterator[Finding]:
         "language-mismatch",
         "error" if ratio < 0.4 else "warning",
         0,
-        f"The 100 most frequent words of the training texts make up {there:.0f} % of them, but only {here:.0f} % of "
+        f"The words that most training texts have make up {there:.0f} % of them, but only {here:.0f} % of "
         "the validation texts; within one language it is nearly the same. The two are in different languages, or of "
         "very different kinds: the validation scores do not show how well training goes. Use one language in both.",
         show_rows(view, "language-mismatch"),
@@ -142,7 +143,8 @@ def question_mismatch(view: DataView) -> Iterator[Finding]:
         return
     train, asked = view.train.question_letters_mean, validation.question_letters_mean
     unasked, words = validation.rare_question_words_percent or 0.0, validation.rare_question_words or []
-    if unasked >= _MANY_UNASKED_PERCENT and (_shared_words(view) or 1.0) >= 0.6:
+    noise = 2 * proportion_error(_MANY_UNASKED_PERCENT, validation.questions)
+    if unasked >= _MANY_UNASKED_PERCENT + noise and (_shared_words(view) or 1.0) >= 0.6:
         named = ", ".join(f"'{word}'" for word in words)
         yield Finding(
             "question-mismatch",

@@ -31,23 +31,6 @@ def long_warmup(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def no_warmup(record: RunRecord) -> Iterator[Finding]:
-    """A wide encoder at a learning rate at which it diverges without warm-up."""
-    settings, hidden, usual = record.settings, record.hidden_size, record.usual_rate
-    if record.plan.warmup_steps > 0 or hidden < 1024 or settings.learning_rate < 1.5 * usual:
-        return
-    yield Finding(
-        "no-warm-up",
-        "warning",
-        0,
-        f"This {record.model.type or 'encoder'} of {hidden} dimensions starts at its full learning rate of "
-        f"{short(settings.learning_rate)}. Encoders that wide often diverge that way in the first hundred steps and "
-        "never recover. Use a warm-up over the first tenth of the steps, and a lower learning rate.",
-        train_again(record, "warm-up", warmup_ratio=0.1, learning_rate=usual),
-        {"hidden_size": hidden, "learning_rate": settings.learning_rate, "warmup_steps": 0},
-    )
-
-
 def damped_steps(record: RunRecord) -> Iterator[Finding]:
     """Gradients so small, beside AdamW's epsilon, that its steps are a fraction of the learning rate.
 
@@ -187,14 +170,14 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
 def no_answer_forbidden(record: RunRecord) -> Iterator[Finding]:
     """Data with unanswerable questions, and a setting that forbids "no answer"."""
     without = record.data("validation").without_answer / record.data("validation").questions
-    if record.settings.version_2_with_negative is not False or without < 0.05:
+    if record.settings.version_2_with_negative is not False or not without:
         return
     yield Finding(
         "no-answer-forbidden",
-        "warning",
+        "error",
         0,
         f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: the "
-        "model must answer them all, and all of these answers are wrong.",
+        "model must answer them all, they cannot be scored, and the run fails at its first evaluation.",
         train_again(record, "version-2", version_2_with_negative=True),
         {"without_answer_percent": round(100 * without, 2)},
     )

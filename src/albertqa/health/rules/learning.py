@@ -13,6 +13,10 @@ from albertqa.health.curve import level
 from albertqa.health.record import SHORTEST_PATH, RunRecord
 from albertqa.rundir.findings import Finding, evidence
 
+# English has 1.2 tokens a word, in ALBERT's vocabulary as in BERT's; other languages have 1.7 to 5.7 in these two
+# (XQuAD). Where answers are one "word", there are no spaces between words.
+_MANY_PIECES, _FEWEST_GOLD_WORDS = 1.6, 1.2
+
 
 def frozen_encoder(record: RunRecord) -> Iterator[Finding]:
     """An encoder whose weights do not change."""
@@ -141,6 +145,31 @@ def random_weights(record: RunRecord) -> Iterator[Finding]:
         use_base_model(record, learning_rate=3e-5),
         {"loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss()},
     )
+
+
+def foreign_vocabulary(record: RunRecord) -> Iterator[Finding]:
+    """Nothing learned, in a language that the model's vocabulary was not made for: its words are cut into pieces."""
+    facts = record.data("train")
+    letters, tokens, word = facts.context_letters_mean, facts.context_tokens_mean, facts.word_letters_mean
+    if not letters or not tokens or not word or (facts.gold_words_mean or 0.0) < _FEWEST_GOLD_WORDS:
+        return
+    pieces = tokens * (word + 1) / letters
+    if pieces < _MANY_PIECES or not (is_stuck(record) or record.ended_unread) or record.loss is None:
+        return
+    last = record.evaluations[-1] if record.evaluations else None
+    seen = f"the validation loss is {last.loss:.2f}" if last is not None else f"the loss is {record.loss.mean:.2f}"
+    yield Finding(
+        "foreign-vocabulary",
+        "error",
+        record.step,
+        f"After {record.step:,} steps {seen}, near the uniform baseline "
+        f"({record.uniform_loss():.2f}), and the tokenizer cuts a word of the training texts into {pieces:.1f} pieces "
+        "on average; in the language of its vocabulary it is 1.2 to 1.5. The model was pretrained on another language. "
+        "Start from one that was pretrained on this language, or on many.",
+        use_base_model(record, many_languages=True),
+        {"tokens_per_word": round(pieces, 2), "loss": round(record.loss.mean, 4),
+         "uniform_loss": record.uniform_loss()},
+    )  # fmt: skip
 
 
 def not_learning(record: RunRecord) -> Iterator[Finding]:

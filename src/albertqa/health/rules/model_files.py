@@ -11,23 +11,6 @@ from albertqa.rundir.findings import Finding
 _FEWEST_PAIRS, _UNRELATED_PERCENT = 200, 75
 
 
-def broken_weights(record: RunRecord) -> Iterator[Finding]:
-    """Weights that are NaN or infinite before the first step."""
-    broken, weights = record.model.non_finite_weights, record.model.parameters
-    if not broken or weights is None:
-        return
-    yield Finding(
-        "broken-weights",
-        "error",
-        0,
-        f"{broken:,} of the {weights:,} weights in {record.model.source} are NaN or infinite, so every loss is, too. "
-        "The file was damaged, or written by a run that diverged. Use an undamaged model, such as best/ of the run "
-        "before.",
-        use_base_model(record),
-        {"non_finite_weights": broken, "parameters": weights},
-    )
-
-
 def random_layers(record: RunRecord) -> Iterator[Finding]:
     """Layers whose weights are random in an encoder that is else pretrained."""
     layers, known = record.model.random_layers, record.model.layers
@@ -38,8 +21,8 @@ def random_layers(record: RunRecord) -> Iterator[Finding]:
         "random-layers",
         "error",
         0,
-        f"The weights of layer {named} (of {known or 'all'}) are random, the others are pretrained: the model's file "
-        "has them under other names, or they were lost in a conversion. Random layers destroy what the others pass on. "
+        f"The weights of layer {named} (of {known or 'all'}) are random or zero, the others pretrained: the file has "
+        "them under other names, or they were lost in a conversion. Random layers destroy what the others pass on. "
         "Convert the model again, or use the original files.",
         use_base_model(record),
         {"random_layers": named, "layers": known or len(layers)},

@@ -30,7 +30,8 @@ def memorised(record: RunRecord) -> Iterator[Finding]:
     train_blind = record.blind_loss()
     is_baseline = train_loss < 0.7 * train_blind and last.loss >= 0.95 * blind
     is_near_baseline = train_loss < 0.2 * train_blind and last.loss >= 0.8 * blind
-    if not (is_baseline or is_near_baseline):
+    is_unread = train_loss < 0.7 * train_blind and record.ended_unread and last.f1 <= _BLIND_F1
+    if not (is_baseline or is_near_baseline or is_unread):
         return
     questions = record.data("train").questions - (record.data("train").repeated_questions or 0)
     by_heart = record.passes >= MANY_PASSES or record.data("train").questions >= 2 * questions
@@ -61,53 +62,37 @@ def memorised(record: RunRecord) -> Iterator[Finding]:
 
 
 def overfitting(record: RunRecord) -> Iterator[Finding]:
-    """Validation loss up, f1 down, training loss far below."""
+    """A training loss far below a validation loss that rises, while f1 falls, or gains nothing beyond its noise."""
     if len(record.evaluations) < 2 or record.loss is None:
         return
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
+    train_loss = float(record.losses[-record.plan.steps_per_epoch :].mean())
     drop, noise = best.f1 - last.f1, _noise(record, best.f1)
-    if drop < max(1.0, 2 * noise) or not _is_far_below(record, 0.7 * last.loss) or not _rose(record, 1.08):
+    gain = max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
+    falls = drop >= max(1.0, 2 * noise) and _is_far_below(record, 0.7 * last.loss) and _rose(record, 1.08)
+    # How large R-Drop's divergence is, which the training loss contains, no run records.
+    has_gap = train_loss - _smoothing_floor(record) < last.loss / 3
+    stays = has_gap and gain <= _noise(record, lowest.f1) and _rose(record, 1.25)
+    if not falls and not stays:
         return
-    advice, remedy = _remedy(record, best.epoch)
+    of_f1 = (
+        f"fell from {best.f1:.1f} at step {best.step:,} to {last.f1:.1f}"
+        if falls
+        else f"has gained nothing since ({lowest.f1:.1f} there, {last.f1:.1f} now)"
+    )
+    advice, remedy = _remedy(record, (best if falls else lowest).epoch)
     yield Finding(
         "overfitting",
         "warning",
         last.step,
-        f"Since step {best.step:,} f1 fell from {best.f1:.1f} to {last.f1:.1f} (noise: ±{noise:.1f}) while the "
-        f"validation loss rose from {lowest.loss:.2f} to {last.loss:.2f}; the training loss is "
-        f"{_written(record, record.loss.mean)}. The model memorises its training questions and gets worse at others. "
-        f"{_kept(record)} {advice}",
-        remedy,
-        {"best_f1": round(best.f1, 3), "f1": round(last.f1, 3), "f1_noise": round(noise, 3),
-         "lowest_validation_loss": round(lowest.loss, 4), "validation_loss": round(last.loss, 4),
-         "train_loss": round(record.loss.mean, 4), "best_step": best.step},
-    )  # fmt: skip
-
-
-def train_validation_gap(record: RunRecord) -> Iterator[Finding]:
-    """A training loss far below a validation loss that rises, while f1 gains nothing beyond its noise."""
-    if len(record.evaluations) < 2 or record.loss is None:
-        return
-    last, lowest = record.evaluations[-1], _lowest(record)
-    train_loss = float(record.losses[-record.plan.steps_per_epoch :].mean())
-    gain = max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
-    noise = _noise(record, lowest.f1)
-    has_gap = train_loss - _smoothing_floor(record) < last.loss / 3
-    if not has_gap or gain > noise or not _rose(record, 1.25):
-        return
-    advice, remedy = _remedy(record, lowest.epoch)
-    yield Finding(
-        "train-validation-gap",
-        "warning",
-        last.step,
         f"In {record.passes:.1f} passes over {record.data('train').questions:,} questions the training loss fell to "
         f"{_written(record, train_loss)}, and the validation loss rose to {last.loss:.2f}, from {lowest.loss:.2f} at "
-        f"step {lowest.step:,}; f1 has gained nothing since ({lowest.f1:.1f} there, {last.f1:.1f} now; noise: "
-        f"±{noise:.1f}). This is overfitting: what is still learned does not hold for other questions. {advice}",
+        f"step {lowest.step:,}; f1 {of_f1}; its noise is ±{noise:.1f}. What is still learned does not hold for other "
+        f"questions. {_kept(record)} {advice}",
         remedy,
         {"train_loss": round(train_loss, 4), "validation_loss": round(last.loss, 4),
-         "lowest_validation_loss": round(lowest.loss, 4), "f1": round(last.f1, 3),
-         "f1_gain": round(gain, 3), "f1_noise": round(noise, 3)},
+         "lowest_validation_loss": round(lowest.loss, 4), "best_f1": round(best.f1, 3), "f1": round(last.f1, 3),
+         "f1_noise": round(noise, 3), "best_step": best.step},
     )  # fmt: skip
 
 
@@ -149,7 +134,6 @@ def _noise(record: RunRecord, f1: float) -> float:
 
 def _is_far_below(record: RunRecord, limit: float) -> bool:
     """Return whether the training loss is below a limit, without what regularizers add to it."""
-    # How large R-Drop's divergence is, which the training loss contains, no run records.
     return record.loss is not None and (
         record.settings.r_drop_alpha > 0 or record.loss.mean - _smoothing_floor(record) < limit
     )

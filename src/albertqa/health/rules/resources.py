@@ -3,8 +3,6 @@
 import shlex
 from collections.abc import Iterator
 
-import numpy as np
-
 from albertqa.config import equal_passes
 from albertqa.health.advice import train_again, use_base_model
 from albertqa.health.record import RunRecord
@@ -147,30 +145,6 @@ def terminated(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def small_micro_batch(record: RunRecord) -> Iterator[Finding]:
-    """A GPU that gets few windows at a time although a step has many."""
-    settings = record.settings
-    if not record.is_on_cuda or len(record.steps) < 10:
-        return
-    first, last = record.steps[0].micro_batch or 0, record.steps[-1].micro_batch or 0
-    if last < max(1, first, settings.train_batch_size):
-        return
-    passes = settings.step_windows / last
-    tokens = float(np.median([row.tokens for row in record.steps[-200:]])) / passes
-    if passes < 4 or tokens > 2000:
-        return
-    yield Finding(
-        "small-micro-batch",
-        "warning",
-        record.step,
-        f"A step is done in {passes:.0f} passes of {last} windows ({tokens:,.0f} tokens): too little to keep a "
-        "GPU busy. Use larger batches and accumulate less; the steps stay the same, and a batch that does not fit the "
-        "memory is divided.",
-        train_again(record, "larger-batch", train_batch_size=settings.step_windows, gradient_accumulation_steps=1),
-        {"micro_batch": last, "passes": passes, "tokens_per_pass": round(tokens, 1)},
-    )
-
-
 def slow_data(record: RunRecord) -> Iterator[Finding]:
     """A device that waits for its data."""
     timed = [row for row in record.steps[-200:] if row.data_seconds is not None and row.tokens_per_second]
@@ -248,23 +222,4 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
         "it from its last checkpoint and keeps no other.",
         shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.path)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
-    )
-
-
-def costly_evaluations(record: RunRecord) -> Iterator[Finding]:
-    """More time in evaluations than in training."""
-    seconds = sum(row.eval_seconds or 0.0 for row in record.evaluations)
-    trained = record.steps[-1].seconds or 0.0 if record.steps else 0.0
-    # Below ten minutes nobody waits for it.
-    if seconds < 600 or seconds < trained:
-        return
-    count = len(record.evaluations)
-    yield Finding(
-        "costly-evaluations",
-        "warning",
-        record.step,
-        f"{count} evaluations took {seconds / 60:.0f} minutes, the training itself {trained / 60:.0f}. Evaluate less "
-        "often, or on fewer questions.",
-        train_again(record, "fewer-evaluations", eval_steps=max(1, 4 * record.step // count)),
-        {"eval_seconds": round(seconds, 1), "train_seconds": round(trained, 1), "evaluations": count},
     )

@@ -115,8 +115,8 @@ def long_answers(view: DataView) -> Iterator[Finding]:
         "error" if long > 0.3 * facts.answered else "warning",
         0,
         f"{long:,} of {facts.answered:,} training answers ({100 * long / facts.answered:.3g} %) are longer than "
-        f"max_answer_length ({settings.max_answer_length} tokens), so they can never be predicted whole. Raise it; "
-        "what was trained stays as it is, as only decoding uses it.",
+        f"max_answer_length ({settings.max_answer_length} tokens), so they can never be predicted whole. Raise it. "
+        "A trained model needs no new training: 'albertqa evaluate' takes --max-answer-length, too.",
         train_again(view, "longer-answers", max_answer_length=longer),
         {"golds_too_long": long, "answers": facts.answered, "max_answer_length": settings.max_answer_length},
     )  # fmt: skip
