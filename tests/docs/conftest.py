@@ -19,7 +19,6 @@ from albertqa.data.example import Example
 from albertqa.data.formats.squad_json import squad_document
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
-from report.conftest import browser  # noqa: F401 -- a fixture
 
 from .blocks import ROOT
 
