@@ -22,7 +22,6 @@ from albertqa.data.formats.squad_json import squad_document
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.run.recipe import RunResult, train
-from report.conftest import browser  # noqa: F401 -- a fixture
 
 from .blocks import ROOT
 
