@@ -106,7 +106,7 @@ def test_error_messages_are_found_by_their_words(site: Path) -> None:
     text = words(site, "reference/errors.html")
     for message in (
         "another process is training there. Wait for it, stop it, or choose another --output-dir",
-        "expected the columns question, context and answers (or answer_text)",
+        "give a local file, or check the name, the split and the network",
         "is a file, expected a Transformers model folder or a Hub name",
     ):
         assert message in text
