@@ -396,7 +396,8 @@ def error_messages() -> dict[str, dict[str, None]]:
                     found.setdefault(kind, {}).update(dict.fromkeys(texts))
                 case ast.Raise(exc=ast.Call(func=ast.Name(id="SourceError"), args=[_, message, *_])):
                     # Of a source that cannot be read: it reaches the user as a `DataError`.
-                    found.setdefault("DataError", {}).update(dict.fromkeys(_texts(message, function)))
+                    texts = [text for text in _texts(message, function) if text != _UNKNOWN]
+                    found.setdefault("DataError", {}).update(dict.fromkeys(texts))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from rich.console import Console
 
 import albertqa
 from albertqa import errors, files
@@ -18,6 +19,8 @@ from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Settings
 from albertqa.data.problems import KINDS
 from albertqa.health import rules
+from albertqa.health.console import render_findings
+from albertqa.rundir.findings import Finding
 
 from .blocks import PAGES, blocks, commands
 
@@ -87,6 +90,15 @@ def test_every_finding_has_its_place(site: Path) -> None:
     names = finding_names()
     assert len(names) > 50
     assert names <= ids(site, "reference/findings.html")
+
+
+def test_the_doctor_names_the_place_of_each_finding(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    render_findings([Finding("data-leakage", "error", 0, "Some text.", "albertqa check")], Console(width=200))
+    assert (
+        f"more on each: {files.FINDINGS_PAGE} ('make docs' in a clone builds it): #data-leakage"
+        in capsys.readouterr().out
+    )
+    assert "data-leakage" in ids(site, str(Path(files.FINDINGS_PAGE).relative_to(files.SITE)))
 
 
 def test_every_problem_that_check_reports_is_documented(site: Path) -> None:
