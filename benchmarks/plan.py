@@ -84,6 +84,9 @@ def plan(found: dict[str, dict[str, Any]], questions: int, hosts: Sequence[int])
         "windows_per_second_of_a_core_built": round(built, 1),
         "windows_per_second_of_a_core_decoded": round(decoded, 1),
         "questions_per_second_read_by_a_process": round(read, 1),
+        # A process builds windows, runs them and decodes, one after the other.
+        "windows_per_second_of_one_actor_a_device": round(1 / (1 / device_rate + core_seconds), 1),
+        "actors_that_keep_a_device_busy": round(1 + device_rate * core_seconds, 2),
         "cores_that_keep_8_devices_busy": round(_DEVICES * device_rate * core_seconds, 2),
         "devices_that_one_reading_process_feeds": round(read / device_rate, 1),
         "terabytes_read": round(questions * memory["bytes_read_per_question"] / 1e12, 3),
