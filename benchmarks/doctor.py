@@ -34,7 +34,7 @@ from benchmarks.planted import FAULTS, SETTINGS, SOUND, Case, Fault, copy_of_sta
 from benchmarks.provenance import command_line, write_result
 
 _EVERY_STEPS = 25
-_REFUSED = "refused.txt"
+_REFUSED, _FOLLOWED = "refused.txt", "followed.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,23 +42,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line(__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/doctor"), metavar="FOLDER", help="runs (runs/doctor)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="cases with one of these words; writes no result")
+    parser.add_argument("--no-training", action="store_true", help="judge the runs that are there; name the others")
     options = parser.parse_args(arguments)
+    work, missing = options.work, []
 
     def wanted(name: str) -> bool:
+        if options.no_training and not (folder_of(name, work) / "done").is_file():
+            missing.append(name)
+            return False
         return options.only is None or any(word in name for word in options.only)
 
-    faults = {name: judge_fault(name, one, options.work) for name, one in FAULTS.items() if wanted(name)}
-    sound = {name: judge_sound(name, one, options.work) for name, one in SOUND.items() if wanted(name)}
-    checks = {name: check(name, one, options.work) for name, one in FAULTS.items()
-              if wanted(name) and one.case.is_data_fault}  # fmt: skip
-    followed = {name: follow(name, options.work) for name, one in FAULTS.items() if wanted(name) and one.is_followed}
+    faults = {name: judge_fault(name, one, work) for name, one in FAULTS.items() if wanted(name)}
+    sound = {name: judge_sound(name, one, work) for name, one in SOUND.items() if wanted(name)}
+    checks = {name: check(name, FAULTS[name], work) for name in faults if FAULTS[name].case.is_data_fault}
+    followed = {}
+    for name in faults:
+        if not FAULTS[name].is_followed:
+            continue
+        if options.no_training and not (folder_of(name, work) / _FOLLOWED).is_file():
+            missing.append(f"{name}, followed")
+        else:
+            followed[name] = follow(name, work)
     first = sum(one["is_first"] for one in faults.values())
     silent = sum(not one["alarms"] for one in sound.values())
     print(f"named first: {first} of {len(faults)}; sound runs without an alarm: {silent} of {len(sound)}")
     if options.only is None:
-        result = {"n": len(faults) + len(sound), "settings": SETTINGS, "named_first": first, "faults": faults,
-                  "silent": silent, "sound": sound, "check_and_doctor": checks, "followed": followed}  # fmt: skip
+        result = {"n": len(faults) + len(sound), "not_trained": missing, "settings": SETTINGS, "named_first": first,
+                  "faults": faults, "silent": silent, "sound": sound, "check_and_doctor": checks,
+                  "followed": followed}  # fmt: skip
         write_result("doctor", result, options.output)
+
+
+def folder_of(name: str, work: Path) -> Path:
+    """Return the folder of a case."""
+    return work / "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 def judge_fault(name: str, fault: Fault, work: Path) -> dict[str, Any]:
@@ -70,7 +87,7 @@ def judge_fault(name: str, fault: Fault, work: Path) -> dict[str, Any]:
     else:
         findings = diagnose(load_record(run))
         named = [one.name for one in findings]
-        found = {"findings": named, "is_first": named[:1] == [fault.expected], "f1": best_f1(run)}
+        found = {"findings": named, "is_first": named[:1] == [fault.expected], "f1": last_f1(run)}
     print(
         f"{'ok   ' if found['is_first'] else 'WRONG'} {name}: {found.get('refused') or found['findings']}", flush=True
     )
@@ -86,8 +103,8 @@ def judge_sound(name: str, case: Case, work: Path) -> dict[str, Any]:
         for one in on_the_way(record)
         if (named := [finding.name for finding in diagnose(one) if finding.severity != "note"])
     }
-    print(f"{'WRONG' if alarms else 'ok   '} {name}: {alarms or 'silent'}, f1 {best_f1(run):.1f}", flush=True)
-    return {**describe(case), "alarms": alarms, "f1": best_f1(run)}
+    print(f"{'WRONG' if alarms else 'ok   '} {name}: {alarms or 'silent'}, f1 {last_f1(run):.1f}", flush=True)
+    return {**describe(case), "alarms": alarms, "f1": last_f1(run)}
 
 
 def describe(case: Case) -> dict[str, Any]:
@@ -109,7 +126,7 @@ def on_the_way(record: RunRecord) -> Iterator[RunRecord]:
 
 def trained(name: str, case: Case, work: Path) -> Path:
     """Return a case's run directory, trained if it is not there yet."""
-    folder = work / "".join(letter if letter.isalnum() else "-" for letter in name)
+    folder = folder_of(name, work)
     run, done = folder / "run", folder / "done"
     if done.is_file():
         return run
@@ -149,10 +166,9 @@ class _Said(Callback):
         self.lines.append(text)
 
 
-def best_f1(run: Path) -> float:
-    """Return the f1 of a run's best evaluation."""
-    scores = json.loads((run / "eval.json").read_text(encoding="utf-8"))
-    return round(float(scores["f1"]), 2)
+def last_f1(run: Path) -> float:
+    """Return the f1 of a run's last evaluation."""
+    return round(load_record(run).evaluations[-1].f1, 2)
 
 
 def check(name: str, fault: Fault, work: Path) -> dict[str, Any]:
@@ -182,7 +198,7 @@ def follow(name: str, work: Path) -> dict[str, Any]:
     Its commands run in a shell. Where the last one shows rows, the rows that it writes are left out.
     """
     run = trained(name, FAULTS[name].case, work)
-    record = run.parent / "followed.json"
+    record = run.parent / _FOLLOWED
     if not record.is_file():
         finding = diagnose(load_record(run))[0]
         commands = [finding.remedy]
@@ -190,21 +206,22 @@ def follow(name: str, work: Path) -> dict[str, Any]:
             rows, kept = run.parent / "rows.jsonl", run.parent / "train-kept.json"
             in_shell(f"{finding.remedy} --write-rows {shlex.quote(str(rows))}")
             leave_out(run.parent / "train.json", rows, kept)
+            shutil.rmtree(f"{run}-followed", ignore_errors=True)
             words = ["albertqa", "train", "--config", str(run / "config.toml"), "--train-file", str(kept)]
             commands = [finding.remedy, shlex.join([*words, "--output-dir", f"{run}-followed"])]
         in_shell(commands[-1])
-        after = Path(shlex.split(commands[-1])[-1])
-        report = {
-            "finding": finding.name,
-            "commands": commands,
-            "f1_before": best_f1(run),
-            "f1_after": best_f1(after),
-            "findings_after": [one.name for one in diagnose(load_record(after))],
-        }
-        record.write_text(json.dumps(report), encoding="utf-8")
+        record.write_text(json.dumps({"finding": finding.name, "commands": commands}), encoding="utf-8")
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    print(f"{name}: {found['finding']}, f1 {found['f1_before']} -> {found['f1_after']}, then {found['findings_after']}")
-    return found
+    after = Path(shlex.split(found["commands"][-1])[-1])
+    left = [one.name for one in diagnose(load_record(after))]
+    print(f"{name}: {found['finding']}, f1 {last_f1(run)} -> {last_f1(after)}, then {left}", flush=True)
+    return {
+        "finding": found["finding"],
+        "commands": found["commands"],
+        "f1_before": last_f1(run),
+        "f1_after": last_f1(after),
+        "findings_after": left,
+    }
 
 
 def in_shell(commands: str) -> None:

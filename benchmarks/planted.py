@@ -380,7 +380,7 @@ FAULTS: dict[str, Fault] = {
                              train=_beside(1 / 3, 4, 9))
     ),
     "trained on how-many and when questions only": Fault(
-        "question-mismatch", Case("wiki", (4000, 150), 14, {"max_steps": 75}, train=_asking("how many|when"))
+        "question-mismatch", Case("wiki", (4000, 150), 14, {"max_steps": 50}, train=_asking("how many|when"))
     ),
     "CSV columns swapped": Fault(
         "fit the other way round", Case("wiki", (300, 60), 15, _SHORT, table=("question", "context"))
@@ -391,7 +391,9 @@ FAULTS: dict[str, Fault] = {
     "validation in German": Fault("language-mismatch", Case("wiki", (300, 100), 17, _SHORT, validation=_german)),
     "90 % unanswerable": Fault("missing-answers", Case("wiki", (500, 100), 18, _SHORT, train=_unanswerable(0.9))),
     "labels one character off": Fault(
-        "misaligned-answers", Case("reddit", (600, 150), 19, train=_each(_one_too_high)), is_followed=True
+        "misaligned-answers",
+        Case("reddit", (600, 100), 19, {"eval_steps": 150.0}, train=_each(_one_too_high)),
+        is_followed=True,
     ),
     "a tenth of the validation data leaked": Fault(
         "data-leakage", Case("wiki", (600, 150), 20, {"max_steps": 50}, leak=0.1)
@@ -399,8 +401,8 @@ FAULTS: dict[str, Fault] = {
     "40 questions, 20 copies each": Fault(
         "repeated-questions", Case("starter", (40, 100), 21, _SHORT, train=_copies(20))
     ),
-    "60 questions, 26 epochs": Fault(
-        "few-questions", Case("wiki", (60, 80), 22, {"max_steps": 390, "eval_steps": 195.0})
+    "30 questions, 26 epochs": Fault(
+        "few-questions", Case("wiki", (30, 80), 22, {"max_steps": 195, "eval_steps": 195.0})
     ),
     "training texts without blanks": Fault(
         "missing-whitespace", Case("reddit", (300, 80), 23, _SHORT, train=_each(_without_blanks))
@@ -421,7 +423,7 @@ FAULTS: dict[str, Fault] = {
     "3 of 6 layers random": Fault("random-layers", Case("wiki", (600, 120), 27, model=_random_layers)),
     "NaN weights": Fault("NaN or infinite", Case("wiki", (100, 40), 28, _SHORT, model=_nan)),
     "tokenizer that keeps upper case": Fault(
-        "case-mismatch", Case("reddit", (600, 150), 29, model=_keeps_case), is_followed=True
+        "case-mismatch", Case("reddit", (600, 100), 29, {"eval_steps": 150.0}, model=_keeps_case), is_followed=True
     ),
     "vocabulary in another order": Fault(
         "vocabulary-mismatch", Case("starter", (200, 60), 30, _SHORT, model=_reordered)
@@ -431,13 +433,21 @@ FAULTS: dict[str, Fault] = {
     ),
     # Settings.
     "R-Drop weight 100": Fault(
-        "large-r-drop", Case("wiki", (600, 120), 31, {"r_drop_alpha": 100.0, "hidden_dropout": 0.1, "max_steps": 50})
+        "large-r-drop",
+        Case(
+            "wiki",
+            (600, 120),
+            31,
+            {"r_drop_alpha": 100.0, "hidden_dropout": 0.1, "max_steps": 25, "eval_steps": 25.0},
+        ),
     ),
     "label smoothing 0.9": Fault(
-        "strong-label-smoothing", Case("reddit", (600, 150), 32, {"label_smoothing_factor": 0.9, "max_steps": 75})
+        "strong-label-smoothing", Case("reddit", (600, 150), 32, {"label_smoothing_factor": 0.9, "max_steps": 50})
     ),
     "learning rate 100 times too high": Fault(
-        "high-learning-rate", Case("wiki", (600, 150), 33, {"learning_rate": 2e-2}), is_followed=True
+        "high-learning-rate",
+        Case("reddit", (800, 100), 33, {"learning_rate": 2e-2, "max_steps": 190, "eval_steps": 190.0}),
+        is_followed=True,
     ),
     "learning rate 100 times too low": Fault(
         "low-learning-rate", Case("starter", (400, 80), 34, {"learning_rate": 2e-6, "max_steps": 80})
@@ -447,7 +457,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "windows of 64 tokens": Fault(
         "short-windows",
-        Case("wiki", (600, 150), 36, {"max_seq_length": 64, "doc_stride": 16, "max_steps": 150}),
+        Case("reddit", (600, 100), 36, {"max_seq_length": 64, "doc_stride": 16, "eval_steps": 150.0}),
         is_followed=True,
     ),
 }  # fmt: skip

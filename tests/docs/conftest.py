@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from albertqa import cli
@@ -17,7 +19,6 @@ from albertqa.data.example import Example
 from albertqa.data.formats.squad_json import squad_document
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
-from report.conftest import browser  # noqa: F401 -- a fixture
 
 from .blocks import ROOT
 
@@ -131,6 +132,7 @@ class Stage:
         _write_excel(self.files / "faq.xlsx", _unambiguous(train))
         lines = [{"id": one.id, "question": one.question, "context": one.context} for one in dev[:3]]
         (self.files / "questions.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        pq.write_table(pa.Table.from_pylist(lines), self.files / "questions.parquet")
         _write_json(self.files / "predictions.json", {one.id: one.golds[0].text for one in dev})
         (self.files / "contract.txt").write_text("\n\n".join(dict.fromkeys(one.context for one in train)))
         documents = self.files / "documents"
@@ -148,7 +150,7 @@ class Stage:
 def _write_part(source: Path, folder: Path, split: str, version_2: bool) -> None:
     """Write the first questions of some paragraphs of the starter set."""
     examples = load_examples(source)
-    contexts = list(dict.fromkeys(one.context for one in examples))[: 12 if split == "train" else 6]
+    contexts = list(dict.fromkeys(one.context for one in examples))[: 16 if split == "train" else 6]
     chosen = [one for one in examples if one.context in contexts]
     _write_json(folder / f"{split}-{'v2.0' if version_2 else 'v1.1'}.json", squad_document(chosen))
 

@@ -127,6 +127,18 @@ def test_what_a_model_was_trained_on_before_is_checked_and_shown(
     assert "30 rows, 5 of them shown" in capsys.readouterr().out
 
 
+def test_few_usable_rows_of_many_are_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": one.context, "context": one.question, "answer_text": one.golds[0].text}
+            for one in load_examples("starter:train", limit=100)]  # fmt: skip
+    rows.append({"question": "What is it?", "context": "It is water.", "answer_text": "water"})
+    path = tmp_path / "swapped.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert cli.main(["check", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "two columns seem to be swapped" in out
+    assert "few-questions" not in out
+
+
 def test_a_finding_without_rows_is_refused_with_those_that_have_some(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--show-rows is 'lr', expected one of swapped-fields, missing-whitespace"):
         offending_rows("lr", Rows([]))

@@ -79,9 +79,7 @@ FAULTS = {
     "learning rate 100 times too low": Planted("usual", ("low-learning-rate",), {"learning_rate": 2e-6}),
     "batch too large": Planted("usual", ("too-few-steps",), {"train_batch_size": 256}),
     "misaligned data": Planted("usual", ("misaligned-answers",), data=seven_to_the_right),
-    "no dropout on a small set": Planted(
-        "small", ("overfitting", "too-many-epochs"), {"hidden_dropout": 0.0, "augment": ()}
-    ),
+    "no dropout on a small set": Planted("small", ("overfitting",), {"hidden_dropout": 0.0, "augment": ()}),
 }
 
 

@@ -77,7 +77,11 @@ class Check:
                 figures, problems = self._check_tokenization(facts.name)
                 facts.extra.update(figures)
                 report = report.with_problems(problems, self.max_cases)
-        findings = self._diagnose()
+        # Of a file whose rows are mostly unusable, those that are left tell nothing.
+        usable, questions = (
+            sum(getattr(one, name) for one in report.files) for name in ("num_usable", "num_questions")
+        )
+        findings = self._diagnose() if usable >= questions / 2 else []
         if self.json:
             total = {"windows": sum(facts.extra["windows"] for facts in report.files)} if self.tokenizer else {}
             print_json({**report.to_json(), "findings": [to_builtins(finding) for finding in findings], **total})
