@@ -492,7 +492,7 @@ def test_bulk_answering_is_measured(tmp_path: Path) -> None:
     assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
     assert is_spread(results["bulk-rates-"]["questions_per_second"]["threads"])
     assert is_spread(results["bulk-rates-"]["questions_per_second"]["shards"])
-    assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
+    assert is_spread(results["bulk-memory"]["questions_read_per_cpu_second"])
 
 
 def test_a_plan_multiplies_measured_rates_out() -> None:
@@ -501,8 +501,10 @@ def test_a_plan_multiplies_measured_rates_out() -> None:
         "evaluate": {"windows_per_second": {"ours": rate}, "device_name": "GPU"},
         "windows": {"windows_per_second": {"median": 4000.0}, "cores_used": 2},
         "decode": {"num_windows": 2000, "seconds": {"v1.1": {"median": 1.0}}},
-        "bulk-rates": {"questions_read_per_second": {"median": 10_000.0}},
-        "bulk-memory": {"sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}]},
+        "bulk-memory": {
+            "questions_read_per_cpu_second": {"median": 10_000.0},
+            "sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}],
+        },
     }
     plan = load("plan").plan(found, 10**9, [1, 64])
     assert plan["cores_that_keep_8_devices_busy"] == pytest.approx(8 * 100 * (1 / 2000 + 1 / 2000))
