@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
+from decode.cases import save_reader
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -121,6 +122,29 @@ def test_answers_are_measured_against_transformers(tmp_path: Path) -> None:
     for at_once in ("questions_1", "questions_16"):
         assert is_spread(result[at_once]["ratios"]["ours_fp32 / Transformers_fp32"])
     assert is_spread(result["start"]["first_answer_seconds"])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_exported_models_are_timed_and_their_memory_measured(tmp_path: Path) -> None:
+    load("export_speed").main(["--rounds", "1", "--shape", "tiny", "--output", str(tmp_path)])
+    result = written(tmp_path)
+    for ways in result["speed"].values():
+        assert {"Transformers fp32, padded", "PyTorch fp32, packed", "ONNX fp32", "ONNX fast"} <= ways.keys()
+        assert all(is_spread(way["times_as_fast"]) for way in ways.values())
+    assert result["memory"].keys() == {"torch", "fp32", "faithful", "fast"}
+    assert all(one["after_mb"] > one["before_mb"] > 0 for one in result["memory"].values())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_exported_models_lose_is_measured(tmp_path: Path, tiny_folder: Path) -> None:
+    run = save_reader(tmp_path / "run", tiny_folder)
+    load("export_loss").main([str(run), "--shape", "tiny", "--limit", "6", "--output", str(tmp_path / "results")])
+    result = written(tmp_path / "results")
+    shape, (losses,) = result["random"], result["trained"].values()
+    assert shape["large_tensors"] == shape["large_initializers"] == shape["different"]
+    assert max(shape["logits"].values()) < 1e-4
+    assert losses["fp32"]["same_answers_as_torch"] == losses["questions"] == 6
+    assert {"quantize_dynamic", "faithful", "fast"} <= losses.keys()
 
 
 def test_a_forward_with_other_logits_is_not_measured() -> None:

@@ -245,6 +245,7 @@ def assert_same_decoding(page: Any, folder: Path, confidence: Confidence | None 
         {"max_seq_length": 96, "doc_stride": 32},
         {"version_2_with_negative": True, "null_score_diff_threshold": 0.5},
         {"version_2_with_negative": True, "null_score_diff_threshold": 0.5, "confidence": CONFIDENCE},
+        {"confidence": CONFIDENCE, "min_probability": 0.3},
     ],
 )
 def test_answers_and_offsets_equal_the_answerers(
