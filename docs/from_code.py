@@ -394,6 +394,10 @@ def error_messages() -> dict[str, dict[str, None]]:
                 case ast.Raise(exc=ast.Call(func=ast.Name(id=kind), args=[message, *_])) if kind in kinds:
                     texts = [text for text in _texts(message, function) if text.strip(_UNKNOWN + ":. ")]
                     found.setdefault(kind, {}).update(dict.fromkeys(texts))
+                case ast.Raise(exc=ast.Call(func=ast.Name(id="SourceError"), args=[_, message, *_])):
+                    # Of a source that cannot be read: it reaches the user as a `DataError`.
+                    texts = [text for text in _texts(message, function) if text != _UNKNOWN]
+                    found.setdefault("DataError", {}).update(dict.fromkeys(texts))
     return found
 
 

@@ -42,8 +42,12 @@ class Runner:
                 load_settings(Path(block.file))
         elif block.language == "python":
             text = block.text.replace(ADDRESS, self.server.url if self.server else ADDRESS)
-            # Its lines in a traceback are the page's.
-            exec(compile("\n" * block.line + text, block.page, "exec"), self._names)
+            with pytest.MonkeyPatch.context() as patch:
+                if self.server is not None:
+                    # Clients of the Hub ask nothing, not even this server, where the Hub is offline.
+                    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+                # Its lines in a traceback are the page's.
+                exec(compile("\n" * block.line + text, block.page, "exec"), self._names)
         elif block.language == "console":
             for command in commands(block):
                 self._run_command(command)
@@ -105,5 +109,5 @@ def test_commands_that_are_not_run_parse(page: str) -> None:
         if not block.not_run or block.language != "console":
             continue
         for command in commands(block):
-            if command.words[0] == "albertqa":
+            if command.words[0] == "albertqa" and not command.words[1].startswith("-"):
                 assert command_name(type(cli.parse(command.words[1:]))) == command.words[1]
