@@ -41,12 +41,13 @@ browser:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y qemu-user >/dev/null; } \
 	  || echo "no qemu-user here: the test of processors without VNNI will be skipped"
 
+# Two processes of one thread each; a file's tests stay together, as they share what they trained.
 test: setup browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The first hour of four kinds of users, from an empty folder to their goal; half an hour.
+# The first hour of four kinds of users, from an empty folder to their goal; a quarter of an hour.
 walks: setup browser
-	$(BIN)/python -m pytest -m slow tests/walks
+	$(BIN)/python -m pytest -m "slow or not slow" tests/walks
 
 # Offline; open docs/_build/html/index.html.
 docs: setup

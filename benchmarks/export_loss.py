@@ -7,6 +7,7 @@ of the logits from PyTorch's for windows of 8 to 512 tokens, alone and in batche
 forms of int8 on their validation data, and beside them ONNX Runtime's own `quantize_dynamic` as it is usually called.
 """
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the random model's shape (base)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    # ONNX Runtime's quantizer recommends a step that changes nothing here.
+    logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shape = _shape(options.shape, root)

@@ -1,6 +1,6 @@
 """How fast is an exported model, and how much memory does it take, against PyTorch and Transformers?
 
-    python -m benchmarks.export_speed [--rounds 9] [--shape base]
+    python -m benchmarks.export_speed [--rounds 3] [--shape base]
 
 albert-base's shape with random weights, one thread. In every round each way answers one window of 197 real tokens, then
 16 windows, one after the other in one process; ratios are computed round by round. Memory is that of a process that
@@ -62,7 +62,7 @@ print(json.dumps({"before_mb": before / 1e6, "after_mb": after / 1e6}))
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = command_line(__doc__, rounds=9)
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape (base)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

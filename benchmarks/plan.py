@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="numbers of hosts")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the measurements are")
     options = parser.parse_args(arguments)
-    names = {name: newest(options.results, name) for name in ("bulk-memory", "bulk-rates", "windows", "decode")}
+    names = {name: newest(options.results, name) for name in ("bulk-memory", "windows", "decode")}
     names["evaluate"] = newest(options.results, "evaluate-cuda", "evaluate")
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in names.items()}
     write_result("plan", plan(found, options.questions, options.hosts) | sources(names), options.output)
@@ -50,7 +50,7 @@ def plan(found: dict[str, dict[str, Any]], questions: int, hosts: Sequence[int])
     """Multiply measured rates out.
 
     Args:
-        found: Results of `bulk` (two), `windows`, `decode` and `evaluate`.
+        found: Results of `bulk` (its memory), `windows`, `decode` and `evaluate`.
         questions: Questions to answer.
         hosts: Numbers of hosts, of 8 devices each.
 
@@ -64,7 +64,7 @@ def plan(found: dict[str, dict[str, Any]], questions: int, hosts: Sequence[int])
     decode = min(one["median"] for one in found["decode"]["seconds"].values())
     decoded = found["decode"]["num_windows"] / decode
     core_seconds = 1 / built + 1 / decoded
-    read = found["bulk-rates"]["questions_read_per_second"]["median"]
+    read = found["bulk-memory"]["questions_read_per_cpu_second"]["median"]
     memory = found["bulk-memory"]["sizes"][-1]
     rows = []
     for count in hosts:
@@ -84,6 +84,9 @@ def plan(found: dict[str, dict[str, Any]], questions: int, hosts: Sequence[int])
         "windows_per_second_of_a_core_built": round(built, 1),
         "windows_per_second_of_a_core_decoded": round(decoded, 1),
         "questions_per_second_read_by_a_process": round(read, 1),
+        # A process builds windows, runs them and decodes, one after the other.
+        "windows_per_second_of_one_actor_a_device": round(1 / (1 / device_rate + core_seconds), 1),
+        "actors_that_keep_a_device_busy": round(1 + device_rate * core_seconds, 2),
         "cores_that_keep_8_devices_busy": round(_DEVICES * device_rate * core_seconds, 2),
         "devices_that_one_reading_process_feeds": round(read / device_rate, 1),
         "terabytes_read": round(questions * memory["bytes_read_per_question"] / 1e12, 3),

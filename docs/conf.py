@@ -15,6 +15,8 @@ author = "the albertqa authors"
 project_copyright = "MIT licence"
 release = version = metadata.version("albertqa")
 language = "en"
+# `--flag` in a sentence stays as it is typed.
+smartquotes = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]

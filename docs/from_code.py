@@ -26,16 +26,18 @@ from albertqa.cli.command_line import command_name
 from albertqa.cli.commands import Command
 from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Config, Settings
-from albertqa.data.problems import KINDS, SEVERITIES
+from albertqa.data.problems import KINDS, Severity
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.decode.spans import Candidate
 from albertqa.health import advice, rules
 from albertqa.rundir.findings import Finding
 from albertqa.rundir.rows import EvaluationRow, StepRow
 from albertqa.rundir.run_json import RunJson
+from albertqa.study.spec import StudySpec
 
 _MARK = re.compile(r"^<!-- from the code: (\w+) -->$", re.MULTILINE)
 _UNKNOWN = "…"
+_SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
 def filled(text: str) -> str:
@@ -223,6 +225,13 @@ def _type(hint: Any) -> str:
     return {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}[hint]
 
 
+def study() -> str:
+    """Return the table of what a study's file has beside its settings."""
+    texts = _attribute_texts(StudySpec)
+    rows = [(f"`{name}`", _escaped(texts[name])) for name in _schema_properties(StudySpec)]
+    return _table(("key", "what it is"), rows)
+
+
 # Findings
 
 
@@ -276,7 +285,7 @@ def _read_finding(call: ast.Call, function: ast.FunctionDef, found: dict[str, Fo
     names = _texts(name, function)
     for one in (found.setdefault(text, FoundBy(text)) for text in names):
         one.meanings[_one_line((ast.get_docstring(function) or "").partition("\n\n")[0])] = None
-        one.severities |= dict.fromkeys(text for text in _texts(severity, function) if text in SEVERITIES)
+        one.severities |= dict.fromkeys(text for text in _texts(severity, function) if text in _SEVERITIES)
         one.messages |= dict.fromkeys(_texts(message, function))
         one.numbers |= dict.fromkeys(key for mapping in numbers for key in _keys(mapping, function))
         one.remedies |= dict.fromkeys(_remedies(remedy, function))
@@ -361,7 +370,7 @@ def findings() -> str:
     for heading, group in finding_groups().items():
         parts += [heading] if group else []
         for one in group:
-            severities = " or ".join(name for name in SEVERITIES if name in one.severities)
+            severities = " or ".join(name for name in _SEVERITIES if name in one.severities)
             parts += [f"({one.name})=", f"### {one.name}", f"*{severities}.* {' '.join(one.meanings)}"]
             parts += [f"> {_escaped(text)}" for text in one.messages if text.strip(_UNKNOWN + " ")]
             if one.numbers:
@@ -385,6 +394,10 @@ def error_messages() -> dict[str, dict[str, None]]:
                 case ast.Raise(exc=ast.Call(func=ast.Name(id=kind), args=[message, *_])) if kind in kinds:
                     texts = [text for text in _texts(message, function) if text.strip(_UNKNOWN + ":. ")]
                     found.setdefault(kind, {}).update(dict.fromkeys(texts))
+                case ast.Raise(exc=ast.Call(func=ast.Name(id="SourceError"), args=[_, message, *_])):
+                    # Of a source that cannot be read: it reaches the user as a `DataError`.
+                    texts = [text for text in _texts(message, function) if text != _UNKNOWN]
+                    found.setdefault("DataError", {}).update(dict.fromkeys(texts))
     return found
 
 
@@ -510,7 +523,7 @@ def _one_line(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """Return a text for Markdown: HTML and emphasis are shown as they are; code stays code."""
-    pieces = re.split(r"(`[^`]*`)", text)
+    pieces = re.split(r"(``[^`]*``|`[^`]*`)", text)
     return "".join(
         piece if piece.startswith("`") else re.sub(r"([<>*_\[\]$|\\{}])", r"\\\1", piece) for piece in pieces
     )
@@ -524,6 +537,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
+    "study": study,
     "findings": findings,
     "errors": error_list,
     "problems": problems,

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,23 @@ def spiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, spiece_model: Path) -> Path:
     """A model folder without weights: config of a tiny ALBERT and its tokenizer, for training from scratch."""
     return save_tiny_albert(tmp_path_factory.mktemp("tiny-albert"), spiece_model)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["object"]:
+    """Headless Chromium, or a skip with its reason; one for all tests, as Playwright runs once in a process."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install playwright)")
+    executable = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    if executable is None:
+        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync"
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=executable, args=flags.split())
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

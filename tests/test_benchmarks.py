@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
+from decode.cases import save_reader
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -121,6 +122,29 @@ def test_answers_are_measured_against_transformers(tmp_path: Path) -> None:
     for at_once in ("questions_1", "questions_16"):
         assert is_spread(result[at_once]["ratios"]["ours_fp32 / Transformers_fp32"])
     assert is_spread(result["start"]["first_answer_seconds"])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_exported_models_are_timed_and_their_memory_measured(tmp_path: Path) -> None:
+    load("export_speed").main(["--rounds", "1", "--shape", "tiny", "--output", str(tmp_path)])
+    result = written(tmp_path)
+    for ways in result["speed"].values():
+        assert {"Transformers fp32, padded", "PyTorch fp32, packed", "ONNX fp32", "ONNX fast"} <= ways.keys()
+        assert all(is_spread(way["times_as_fast"]) for way in ways.values())
+    assert result["memory"].keys() == {"torch", "fp32", "faithful", "fast"}
+    assert all(one["after_mb"] > one["before_mb"] > 0 for one in result["memory"].values())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_exported_models_lose_is_measured(tmp_path: Path, tiny_folder: Path) -> None:
+    run = save_reader(tmp_path / "run", tiny_folder)
+    load("export_loss").main([str(run), "--shape", "tiny", "--limit", "6", "--output", str(tmp_path / "results")])
+    result = written(tmp_path / "results")
+    shape, (losses,) = result["random"], result["trained"].values()
+    assert shape["large_tensors"] == shape["large_initializers"] == shape["different"]
+    assert max(shape["logits"].values()) < 1e-4
+    assert losses["fp32"]["same_answers_as_torch"] == losses["questions"] == 6
+    assert {"quantize_dynamic", "faithful", "fast"} <= losses.keys()
 
 
 def test_a_forward_with_other_logits_is_not_measured() -> None:
@@ -314,7 +338,7 @@ def row(tables: str, start: str) -> list[str]:
 def test_without_results_every_row_has_the_reason(tmp_path: Path) -> None:
     table = load("table")
     tables = table.report({}, tmp_path / "README.md", tmp_path)
-    assert row(tables, "Training in bf16, against")[3] == "not measured here: no bf16 in hardware"
+    assert row(tables, "Training in bf16, share")[3] == "not measured here: no bf16 in hardware"
     assert row(tables, "Windows built")[3] == "not measured yet"
     assert len(tables.splitlines()) == 2 + len(table.ROWS)
 
@@ -333,21 +357,32 @@ def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
     assert cells[6:] == ["Some Processor, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
 
 
-@pytest.mark.parametrize(("ratio", "verdict"), [(2.6, "aim reached"), (2.4, "reached"), (1.9, "**missed**")])
+@pytest.mark.parametrize(("ratio", "verdict"), [(3.3, "aim reached"), (3.0, "reached"), (1.9, "**missed**")])
 def test_the_verdict_compares_with_the_targets(ratio: float, verdict: str, tmp_path: Path) -> None:
     write(tmp_path, result("train-throughput", "2026", ratios={"ours_fp32 / A": ratio}))
-    cells = row(tables_of(tmp_path), "Training in fp32, against")
-    assert cells[1:3] == ["2 times", "2.5 times"]
+    cells = row(tables_of(tmp_path), "Training in fp32, against A")
+    assert cells[1:3] == ["2.9 times", "3.2 times"]
     assert cells[5:7] == [verdict, "Some Processor, 2 cores"]
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1.9, "reached"), (2.1, "**missed**")])
 def test_a_time_must_be_below_its_target(seconds: float, verdict: str, tmp_path: Path) -> None:
-    found = {"num_windows": 10_808, "seconds": {"v1.1": seconds}, "device": "cuda", "device_name": "G"}
-    write(tmp_path, result("decode", "2026", **found))
+    write(tmp_path, result("decode", "2026", num_windows=10_808, seconds={"v1.1": seconds}))
     cells = row(tables_of(tmp_path), "10,808 windows")
     assert cells[1] == "≤ 2 s"
-    assert cells[5:7] == [verdict, "G"]
+    assert cells[5] == verdict
+
+
+def test_every_machine_has_a_line_and_a_gpu_no_verdict(tmp_path: Path) -> None:
+    gpu = {"device": "cuda", "device_name": "G"}
+    write(
+        tmp_path,
+        result("train-throughput", "2026", ratios={"ours_fp32 / A": 3.0}),
+        result("train-throughput-cuda", "2026", ratios={"ours_fp32 / A": 1.5}, **gpu),
+    )
+    lines = [line for line in tables_of(tmp_path).splitlines() if line.startswith("| Training in fp32, against A")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][3:7] for line in lines]
+    assert cells == [["3 times", "5", "reached", "Some Processor, 2 cores"], ["1.5 times", "5", "", "G"]]
 
 
 def test_bf16_and_fp32_do_not_take_each_others_place(tmp_path: Path) -> None:
@@ -359,7 +394,7 @@ def test_bf16_and_fp32_do_not_take_each_others_place(tmp_path: Path) -> None:
     tables = tables_of(tmp_path)
     assert row(tables, "Training in bf16, share")[3] == "not measured here: no bf16 in hardware"
     assert row(tables, "Training in fp32, share")[3] == "0.6"
-    assert row(tables, "Training in the machine's best")[3] == "1.07 times"
+    assert row(tables, "Training in fp32, against B")[3] == "1.07 times"
 
 
 def test_only_what_lies_between_the_markers_is_replaced() -> None:
@@ -492,7 +527,7 @@ def test_bulk_answering_is_measured(tmp_path: Path) -> None:
     assert [one["questions"] for one in results["bulk-memory"]["sizes"]] == [20, 40]
     assert is_spread(results["bulk-rates-"]["questions_per_second"]["threads"])
     assert is_spread(results["bulk-rates-"]["questions_per_second"]["shards"])
-    assert is_spread(results["bulk-rates-"]["questions_read_per_second"])
+    assert is_spread(results["bulk-memory"]["questions_read_per_cpu_second"])
 
 
 def test_a_plan_multiplies_measured_rates_out() -> None:
@@ -501,8 +536,10 @@ def test_a_plan_multiplies_measured_rates_out() -> None:
         "evaluate": {"windows_per_second": {"ours": rate}, "device_name": "GPU"},
         "windows": {"windows_per_second": {"median": 4000.0}, "cores_used": 2},
         "decode": {"num_windows": 2000, "seconds": {"v1.1": {"median": 1.0}}},
-        "bulk-rates": {"questions_read_per_second": {"median": 10_000.0}},
-        "bulk-memory": {"sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}]},
+        "bulk-memory": {
+            "questions_read_per_cpu_second": {"median": 10_000.0},
+            "sizes": [{"bytes_read_per_question": 1000.0, "bytes_written_per_answer": 100.0}],
+        },
     }
     plan = load("plan").plan(found, 10**9, [1, 64])
     assert plan["cores_that_keep_8_devices_busy"] == pytest.approx(8 * 100 * (1 / 2000 + 1 / 2000))

@@ -34,8 +34,6 @@ SITE = "docs/_build/html"
 """Where `make docs` builds the documentation in a clone of the repository; it is published nowhere."""
 FINDINGS_PAGE = f"{SITE}/reference/findings.html"
 """The page with a place for every finding, under its name."""
-ERRORS_PAGE = f"{SITE}/reference/errors.html"
-"""The page with every error message."""
 
 
 def free_beside(run: Path, suffix: str) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def test_a_bad_row_of_questions_is_one_line(run: Run, trained: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "standard input: line 1: not JSON"),
+        ("{", "standard input: broken JSON at line 1 column 2"),
         ('{"question": "Who?"}', "standard input: line 1: expected an object with a text 'context'"),
         ("[1]", "standard input: line 1: expected an object with a text 'question'"),
         ("", "standard input: has no questions"),
@@ -309,6 +310,30 @@ def test_a_full_disk_is_one_line(run: Run, trained: Path, tmp_path: Path, monkey
     code, _, err = run("evaluate", trained, "starter:validation", "--max-eval-examples", 4, "--output-dir", tmp_path)
     assert code == 2
     assert err == f"albertqa: {tmp_path}: No space left on device\n"
+
+
+PIPES = [
+    ("score", "PIPE", "starter:validation"),
+    ("train", "--config", "PIPE"),
+    ("check", "PIPE"),
+    ("report", "PIPE"),
+    ("doctor", "PIPE"),
+    ("study", "PIPE"),
+    ("answer", "RUN", "--input", "PIPE"),
+    ("answer", "RUN", "--question", "Who?", "--context-file", "PIPE"),
+]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("words", PIPES, ids=" ".join)
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(
+    run: Run, trained: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    places = {"PIPE": str(tmp_path / "pipe"), "RUN": str(trained)}
+    code, _, err = run(*(places.get(word, word) for word in words))
+    assert code == (1 if words[0] == "check" else 2)
+    assert err.count("\n") == (words[0] != "check")
 
 
 VANISHING: dict[str, Callable[[Path], object]] = {

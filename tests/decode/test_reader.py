@@ -104,7 +104,7 @@ REMEDY = "Put the file back as it was, or remove it"
         ('{"max_answer_length": 0}', f"max_answer_length is 0, expected at least 1. {REMEDY}"),
         (
             '{"null_score_diff_threshold": NaN}',
-            "NaN is no JSON value. Is the run still being written?",
+            f"NaN is no JSON value. {REMEDY}",
         ),
         (
             '{"version_2_with_negative": 1}',

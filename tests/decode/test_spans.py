@@ -167,9 +167,9 @@ def test_where_no_span_is_valid_no_answer_is_invented(tokenizer: QATokenizer, co
     # The best start stands behind the best end, or there is no context at all.
     start = np.arange(length, dtype=np.float32)
     logits = logits_of(store, start, -start)
-    assert decode(logits, store, [example], n_best_size=1) == [Prediction("a", "", ())]
+    assert decode(logits, store, [example], n_best_size=1) == [Prediction("a", "", (), cls_score=0.0)]
     (one,) = decode(logits, store, [example], n_best_size=1, version_2=True, null_score_diff_threshold=1e5)
-    assert one == Prediction("a", "", (Candidate("", 0, 0, 0.0, 0.0, 1.0),), 0.0, NO_ANSWER_SCORE_DIFF)
+    assert one == Prediction("a", "", (Candidate("", 0, 0, 0.0, 0.0, 1.0),), 0.0, NO_ANSWER_SCORE_DIFF, 0.0)
     assert one.best_answer is None
 
 

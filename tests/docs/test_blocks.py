@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -43,8 +42,12 @@ class Runner:
                 load_settings(Path(block.file))
         elif block.language == "python":
             text = block.text.replace(ADDRESS, self.server.url if self.server else ADDRESS)
-            # Its lines in a traceback are the page's.
-            exec(compile("\n" * block.line + text, block.page, "exec"), self._names)
+            with pytest.MonkeyPatch.context() as patch:
+                if self.server is not None:
+                    # Clients of the Hub ask nothing, not even this server, where the Hub is offline.
+                    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+                # Its lines in a traceback are the page's.
+                exec(compile("\n" * block.line + text, block.page, "exec"), self._names)
         elif block.language == "console":
             for command in commands(block):
                 self._run_command(command)
@@ -79,8 +82,8 @@ class Runner:
             text = command.text.replace(ADDRESS, self.server.url if self.server else ADDRESS)
             done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
             assert not missing_line(command.output, done.stdout), f"{self.page}: {text}\n{done.stdout}"
-        elif words[0] == "python":
-            subprocess.run([sys.executable, *words[1:]], check=True)
+        elif words[0] == "bash":
+            assert (ROOT / words[1]).is_file(), command.text
         else:
             pytest.fail(f"{self.page}: nobody runs {command.text!r}")
 
@@ -106,5 +109,5 @@ def test_commands_that_are_not_run_parse(page: str) -> None:
         if not block.not_run or block.language != "console":
             continue
         for command in commands(block):
-            if command.words[0] == "albertqa":
+            if command.words[0] == "albertqa" and not command.words[1].startswith("-"):
                 assert command_name(type(cli.parse(command.words[1:]))) == command.words[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from rich.console import Console
 
 import albertqa
 from albertqa import errors, files
@@ -18,6 +19,8 @@ from albertqa.cli.settings_flags import SettingsFlags
 from albertqa.config import Settings
 from albertqa.data.problems import KINDS
 from albertqa.health import rules
+from albertqa.health.console import render_findings
+from albertqa.rundir.findings import Finding
 
 from .blocks import PAGES, blocks, commands
 
@@ -89,6 +92,15 @@ def test_every_finding_has_its_place(site: Path) -> None:
     assert names <= ids(site, "reference/findings.html")
 
 
+def test_the_doctor_names_the_place_of_each_finding(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    render_findings([Finding("data-leakage", "error", 0, "Some text.", "albertqa check")], Console(width=200))
+    assert (
+        f"more on each: {files.FINDINGS_PAGE} ('make docs' in a clone builds it): #data-leakage"
+        in capsys.readouterr().out
+    )
+    assert "data-leakage" in ids(site, str(Path(files.FINDINGS_PAGE).relative_to(files.SITE)))
+
+
 def test_every_problem_that_check_reports_is_documented(site: Path) -> None:
     text = words(site, "reference/data.html")
     for kind in KINDS:
@@ -98,7 +110,7 @@ def test_every_problem_that_check_reports_is_documented(site: Path) -> None:
 def test_every_file_of_a_run_is_documented(site: Path) -> None:
     text = words(site, "reference/files.html")
     names = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
-    for name in names - {files.LOCK}:
+    for name in names - {files.LOCK, files.SITE, files.FINDINGS_PAGE}:
         assert name in text, name
 
 
@@ -106,7 +118,7 @@ def test_error_messages_are_found_by_their_words(site: Path) -> None:
     text = words(site, "reference/errors.html")
     for message in (
         "another process is training there. Wait for it, stop it, or choose another --output-dir",
-        "expected the columns question, context and answers (or answer_text)",
+        "give a local file, or check the name, the split and the network",
         "is a file, expected a Transformers model folder or a Hub name",
     ):
         assert message in text

@@ -25,7 +25,6 @@ from albertqa.serve.ask_page import static_page_html
 from albertqa.windows.offsets import token_characters
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
 from decode.cases import save_reader, starter_examples
-from report.conftest import browser  # noqa: F401 -- a fixture
 
 from .conftest import DATA
 
@@ -85,7 +84,7 @@ def served(reader_folder: Path, runtime: Path, tmp_path_factory: pytest.TempPath
 class Asked:
     """The page, with all that it says on the console and asks for."""
 
-    def __init__(self, browser: Any, url: str) -> None:  # noqa: F811
+    def __init__(self, browser: Any, url: str) -> None:
         self.context = browser.new_context()
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
@@ -114,7 +113,7 @@ class Asked:
 
 
 def test_the_page_answers_as_the_answerer_does_and_sends_nothing_elsewhere(
-    browser: Any,  # noqa: F811
+    browser: Any,
     served: tuple[Path, str],
 ) -> None:
     folder, url = served
@@ -140,7 +139,7 @@ def in_page(page: Any, module: str, code: str, argument: object) -> Any:
 
 
 @pytest.fixture
-def bare_page(browser: Any, served: tuple[Path, str]) -> Iterator[Any]:  # noqa: F811
+def bare_page(browser: Any, served: tuple[Path, str]) -> Iterator[Any]:
     page = browser.new_page()
     page.goto(f"{served[1]}/page.json")
     yield page
@@ -246,6 +245,7 @@ def assert_same_decoding(page: Any, folder: Path, confidence: Confidence | None 
         {"max_seq_length": 96, "doc_stride": 32},
         {"version_2_with_negative": True, "null_score_diff_threshold": 0.5},
         {"version_2_with_negative": True, "null_score_diff_threshold": 0.5, "confidence": CONFIDENCE},
+        {"confidence": CONFIDENCE, "min_probability": 0.3},
     ],
 )
 def test_answers_and_offsets_equal_the_answerers(
@@ -255,7 +255,7 @@ def test_answers_and_offsets_equal_the_answerers(
     assert assert_same_decoding(bare_page, served[0], **settings) >= 198
 
 
-def test_it_works_without_a_network_once_it_was_loaded(browser: Any, served: tuple[Path, str]) -> None:  # noqa: F811
+def test_it_works_without_a_network_once_it_was_loaded(browser: Any, served: tuple[Path, str]) -> None:
     _, url = served
     with Asked(browser, url) as asked:
         asked.page.evaluate("navigator.serviceWorker.ready.then(() => null)")
@@ -267,7 +267,7 @@ def test_it_works_without_a_network_once_it_was_loaded(browser: Any, served: tup
         assert asked.page.locator("mark").count() == 1
 
 
-def test_a_long_text_does_not_freeze_the_page_and_can_be_stopped(browser: Any, served: tuple[Path, str]) -> None:  # noqa: F811
+def test_a_long_text_does_not_freeze_the_page_and_can_be_stopped(browser: Any, served: tuple[Path, str]) -> None:
     with Asked(browser, served[1]) as asked:
         asked.page.fill("#source", "\n\n".join(["Rollo walked beside the second river in 1066. " * 20] * 150))
         asked.page.fill("#question", "Who swam?")
@@ -282,7 +282,7 @@ def test_a_long_text_does_not_freeze_the_page_and_can_be_stopped(browser: Any, s
         assert asked.page.locator("mark").count() == 1
 
 
-def test_a_question_that_leaves_no_room_gets_a_line(browser: Any, served: tuple[Path, str]) -> None:  # noqa: F811
+def test_a_question_that_leaves_no_room_gets_a_line(browser: Any, served: tuple[Path, str]) -> None:
     with Asked(browser, served[1]) as asked:
         asked.ask("Who swam " * 200, TEXT * 20)
         assert (

@@ -8,7 +8,7 @@ import pytest
 from .__main__ import targets
 from .campaign import run_campaign
 
-NUM_INPUTS = {"readers": 200, "score": 100, "answer-input": 60, "toml": 200, "model-folders": 30, "runs": 60}
+NUM_INPUTS = {"readers": 200, "score": 100, "answer-input": 60, "toml": 200, "model-folders": 30, "runs": 25}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks its workers")

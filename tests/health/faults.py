@@ -421,10 +421,10 @@ def out_of_memory(patch: pytest.MonkeyPatch) -> None:
 
     real = step.Stepper._gradient
 
-    def gradient(self: Any, windows: Any, mine: Any) -> Any:
+    def gradient(self: Any, windows: Any, mine: Any, number: int) -> Any:
         if self.micro_batch > 4 and self._optimizer.state:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, windows, mine)
+        return real(self, windows, mine, number)
 
     patch.setattr(step.Stepper, "_gradient", gradient)
 

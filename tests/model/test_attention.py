@@ -231,7 +231,9 @@ def test_dropout_counts_in_training_only(
     assert seen == [(16, 0.1 if is_training else 0.0)]
 
 
-@pytest.mark.parametrize(("capability", "way"), [((7, 5), attend_in_rows), ((8, 0), attend_varlen)], ids=["turing", "ampere"])
+@pytest.mark.parametrize(
+    ("capability", "way"), [((7, 5), attend_in_rows), ((8, 0), attend_varlen)], ids=["turing", "ampere"]
+)
 def test_flash_attention_needs_an_ampere_gpu(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], way: Attend
 ) -> None:

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,20 +115,3 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         n_best[example.id] = cases.candidates(example, [answers[example.id]], [3.0])
     data = cases.write_squad(folder / "dev.json", examples)
     return cases.write_run(folder / "run <i>", data, examples, answers, n_best)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["object"]:
-    """Headless Chromium, or a skip with its reason."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install playwright)")
-    executable = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if executable is None:
-        pytest.skip("no Chromium (Debian: apt-get install chromium)")
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync"
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=executable, args=flags.split())
-        yield chromium
-        chromium.close()

@@ -11,7 +11,7 @@ from albertqa.decode.confidence import Confidence, Logistic
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.report import write_report
 from albertqa.report.analysis import analyse, load_runs
-from albertqa.report.calibration import judge_calibration
+from albertqa.report.probabilities import judge_calibration
 from albertqa.scoring.calibration import expected_error, first_half, reliability
 
 CONFIDENCE = Confidence(Logistic(-1.0, {"odds": 0.5, "score": 0.1, "length": -0.2}), None, 80)

@@ -22,7 +22,6 @@ from albertqa.answer.answerer import Answerer  # noqa: E402
 from albertqa.serve.app import Service, build_app  # noqa: E402
 from albertqa.serve.limits import ServeConfig  # noqa: E402
 from decode.cases import save_reader  # noqa: E402
-from report.conftest import browser  # noqa: E402, F401 -- a fixture
 
 OPTIONS = ["--port", "0", "--device", "cpu", "--num-threads", "1", "--deadline-seconds", "600"]
 SPEED = 50_000.0

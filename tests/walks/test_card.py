@@ -17,9 +17,10 @@ def test_the_cards_windows(shell: Shell, real_data: Path) -> None:
     assert (report["questions"], report["windows"]) == (10_570, 10_808)
 
 
+@pytest.mark.slow
 def test_seeds_and_rates(shell: Shell) -> None:
     # A rate for this model and data; a tiny model on few questions may have none, and then the test says why.
-    found = shell.json("albertqa", "find-lr", *TRAIN[:4], "--num-steps", 40, "--max-lr", 1)
+    found = shell.json("albertqa", "find-lr", *TRAIN[:4], "--batch-size", 4, "--num-steps", 24, "--max-lr", 1)
     assert found["reason"]
 
     for rate in ("3e-5", "1e-3"):

@@ -87,6 +87,7 @@ def slow_characters(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int
     which the second begins a token belongs to that token.
     """
     offsets = [_off_white_space(text, *one) for one in offsets]
+    offsets = [tuple(map(max, zip(*offsets[: at + 1], strict=True))) for at in range(len(offsets))]
     covered = {at for start, end in offsets for at in range(start, end)}
     free = {at for at, character in enumerate(text) if at not in covered and not character.isspace()}
     spans = [list(one) for one in offsets]

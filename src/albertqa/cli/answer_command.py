@@ -17,6 +17,7 @@ from albertqa.config import Switch, flag
 from albertqa.data.raw_rows import ReadOptions
 from albertqa.errors import DataError, SettingsError
 from albertqa.files import plural, write_json, write_text
+from albertqa.schema import read_text
 
 if TYPE_CHECKING:
     from albertqa.answer.answers import Answer as FoundAnswer
@@ -207,12 +208,7 @@ class Answer:
         """Return the question and its context."""
         context = self.context
         if self.context_file is not None:
-            try:
-                context = self.context_file.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{self.context_file}: not UTF-8 text (byte {error.start}). Save it as UTF-8"
-                ) from error
+            context = read_text(self.context_file, DataError, "Save it as UTF-8 text")
         return self.question or "", context or ""
 
     def _all(self) -> list[tuple[str | None, str, str]]:

@@ -25,7 +25,7 @@ from albertqa.cli.split_command import Split
 from albertqa.cli.study_command import Study
 from albertqa.cli.train_command import Train
 from albertqa.errors import AlbertQAError, SettingsError
-from albertqa.files import first_line
+from albertqa.files import SITE, first_line
 
 Command: TypeAlias = (
     Quickstart
@@ -45,7 +45,7 @@ Command: TypeAlias = (
 )
 """Every command: a dataclass whose fields are its flags, with a method `run` that returns the exit code."""
 
-DESCRIPTION = """Fine-tune extractive question-answering models, and use them.
+DESCRIPTION = f"""Fine-tune extractive question-answering models, and use them.
 
 Flags of a command: albertqa COMMAND -h, with explanations: COMMAND --help
   Shell completion: albertqa --tyro-write-completion bash FILE (or zsh, fish)
@@ -53,11 +53,11 @@ Flags of a command: albertqa COMMAND -h, with explanations: COMMAND --help
 Exit codes:
   0  done
   1  check found errors in the data, or doctor something wrong with the run
-  2  an error, in one line; with --json also {"error": "..."} on standard output
+  2  an error, in one line; with --json also {{"error": "..."}} on standard output
   129, 130, 143  stopped by a closed terminal, Ctrl-C, SIGTERM
 
 Documentation, with every error and finding: 'make docs' in a clone builds
-  docs/_build/html/index.html"""
+  {SITE}/index.html"""
 
 _OF_LIBRARIES = {"SafetensorError", "OutOfMemoryError", "PanicException"}
 """Errors that a full disk, memory or a damaged file causes in libraries, which share no class."""

@@ -18,7 +18,7 @@ class Study:
 
     spec: Positional[Annotated[Path, flag(metavar="SPEC.toml")]]
     """What is tried: output, search, seeds, [base] with the settings of every run, [space] with those that are tried
-    (docs/scale.md has an example)."""
+    (docs/guides/studies.md has an example)."""
     workers: int = 1
     """Processes that train at the same time. On further machines with the folder, start the same command."""
     only_trials: Switch = False

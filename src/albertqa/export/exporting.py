@@ -24,7 +24,7 @@ from albertqa.export.onnx_card import card
 from albertqa.files import RUN_JSON, model_folder, write_folder, write_text
 from albertqa.model.load import SpanModel, resolve_model
 from albertqa.model.onnx_model import FOLDER, QUANTIZED, WHOLE, Kind, OnnxModel, has_onnx
-from albertqa.model.weights import CONFIG_JSON
+from albertqa.model.weights import CONFIG_JSON, read_config
 from albertqa.rundir.run_json import read_run_json
 from albertqa.windows.build import build_windows, windows_in_memory
 
@@ -103,6 +103,11 @@ def export(
     if output.exists() and not has_onnx(output) and not (output.is_dir() and not any(output.iterdir())):
         raise SettingsError(f"{output}: is there already, and is no exported model. Choose another --output")
     folder = Path(resolve_model(model_folder(source)))
+    try:
+        # What no export can have is said before what may merely be missing.
+        read_config(folder)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
     computing = DeviceConfig(device="cpu", mixed_precision="no", num_threads=num_threads)
     reader = load_reader(source, computing, backend="torch")
     model = reader.model

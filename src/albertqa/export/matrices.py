@@ -15,10 +15,6 @@ FloatArray: TypeAlias = NDArray[np.float32]
 BLOCK = 32
 """Weights of the faithful form that share a scale."""
 
-# AVX2 adds two products of an unsigned and a signed byte in 16 bits and cuts off what does not fit: of the fast form's
-# weights 2 * 255 * 64 = 32,640 fits, so that processors with and without VNNI give the same.
-_MOST_FAST = 64
-
 
 def in_blocks(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     """Round a matrix with a scale for every `BLOCK` weights of an output, or for all of them where that leaves a rest.
@@ -40,7 +36,10 @@ def in_blocks(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
 
 
 def by_output(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
-    """Round a matrix with a scale for every output, to whole numbers that no processor's int8 products overflow.
+    """Round a matrix with a scale for every output, so that no processor's products overflow.
+
+    Processors with AVX2 but without VNNI add the products of two neighbouring inputs in 16 bits, and cut off what does
+    not fit. An input is at most 255, so two weights whose sum is from -128 to 128 fit: 255 * 128 = 32,640.
 
     Args:
         weight: A linear layer's weight.
@@ -49,7 +48,10 @@ def by_output(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
         weight: (out, in) float32
         returns: (in, out) int8, (out,) float32
     """
-    rounded, scale = _rounded(weight, _MOST_FAST)
+    pairs = np.pad(weight, ((0, 0), (0, weight.shape[1] % 2))).reshape(len(weight), -1, 2)
+    # Rounding adds at most a half to each of the two.
+    most = np.maximum(np.abs(weight).max(axis=1), np.abs(pairs.sum(axis=2)).max(axis=1))
+    rounded, scale = _rounded(weight, 127, most[:, None])
     return np.ascontiguousarray(rounded.T), scale[:, 0]
 
 
@@ -63,9 +65,10 @@ def by_row(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     return _rounded(table, 127)
 
 
-def _rounded(values: FloatArray, most: int) -> tuple[NDArray[np.int8], FloatArray]:
-    """Round to whole numbers from -most to most, with a scale for the last axis."""
-    scale = np.abs(values).max(axis=-1, keepdims=True).astype(np.float32) / np.float32(most)
+def _rounded(values: FloatArray, most: int, largest: FloatArray | None = None) -> tuple[NDArray[np.int8], FloatArray]:
+    """Round to whole numbers from -most to most, with a scale for the last axis by its largest value, or by another."""
+    largest = np.abs(values).max(axis=-1, keepdims=True) if largest is None else largest
+    scale = largest.astype(np.float32) / np.float32(most)
     # Where all are 0, any scale will do.
     scale[scale == 0] = 1
     return np.rint(values / scale).clip(-most, most).astype(np.int8), scale

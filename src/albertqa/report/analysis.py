@@ -7,9 +7,9 @@ from pathlib import Path
 from albertqa import files
 from albertqa.data.example import Example
 from albertqa.errors import RunError
-from albertqa.report.calibration import Calibration, confidence_of, judge_calibration
 from albertqa.report.no_answer import NoAnswer, judge_no_answer
 from albertqa.report.outcome import KINDS, RANKS, Outcome, Ranges, outcomes_of, reload_validation, window_ranges
+from albertqa.report.probabilities import Calibration, confidence_of, judge_calibration
 from albertqa.report.published import PublishedCard, published_card
 from albertqa.rundir.directory import Run, load_run
 from albertqa.scoring.interval import Interval, mean_interval

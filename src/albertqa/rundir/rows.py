@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from albertqa.errors import RunError
 from albertqa.files import METRICS_JSONL
-from albertqa.schema import PUT_BACK, ParseError, convert, parse_json
+from albertqa.schema import PUT_BACK, ParseError, convert, parse_json, require_file
 
 _Count = Annotated[int, Meta(ge=1)]
 _Least0 = Annotated[float, Meta(ge=0)]
@@ -162,10 +162,13 @@ class RowWriter:
 
     Raises:
         RunError: The file is shorter than that.
+        OSError: It is no file.
     """
 
     def __init__(self, run: Path, length_bytes: int = 0) -> None:
         path = run / METRICS_JSONL
+        if path.exists():
+            require_file(path)
         # Unbuffered, so that whoever watches the run sees every step at once.
         self._file: IO[bytes] = path.open("ab", buffering=0)
         found_bytes = self._file.tell()

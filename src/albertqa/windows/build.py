@@ -36,7 +36,7 @@ from albertqa.windows.store import (
 from albertqa.windows.tokenizer import QATokenizer
 
 # Part of the cache key: raise it whenever the same input would give other files.
-_FORMAT = 2
+_FORMAT = 3
 _EXAMPLES_PER_CHUNK = 1024
 # Questions listed in one message.
 _MOST_SHOWN = 100

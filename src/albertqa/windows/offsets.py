@@ -55,7 +55,8 @@ def _without_leading_space(
     while (leading := (start_char < end_char) & space[np.minimum(start_char, last)]).any():
         start_char[leading] += 1
         end_char[leading & (start_char == end_char) & (end_char <= last)] += 1
-    return start_char, end_char
+    # Beside a token that was moved, a byte-level "Ġ" of no characters would end before its neighbours.
+    return np.maximum.accumulate(start_char), np.maximum.accumulate(end_char)
 
 
 def _without_gaps(

@@ -122,6 +122,8 @@ export function decode(windows, logits, text, settings) {
     distinct.forEach((one) => { one.probability = one === best ? confidence : one.probability * factor; });
   }
   const candidates = distinct.filter((one) => one.text);
+  // Where the answer is too unlikely there is none, with the probability that it would be wrong.
+  if (best?.text && best.probability < (settings.min_probability ?? 0)) return { answer: null, probability: 1 - best.probability, candidates };
   return { answer: best?.text ? best : null, probability: best?.probability ?? 0, candidates };
 }
 
