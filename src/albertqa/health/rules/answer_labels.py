@@ -16,7 +16,9 @@ FEWEST_QUESTIONS = 30
 # Where answers belong to their questions, others fit better in 7 to 23 % of comparisons (SQuAD, SQuADShifts, XQuAD in
 # ten languages, the starter set; 150 questions and more), where two of five belong to others, in 26 to 46 %, and where
 # all do, in 50 to 79 %. Data sets of one kind differ less; so of few questions the other set tells.
-_MANY_UNRELATED, _ALL_UNRELATED, _CLEARLY_MORE = 0.235, 0.45, 3.0
+_MANY_UNRELATED, _ALL_UNRELATED, _CLEARLY_MORE = 0.235, 0.45, 3.5
+# Standard errors; questions on one context are alike, so these are larger than they seem.
+_ERRORS = 2.5
 # Percent of answers that end with a function word, beyond sampling error: in correct data 1 to 5, in Hindi 11; where a
 # third of them is some words beside its place, 10 to 16; where all are, 40. Another data set's tells more.
 _MANY_ENDS, _MANY_ENDS_ALONE = 6.5, 9.0
@@ -152,12 +154,10 @@ def unrelated_answers(view: DataView) -> Iterator[Finding]:
             continue
         known = {at: one for at, one in enumerate(fit.quarters, 1) if one and one.questions >= FEWEST_QUESTIONS}
         spoilt = [at for at, one in known.items() if one.low > _ALL_UNRELATED]
+        is_much = fit.others_fit_better - _ERRORS * fit.error > _MANY_UNRELATED
         is_more = fit.others_fit_better > _MANY_UNRELATED and _excess(view, part) > _CLEARLY_MORE
-        if (
-            fit.low > _MANY_UNRELATED
-            or is_more
-            or (spoilt and any(one.high < _ALL_UNRELATED for one in known.values()))
-        ):
+        is_part = spoilt and any(one.high < _ALL_UNRELATED for one in known.values())
+        if is_much or is_more or is_part:
             yield _unrelated_answers(view, part, fit, spoilt if len(spoilt) < len(known) else [])
             return
 

@@ -19,7 +19,7 @@ from albertqa.rundir.rows import EvaluationRow
 # Standard errors by which the training sample's share of contradicted labels must exceed the validation data's: in two
 # evaluations, or in one. Where a third of the labels was some words beside the answer, 22 to 36 % were contradicted and
 # 13 % of the validation labels; in sound runs 6 to 16 % and 10 to 24 %, at most 3 points more than of the validation
-# labels (docs/experiments.md).
+# labels; of some ten runs of the starter encoder.
 _TWICE, _ONCE = 2.0, 3.0
 _LEAST_POINTS, _LEAST_TIMES = 6.0, 1.4
 # In sound runs the validation loss is 0.91 of the loss on new training questions and more, where the model had seen the
