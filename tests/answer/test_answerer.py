@@ -76,6 +76,15 @@ def test_an_answer_does_not_depend_on_its_batch(answerer: Answerer, pairs: list[
             assert one.probability == pytest.approx(other.probability, abs=1e-5)
 
 
+def test_one_by_one_an_answer_in_half_precision_does_not_depend_on_its_batch(
+    folder: Path, pairs: list[tuple[str, str]]
+) -> None:
+    answerer = Answerer(folder, device="cpu", mixed_precision="bf16", one_by_one=True, **LENGTHS)  # type: ignore[arg-type]
+    together = answerer.answer_batch(pairs, n_best=5)
+    assert together == answerer.answer_batch(pairs[::-1], n_best=5)[::-1]
+    assert together == [answerer.answer(question, context, n_best=5) for question, context in pairs]
+
+
 def test_an_answer_from_a_context_of_many_windows_is_verbatim(answerer: Answerer, pairs: list[tuple[str, str]]) -> None:
     contexts = list(dict.fromkeys(context for _, context in pairs))
     context = "\n".join(contexts * 3)

@@ -18,18 +18,24 @@ from albertqa.errors import AlbertQAError, DataError, printable
 from .cases import CONTEXT, EXAMPLES, bare_row, rows, write_json, write_lines
 
 MAX_BYTES = 2 * 2**30
+ROOT = Path(__file__).parents[2]
 
 
 def read_in_a_process(path: Path, limit: int = MAX_BYTES) -> tuple[list[str], int]:
     """Read a file in a process of its own; return the problems and the most memory it had."""
     code = (
-        "import json, resource, sys; from albertqa.data import ReadOptions, read;"
+        "import json, sys; from albertqa.data import ReadOptions, read;"
         "result = read(sys.argv[1], options=ReadOptions(max_unpacked_bytes=int(sys.argv[2])));"
-        "print(json.dumps([[str(problem) for problem in result.problems],"
-        " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))"
+        "from benchmarks.processes import peak_bytes;"
+        "print(json.dumps([[str(problem) for problem in result.problems], peak_bytes()]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path), str(limit)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code, str(path.absolute()), str(limit)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     problems, peak = json.loads(done.stdout)
     return problems, peak

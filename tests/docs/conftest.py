@@ -95,6 +95,7 @@ class Stage:
         def train_for_some_steps(settings: Settings, *, resume: bool = False, **more: Any) -> RunResult:
             return train(settings if resume else replace(settings, max_steps=4), resume=resume, **more)
 
+        patch.setattr("albertqa.train", train_for_some_steps)
         patch.setattr("albertqa.run.recipe.train", train_for_some_steps)
         patch.setattr("albertqa.study.trials.train", train_for_some_steps)
 

@@ -4,7 +4,6 @@ Three hundred folders are made by damaging good ones in seeded random ways. The 
 """
 
 import random
-import resource
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from albertqa import cli
 from albertqa.errors import ModelError
 from albertqa.model.load import load_model
+from benchmarks.processes import peak_bytes, reset_peak
 
 from .families import CPU, JUDGES, judge
 from .hostile import DAMAGES, MARKER
@@ -43,12 +43,13 @@ def assert_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("builtins.input", refuse_to_answer)
     monkeypatch.chdir(folder.parent)
     modules = set(sys.modules)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak()
+    memory = peak_bytes()
     begun = time.perf_counter()
     with pytest.raises(ModelError) as caught:
         load_model(folder, device=CPU, say=lambda _: None)
     assert time.perf_counter() - begun < MOST_SECONDS
-    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) < MOST_GROWTH_BYTES
+    assert peak_bytes() - memory < MOST_GROWTH_BYTES
     assert not list(folder.parent.rglob(MARKER))
     assert "evil" not in set(sys.modules) - modules
     message = str(caught.value)

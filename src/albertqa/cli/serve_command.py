@@ -30,7 +30,8 @@ class Serve:
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
     mixed_precision: Precision = "no"
-    """Type of the matrix products; `no` (fp32): an answer does not depend on what is asked at the same time."""
+    """Type of the matrix products. An answer never depends on what is asked at the same time: in half precision every
+    window is read by itself, for that."""
     num_threads: Annotated[int | None, flag()] = None
     """CPU threads; unset: the library's choice."""
     backend: Backend = "auto"
@@ -56,6 +57,7 @@ class Serve:
             device=self.device,
             mixed_precision=self.mixed_precision,
             num_threads=self.num_threads,
+            one_by_one=self.mixed_precision != "no",
             backend=self.backend,
             version_2_with_negative=self.version_2_with_negative,
             null_score_diff_threshold=self.null_score_diff_threshold,
