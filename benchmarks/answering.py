@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_freed_memory()
     questions = real_questions(options.questions)
     bf16 = choose_precision("auto", device)
-    chosen, windows = _near(questions, options.rounds + 1)
+    chosen, windows = near_questions(questions, options.rounds + 1)
     with tempfile.TemporaryDirectory() as folder, OwnProcess(Baseline, folder, device) as own:
         save_random(options.shape, folder, vocab_size=questions.tokenizer.vocab_size)
         questions.tokenizer.save(Path(folder))
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_result("answering", result, options.output, device)
 
 
-def _near(questions: Questions, rounds: int) -> tuple[list[Example], WindowStore]:
+def near_questions(questions: Questions, rounds: int) -> tuple[list[Example], WindowStore]:
     """Return the questions with one window of a length nearest to `TOKENS`, and these windows, for so many rounds."""
     store = questions.windows()
     per_example = np.bincount(store.columns["example_index"], minlength=len(questions.examples))

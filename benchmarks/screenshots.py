@@ -19,7 +19,7 @@ from albertqa.report import write_report
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 RUNS = Path("runs/screenshots")
 
-_FLAGS = (
+CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -66,7 +66,7 @@ def take_pictures(pages: dict[str, Path], folder: Path) -> list[Path]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     taken: list[Path] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
 
         def take(name: str, page: str, width: int, height: int, theme: str, prepare: Callable[[Any], None]) -> None:
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.data.reading import load_examples
-from benchmarks.screenshots import _FLAGS, PICTURES
+from benchmarks.screenshots import CHROMIUM_FLAGS, PICTURES
 from benchmarks.serving import Server
 
 QUESTIONS = 3
@@ -36,7 +36,7 @@ def take_pictures(url: str, text: str, questions: Sequence[str], folder: Path) -
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     taken: list[Path] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
 
         def take(name: str, size: tuple[int, int], theme: str, prepare: Callable[[Any], None]) -> None:
             viewport = {"width": size[0], "height": size[1]}

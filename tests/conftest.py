@@ -42,6 +42,22 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, spiece_model: Path) ->
 
 
 @pytest.fixture(scope="session")
+def runtime() -> Path:
+    """ONNX Runtime Web's files, from npm or its cache, or a skip with the reason."""
+    pytest.importorskip("onnxruntime", reason="no ONNX Runtime (the export extra)")
+    from albertqa.errors import AlbertQAError
+    from albertqa.export.browser import runtime_files
+
+    with pytest.MonkeyPatch.context() as patch:
+        # One cache for all sessions: the tests' own begins empty, and these are 14 MB from elsewhere.
+        patch.delenv("ALBERTQA_CACHE", raising=False)
+        try:
+            return runtime_files(None)
+        except AlbertQAError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator["object"]:
     """Headless Chromium, or a skip with its reason; one for all tests, as Playwright runs once in a process."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install playwright)")

@@ -135,6 +135,19 @@ def test_exported_models_are_timed_and_their_memory_measured(tmp_path: Path) -> 
     assert all(one["after_mb"] > one["before_mb"] > 0 for one in result["memory"].values())
 
 
+@pytest.mark.usefixtures("browser")
+def test_the_browsers_reader_is_timed(tmp_path: Path, runtime: Path) -> None:
+    environment = {**os.environ, "ALBERTQA_CACHE": str(runtime.parent), "OMP_NUM_THREADS": "1"}
+    arguments = ["--rounds", "1", "--shape", "tiny", "--questions", "20", "--output", str(tmp_path)]
+    # In a process of its own, as Playwright runs once in a process.
+    command = [sys.executable, "-m", "benchmarks.export_browser", *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    result = written(tmp_path)
+    assert is_spread(result["seconds_of_a_question"])
+    assert result["seconds_until_the_first_answer"] > result["seconds_until_loaded"] > 0
+    assert result["megabytes_of_the_folder"] > result["megabytes"]["onnx/model_quantized.onnx"] > 0
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_what_exported_models_lose_is_measured(tmp_path: Path, tiny_folder: Path) -> None:
     run = save_reader(tmp_path / "run", tiny_folder)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.label_checks import answer_statistics, is_whole_words, rare_question_words, shared_content
+from albertqa.data.label_checks import is_whole_words, label_statistics, rare_question_words, shared_content
 from albertqa.data.reading import load_examples
 
 
@@ -19,7 +19,7 @@ def test_repetitions_and_contradictions_are_counted() -> None:
         Example("4", "Who came?", context, ()),
         Example("5", "Who came?", context + " ", william),
     ]
-    facts = answer_statistics(examples)
+    facts = label_statistics(examples)
     assert (facts["contexts"], facts["repeated_questions"], facts["contradicting_questions"]) == (2, 3, 2)
     assert facts["gold_words_mean"] == pytest.approx((1 + 2 + 1 + 1) / 4)
 
@@ -28,12 +28,12 @@ def test_answers_at_the_end_have_no_word_behind_them() -> None:
     context = "Rollo came in 911 (or so)."
     places = ["Rollo", "911", "or so", "so"]
     examples = [Example(text, "Q?", context, (Gold(text, context.index(text)),)) for text in places]
-    assert answer_statistics([*examples, Example("none", "Q?", context)])["golds_at_end_percent"] == 50.0
+    assert label_statistics([*examples, Example("none", "Q?", context)])["golds_at_end_percent"] == 50.0
 
 
 def test_upper_case_is_a_share_of_the_letters_that_have_case() -> None:
     examples = [Example("1", "Q?", "Ab c 東 1", ())]
-    assert answer_statistics(examples)["upper_case_percent"] == pytest.approx(100 / 3, abs=1e-3)
+    assert label_statistics(examples)["upper_case_percent"] == pytest.approx(100 / 3, abs=1e-3)
 
 
 def test_shared_texts_are_found_whatever_their_case_and_spaces() -> None:
@@ -82,7 +82,7 @@ def test_facts_are_finite_numbers_for_any_texts(rows: list[tuple[list[str], int,
         text = context[start : start + length] or context[:1]
         start = start if context[start : start + length] else 0
         examples.append(Example(str(number), question, context, (Gold(text, start),) if number % 3 else ()))
-    json.dumps([answer_statistics(examples), shared_content(examples, examples[:1])], allow_nan=False)
+    json.dumps([label_statistics(examples), shared_content(examples, examples[:1])], allow_nan=False)
 
 
 def test_answers_cut_out_of_words_are_told_from_whole_words() -> None:
@@ -120,4 +120,4 @@ def test_data_of_one_kind_asks_alike_whatever_its_language(real_data: pytest.Tem
         examples = load_examples(f"{real_data}/{file}")
         found = shared_content(examples[: len(examples) * 2 // 3], examples[len(examples) * 2 // 3 :])
         assert found["rare_question_words_percent"] < 15, file
-        assert answer_statistics(examples)["golds_whole_words_percent"] > 95, file
+        assert label_statistics(examples)["golds_whole_words_percent"] > 95, file

@@ -51,18 +51,6 @@ LETTERS = (
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Path:
-    """ONNX Runtime Web's files, from npm or its cache, or a skip with the reason."""
-    with pytest.MonkeyPatch.context() as patch:
-        # One cache for all sessions: the tests' own begins empty, and these are 14 MB from elsewhere.
-        patch.delenv("ALBERTQA_CACHE", raising=False)
-        try:
-            return runtime_files(None)
-        except AlbertQAError as error:
-            pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def served(reader_folder: Path, runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """The reader's page on a plain server of the loopback interface."""
     folder = tmp_path_factory.mktemp("site") / "tiny"

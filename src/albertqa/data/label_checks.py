@@ -24,7 +24,7 @@ _ASKING_SHARE, _ASKING_QUESTIONS, _TIMES_RARER = 0.04, 4, 5.0
 _FEWEST_TRAIN_QUESTIONS, _FEWEST_VALIDATION_QUESTIONS = 80, 40
 
 
-def answer_statistics(examples: Sequence[Example]) -> dict[str, Any]:
+def label_statistics(examples: Sequence[Example]) -> dict[str, Any]:
     """Measure what distinguishes correct texts and answers from damaged ones.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from albertqa.data.example import Example, content_sha256
-from albertqa.data.label_checks import answer_statistics, shared_content
+from albertqa.data.label_checks import label_statistics, shared_content
 from albertqa.data.trained_on import TrainedOn
 from albertqa.rundir.run_json import DataFacts, TextFacts
 from albertqa.windows.statistics import token_statistics
@@ -35,7 +35,7 @@ def measure(
         "content_sha256": content_sha256(examples),
         "questions": len(examples),
         "without_answer": sum(not example.has_answer for example in examples),
-        **answer_statistics(examples),
+        **label_statistics(examples),
         **(shared_content(train, examples) if train else {}),
         **({"seen_by_model_percent": trained_on.percent_of(examples)} if trained_on else {}),
     }

@@ -11,16 +11,30 @@ from torch.nn import functional
 
 from albertqa.errors import ModelError
 
-_gelu_tanh = partial(functional.gelu, approximate="tanh")
+
+class Activation(NamedTuple):
+    """An activation.
+
+    Attributes:
+        apply: The function.
+        fused: Its name and form in oneDNN, which applies it together with a product.
+    """
+
+    apply: Callable[[torch.Tensor], torch.Tensor]
+    fused: tuple[str, str]
+
+
+_GELU_TANH = Activation(partial(functional.gelu, approximate="tanh"), ("gelu", "tanh"))
+_SILU = Activation(functional.silu, ("swish", ""))
 # By the names that configurations use; the three forms of the tanh approximation are one function.
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_new": _gelu_tanh,
-    "gelu_fast": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "swish": functional.silu,
+ACTIVATIONS = {
+    "gelu": Activation(functional.gelu, ("gelu", "none")),
+    "gelu_new": _GELU_TANH,
+    "gelu_fast": _GELU_TANH,
+    "gelu_pytorch_tanh": _GELU_TANH,
+    "relu": Activation(functional.relu, ("relu", "")),
+    "silu": _SILU,
+    "swish": _SILU,
 }
 _MOST_LAYERS = 1_000
 
