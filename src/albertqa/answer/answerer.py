@@ -7,6 +7,7 @@ from typing import Unpack
 
 from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, rank_answers
 from albertqa.answer.collection import Collection
+from albertqa.answer.freed_memory import FreedMemory
 from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import Backend, DeviceConfig, Precision
 from albertqa.data.example import Example
@@ -61,6 +62,7 @@ class Answerer:
         self._reader = load_reader(model, computing, backend=backend, **reader_settings)
         self._one_by_one = one_by_one
         self._contexts = TokenizedContexts(_REMEMBERED_TOKENS)
+        self._freed = FreedMemory()
 
     @property
     def is_calibrated(self) -> bool:
@@ -239,6 +241,7 @@ class Answerer:
         passed = run_windows(
             self._reader.model, store, batch_size=batch_size, one_by_one=self._one_by_one, progress=progress
         )
+        self._freed.return_if_due()
         return decode(passed.logits, store, examples, settings, version_2=bool(settings.version_2_with_negative))
 
 
