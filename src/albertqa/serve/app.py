@@ -43,6 +43,7 @@ _CLIENT_LEFT = 499
 _BODIES_IN_FLIGHT = 16
 """Bodies of the longest kind that may be held at a time."""
 _TOO_LONG = re.compile(r"question (?P<index>\d+): has (?P<tokens>\d+) tokens")
+_BYTES_OF_A_TOKEN = 6
 _LONG_CHARS = 50_000
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -148,8 +149,6 @@ class Service:
         """
         pairs = list(questions.values())
         deadline = time.monotonic() + deadline_seconds
-        # Known at once where the queue is full; counting comes after.
-        self.batcher.admit(1, deadline)
         try:
             count = partial(self.answers.num_tokens, pairs, **reader_settings)
             # Short texts do not wait for a book to be counted.
@@ -250,6 +249,12 @@ class _JsonRequest(Request):
         return self.value
 
 
+def _fewest_tokens(request: Request) -> int:
+    """Estimate from its length how many tokens a request has at least."""
+    declared = request.headers.get("content-length", "")
+    return max(1, int(declared[:20]) // _BYTES_OF_A_TOKEN) if declared.isdecimal() else 1
+
+
 class _JsonRoute(APIRoute):
     """A route that reads its body under limits, once the key is right."""
 
@@ -259,6 +264,8 @@ class _JsonRoute(APIRoute):
         async def limited(request: Request) -> Response:
             service: Service = request.app.state.service
             service.authorize(request)
+            # Refused before the body is read and counted: what a busy server does not answer must cost it little.
+            service.batcher.require_room(_fewest_tokens(request), time.monotonic() + service.config.deadline_seconds)
             own = _JsonRequest(request.scope, request.receive)
             try:
                 await own.load(service)

@@ -101,23 +101,21 @@ class Batcher:
         """Requests waiting."""
         return len(self._waiting)
 
-    def admit(self, num_tokens: int, deadline: float) -> None:
-        """Check that there is room for so many tokens.
+    def require_room(self, num_tokens: int, deadline: float) -> None:
+        """Check that there is room for so many tokens beside what waits.
 
         Args:
             num_tokens: Tokens that the model would read.
             deadline: When the answers must be there, in seconds of `time.monotonic`.
 
         Raises:
-            RequestRefusedError: They are more than the queue ever holds (413), or it is too full now (429).
+            RequestRefusedError: The queue is too full now (429).
         """
-        if num_tokens > self.max_queue_tokens:
-            raise RequestRefusedError(
-                413, f"the request has {num_tokens:,} tokens to read, expected at most {self.max_queue_tokens:,}"
-            )
-        seconds = self._load / self._speed
         # What waits alone is let in, however slow the machine is: it is then late, and not refused for ever.
-        is_late = self._load > 0 and time.monotonic() + seconds + num_tokens / self._speed > deadline
+        if not self._load:
+            return
+        seconds = self._load / self._speed
+        is_late = time.monotonic() + seconds + num_tokens / self._speed > deadline
         if self._load + num_tokens > self.max_queue_tokens or is_late:
             raise RequestRefusedError(
                 429,
@@ -133,12 +131,16 @@ class Batcher:
             Its answers, once they are there; cancelling it frees its place.
 
         Raises:
-            RequestRefusedError: There is no room (see `admit`).
+            RequestRefusedError: It is more than the queue ever holds (413), or there is no room now (429).
         """
+        if job.num_tokens > self.max_queue_tokens:
+            raise RequestRefusedError(
+                413, f"the request has {job.num_tokens:,} tokens to read, expected at most {self.max_queue_tokens:,}"
+            )
         with self._changed:
             if self._closing:
                 raise RequestRefusedError(503, "the server is shutting down; try again later", retry_after=1)
-            self.admit(job.num_tokens, job.deadline)
+            self.require_room(job.num_tokens, job.deadline)
             self._load += job.num_tokens
             self._waiting[job] = None
             job.future.add_done_callback(lambda _: self._free(job))
