@@ -1,12 +1,19 @@
 """A product and its activation in one kernel are no further from the exact values than one after the other."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from albertqa.model import encoder
-from albertqa.model.encoder import _linear
+from albertqa.model.encoder import _linear, _num_spare_rows
 from albertqa.model.encoder_config import ACTIVATIONS
+from albertqa.model.load import load_model
 from albertqa.model.processor import read_processor
+
+from .cases import random_batch
 
 has_bf16 = pytest.mark.skipif(not read_processor().has_bf16, reason="needs a processor that multiplies bf16")
 
@@ -45,3 +52,32 @@ def test_what_has_a_backward_pass_or_is_not_bf16_has_two(monkeypatch: pytest.Mon
         with pytest.raises(AssertionError, match="one kernel"):
             _linear(x, weights)
     _linear(x, weights, ACTIVATIONS["gelu"])
+
+
+@given(st.integers(1, 100_000))
+def test_spare_rows_make_few_shapes_and_little_work(tokens: int) -> None:
+    rows = tokens + _num_spare_rows(tokens)
+    assert tokens <= rows < tokens + max(16, tokens / 16 + 1)
+    assert rows % 16 == 0
+    assert _num_spare_rows(rows) == 0
+
+
+def test_batches_of_any_size_have_few_shapes() -> None:
+    assert len({tokens + _num_spare_rows(tokens) for tokens in range(1, 32 * 384 + 1)}) < 130
+
+
+@has_bf16
+@pytest.mark.parametrize("lengths", [(1,), (16,), (37, 90, 5), (200, 57, 384)])
+def test_spare_rows_change_nothing_in_a_windows_rows(
+    lengths: tuple[int, ...], tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_weights, device=torch.device("cpu"), precision=torch.bfloat16)
+    batch = random_batch(lengths, vocab_size=200)
+    with torch.no_grad(), model.evaluating():
+        found = model.logits(batch)
+        monkeypatch.setattr(encoder, "_num_spare_rows", lambda _: 0)
+        plain = model.logits(batch)
+    for one, other in zip(found, plain, strict=True):
+        assert one.shape == (sum(lengths),)
+        # A product of more rows may add up in another order.
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.05 * float(other.abs().max()))

@@ -53,13 +53,26 @@ def _linear(x: torch.Tensor, weights: Weights, activation: Activation | None = N
     Without a backward pass, on CPUs that multiply bf16, this is one kernel: oneDNN applies the activation in fp32 to
     what the product has just summed, where PyTorch's own GELU takes about as long as the product.
     """
-    is_forward_only = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if is_forward_only and x.dtype is torch.bfloat16 and x.device.type == "cpu" and _has_fused_products():
+    if x.dtype is torch.bfloat16 and _is_fused(x.device):
         name, form = activation.fused if activation else ("none", "")
         fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, *weights, name, [], form)
         return fused
     product = functional.linear(x, *weights)
     return activation.apply(product) if activation else product
+
+
+def _is_fused(device: torch.device) -> bool:
+    """Report whether bf16 products are fused with what follows them in this forward."""
+    is_forward_only = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return is_forward_only and device.type == "cpu" and _has_fused_products()
+
+
+def _num_spare_rows(tokens: int) -> int:
+    """Return how many rows to add to a batch so that its products have one of few shapes; at most a sixteenth more.
+
+    oneDNN makes code for every shape that it meets, and keeps it: some hundred megabytes after some thousand batches.
+    """
+    return -tokens % max(16, 1 << tokens.bit_length() >> 5)
 
 
 @cache
@@ -146,9 +159,14 @@ class Layer(nn.Module):
             depth: How often the layers were applied before.
 
         Shapes:
-            x, returns: (T, H)
+            x, returns: (T, H), or a few rows more
         """
         qkv = _linear(x, weights[0]).view(len(x), 3, self._heads, -1)
+        tokens = len(batch.input_ids)
+        if len(x) == tokens:
+            attended = attend(qkv).flatten(1)
+        else:
+            attended = functional.pad(attend(qkv[:tokens]).flatten(1), (0, 0, 0, len(x) - tokens))
         # Drawn here, as a compiled part knows nothing of windows.
         masks: Masks = (None, None)
         if self.training:
@@ -156,7 +174,7 @@ class Layer(nn.Module):
                 draw_mask(batch, x, self._attention_output_dropout, ATTENTION_OUTPUT, depth),
                 draw_mask(batch, x, self._feed_forward_dropout, FEED_FORWARD, depth),
             )
-        return after_attention(self, x, attend(qkv).flatten(1), weights, masks)
+        return after_attention(self, x, attended, weights, masks)
 
     def after_attention(
         self, x: torch.Tensor, attended: torch.Tensor, weights: tuple[Weights, ...], masks: Masks
@@ -213,6 +231,9 @@ class Encoder(nn.Module):
         attend = self._attention(batch, precision)
         x = self.embeddings(batch)
         x = x if precision is None else x.to(precision)
+        if precision is torch.bfloat16 and _is_fused(x.device):
+            # Rows that no window has; a window's own do not depend on them.
+            x = functional.pad(x, (0, 0, 0, _num_spare_rows(len(x))))
         if self.projection is not None:
             x = _linear(x, _weights(self.projection, precision))
         weights = [layer.weights(precision) for layer in self.layers]  # type: ignore[operator]
@@ -223,6 +244,8 @@ class Encoder(nn.Module):
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:
                 x = layer(*inputs)
+        if len(x) > len(batch.input_ids):
+            x = x[: len(batch.input_ids)]
         x = x.to(self.qa_outputs.weight.dtype)
         mask = draw_mask(batch, x, self.config.head_dropout, HEAD) if self.training else None
         x = dropped(x, mask, self.config.head_dropout, self.training)
