@@ -151,6 +151,7 @@ def test_findings_are_shown_with_their_remedies(plain_run: Path, tmp_path: Path)
     text = _text(write_report([plain_run], tmp_path / "report.html"))
     assert "loss-spike warning step 30 loss rose <b>fast</b> Try: lower it" in text
     assert "few-labels warning before the first step few labels are right" in text
+    assert files.FINDINGS_PAGE in text
 
 
 def test_missing_data_leaves_out_single_questions_with_a_reason(plain_run: Path, tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def _page(analyses: Sequence[Analysis]) -> str:
         page_title=origin.title_of(analyses[0].run) if len(runs) == 1 else f"{len(runs)} runs compared",
         version=metadata.version("albertqa"),
         analyses=analyses,
+        findings_page=files.FINDINGS_PAGE,
         several=len(analyses) > 1,
         shared=shared,
         card=CARD,
