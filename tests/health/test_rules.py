@@ -21,6 +21,7 @@ from albertqa.health.diagnosis import (
     STEP_RULES,
     STUCK_RULES,
     SYMPTOMS,
+    TOKENIZER_RULES,
     diagnose,
 )
 from albertqa.health.record import RunRecord
@@ -413,7 +414,17 @@ def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() 
 
 def test_every_rule_says_what_it_looks_for() -> None:
     about_data = [*TEXT_RULES, *WINDOW_RULES, *REMARKS]
-    about_runs = [*SETUP_RULES, *STEP_RULES, *LABEL_RULES, *STUCK_RULES, *RATE_RULES, *SYMPTOMS, *FIT_RULES, *OTHERS]
+    about_runs = [
+        *TOKENIZER_RULES,
+        *SETUP_RULES,
+        *STEP_RULES,
+        *LABEL_RULES,
+        *STUCK_RULES,
+        *RATE_RULES,
+        *SYMPTOMS,
+        *FIT_RULES,
+        *OTHERS,
+    ]
     rules = [rule.__doc__ for rule in (*about_data, *about_runs)]
     assert all(rules)
     assert len(set(rules)) == len(rules) >= 40

@@ -29,10 +29,11 @@ from albertqa.rundir.findings import Finding, is_healthy
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
-# Causes that are known before the first step, and looked at once: first those of data and windows, then these.
+# Causes that are known before the first step, and looked at once: first those of the texts; then this one, of which
+# unknown tokens in the windows are a consequence; then those of windows, then the others.
+TOKENIZER_RULES: tuple[Rule, ...] = (model_files.case_mismatch,)
 SETUP_RULES: tuple[Rule, ...] = (
     model_files.random_layers,
-    model_files.case_mismatch,
     model_files.case_of_data,
     model_files.vocabulary_mismatch,
     model_files.missing_segments,
@@ -99,12 +100,15 @@ def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None
     Returns:
         What is wrong with data, windows, model and settings.
     """
-    found = [
-        finding
-        for rule in (*data_rules.TEXT_RULES, *data_rules.WINDOW_RULES)
-        for finding in _ask(rule, record.data_view, record, failed)
-    ]
-    return found + [finding for rule in SETUP_RULES for finding in _ask(rule, record, record, failed)]
+
+    def ask_data(rules: Sequence[data_rules.DataRule]) -> list[Finding]:
+        return [finding for rule in rules for finding in _ask(rule, record.data_view, record, failed)]
+
+    def ask(rules: Sequence[Rule]) -> list[Finding]:
+        return [finding for rule in rules for finding in _ask(rule, record, record, failed)]
+
+    texts = ask_data(data_rules.TEXT_RULES)
+    return [*texts, *ask(TOKENIZER_RULES), *ask_data(data_rules.WINDOW_RULES), *ask(SETUP_RULES)]
 
 
 def diagnose(
