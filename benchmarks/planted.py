@@ -344,8 +344,9 @@ def _further(folder: Path, _: Path) -> None:
 
     run = folder.with_name("before")
     other = Case("wiki", (500, 20), seed=77)
-    path, validation = write_data(other, folder.parent)
-    path = path.rename(path.with_name("before.json"))
+    data = folder.with_name("before-data")
+    data.mkdir()
+    path, validation = write_data(other, data)
     train(Settings(**{**SETTINGS, "max_steps": 100, "eval_steps": 1000.0}, train_file=(str(path),),
                    validation_file=(str(validation),), output_dir=run))  # fmt: skip
     shutil.rmtree(folder)
