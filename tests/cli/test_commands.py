@@ -131,6 +131,16 @@ def test_training_on_misaligned_data_points_to_check(run: Run, tmp_path: Path, t
     assert "albertqa check" in err
 
 
+def test_a_run_that_cannot_be_reported_prints_its_error_alone(run: Run, trained: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    predictions = copy / "nbest_predictions.json"
+    predictions.write_text(predictions.read_text()[:-40])
+    code, out, err = run("train", "--resume", "--output-dir", copy, "--json")
+    assert code == 2
+    assert json.loads(out)["error"].startswith(f"{predictions}: broken JSON at line")
+    assert err.splitlines()[-1] == f"albertqa: {json.loads(out)['error']}"
+
+
 def test_evaluate_repeats_what_training_reported(run: Run, trained: Path, tmp_path: Path) -> None:
     code, out, _ = run(
         "evaluate", trained, "starter:validation", "--max-eval-examples", 12, "--output-dir", tmp_path, "--json"

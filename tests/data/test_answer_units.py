@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, find_unit
+from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, find_unit, moved_back
 from albertqa.data.checking import check_files
 from albertqa.data.example import Example, Gold
 from albertqa.data.formats.squad_json import squad_document
@@ -39,11 +39,37 @@ def test_a_shift_is_found_and_repaired(tmp_path: Path, by: int) -> None:
     assert report.ok
     assert group.count == len(off)
     side = "right" if by > 0 else "left"
-    assert f"all answers are {abs(by)} character{'s' if abs(by) > 1 else ''} too far {side}" in group.cases[0].message
+    assert f"answers are {abs(by)} character{'s' if abs(by) > 1 else ''} too far {side}" in group.cases[0].message
     by_id = {one.id: one for one in sound}
     repaired = load_examples(copy)
     assert repaired == [by_id[one.id] for one in repaired]
     assert len(repaired) == len(off)
+
+
+def test_answers_that_are_in_their_place_stay_there(tmp_path: Path) -> None:
+    sound = load_examples("starter:validation", limit=120)
+    mixed = sound[:6] + shifted(sound[6:], 1)
+    source, copy = tmp_path / "off.json", tmp_path / "repaired.json"
+    source.write_text(json.dumps(squad_document(mixed)))
+    (group,) = (one for one in check_files([source], write_repaired=copy).groups if one.kind == "shifted-answer")
+    assert group.count == len(mixed) - 6
+    by_id = {one.id: one for one in sound}
+    repaired = load_examples(copy)
+    assert len(repaired) == len(mixed)
+    assert repaired == [by_id[one.id] for one in repaired]
+
+
+@given(st.text("ab .3", min_size=1, max_size=12), st.data())
+def test_no_answer_is_moved_to_white_space(context: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(context) - 1))
+    end = data.draw(st.integers(start + 1, len(context)))
+    example = Example("1", "Who?", context, (Gold(context[start:end], start),))
+    for shift in (-2, -1, 1, 2):
+        moved = moved_back(example, shift)
+        if moved is not None and moved != example:
+            (gold,) = moved.golds
+            assert gold.text == gold.text.strip() == context[gold.answer_start : gold.answer_end]
+            assert gold.answer_start == start - shift
 
 
 def test_sound_answers_are_left_where_they_are() -> None:

@@ -48,19 +48,20 @@ class Train(SettingsFlags):
         except KeyboardInterrupt:
             terminal.say(stopped_at_once(settings.output_dir))
             return 128 + signal.SIGINT
+        is_finished = result.status != "interrupted"
+        # Before the result is printed: with --json, an error is all there is on standard output.
+        page = describe_run(result.run).page if is_main and is_finished else None
         if is_main and self.json:
             outcome = {"run": str(result.run), "status": result.status, "step": result.step}
             print_json({**outcome, "best_step": result.best_step, **result.scores})
-        if result.status == "interrupted":
+        if not is_finished:
             terminal.say(f"interrupted at step {result.step:,}; saved. Resume: {resume_command(result.run)}")
             return 128 + (result.signal_number or signal.SIGINT)
-        if is_main:
-            page = describe_run(result.run).page
-            if not self.json:
-                title = f"{result.run}: {result.status} at step {result.step:,}, best at step {result.best_step:,}"
-                terminal.table(title, without_counters(result.scores))
-                terminal.say(f"look at it: {page}")
-                terminal.say(f"ask it: albertqa answer {shlex.quote(str(result.run))} --question '…' --context '…'")
+        if page is not None and not self.json:
+            title = f"{result.run}: {result.status} at step {result.step:,}, best at step {result.best_step:,}"
+            terminal.table(title, without_counters(result.scores))
+            terminal.say(f"look at it: {page}")
+            terminal.say(f"ask it: albertqa answer {shlex.quote(str(result.run))} --question '…' --context '…'")
         return 0
 
 

@@ -186,30 +186,37 @@ def spell_shift(shift: int) -> str:
 
 
 def moved_back(example: Example, shift: int) -> Example | None:
-    """Move a question's answers to where they belong.
+    """Move a question's answers to where they belong; one that is whole words only where it is stays.
 
     Args:
         example: The question.
         shift: By how many characters its answers are too far right.
 
     Returns:
-        The question with other answers; None where one would leave the context.
+        The question, with other answers where they moved; None where one would leave the context, or begin or end with
+        white space there.
     """
     golds = []
     for gold in example.golds:
         start, end = gold.answer_start - shift, gold.answer_end - shift
-        if start < 0 or end > len(example.context):
+        if _is_whole(example.context, gold, 0) and not _is_whole(example.context, gold, shift):
+            golds.append(gold)
+            continue
+        text = example.context[max(start, 0) : end]
+        if start < 0 or end > len(example.context) or text != text.strip():
             return None
-        golds.append(Gold(example.context[start:end], start))
+        golds.append(Gold(text, start))
     return Example(example.id, example.question, example.context, tuple(golds), example.title)
 
 
 def _share_of_whole_words(places: Sequence[tuple[str, Gold]], shift: int) -> float:
     """Return the share of the answers that, moved back by so many characters, begin and end at words."""
-    return sum(
-        _begins_word(context, gold.answer_start - shift) and _ends_word(context, gold.answer_end - shift)
-        for context, gold in places
-    ) / len(places)  # fmt: skip
+    return sum(_is_whole(context, gold, shift) for context, gold in places) / len(places)
+
+
+def _is_whole(context: str, gold: Gold, shift: int) -> bool:
+    """Return whether an answer, moved back by so many characters, begins and ends at words."""
+    return _begins_word(context, gold.answer_start - shift) and _ends_word(context, gold.answer_end - shift)
 
 
 def _begins_word(context: str, at: int) -> bool:

@@ -467,8 +467,10 @@ class _Reader:
             if question.example is None or not question.example.has_answer:
                 continue
             moved, gold = moved_back(question.example, shift), question.example.golds[0]
+            if moved == question.example:
+                continue
             repair = f"move it to {quoted(moved.golds[0].text)} at {moved.golds[0].answer_start}" if moved else ""
-            message = f"answer {quoted(gold.text)} at {gold.answer_start} is cut out of words; all answers are {where}"
+            message = f"answer {quoted(gold.text)} at {gold.answer_start} is cut out of words; answers are {where}"
             problem = Problem("shifted-answer", message, self.name, question.place, question.question_id, repair)
             questions[at] = replace(question, repaired=moved, problems=(*question.problems, problem))
             yield problem

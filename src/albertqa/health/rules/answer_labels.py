@@ -121,7 +121,7 @@ def misaligned_answers(view: DataView) -> Iterator[Finding]:
             continue
         if shift is not None:
             why = (
-                f"All of them are {spell_shift(shift)}, as when contexts were stripped or joined with a title after "
+                f"The others are {spell_shift(shift)}, as when contexts were stripped or joined with a title after "
                 "the offsets were counted. The command moves them back and trains on the repaired copy."
             )
         else:
