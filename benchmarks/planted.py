@@ -399,7 +399,6 @@ FAULTS: dict[str, Fault] = {
     "labels one character off": Fault(
         "misaligned-answers",
         Case("reddit", (600, 100), 19, {"eval_steps": 150.0}, train=_each(_one_too_high)),
-        is_followed=True,
     ),
     "a tenth of the validation data leaked": Fault(
         "data-leakage", Case("wiki", (600, 150), 20, {"max_steps": 50}, leak=0.1)
@@ -408,7 +407,7 @@ FAULTS: dict[str, Fault] = {
         "repeated-questions", Case("starter", (40, 100), 21, _SHORT, train=_copies(20))
     ),
     "30 questions, 26 epochs": Fault(
-        "few-questions", Case("wiki", (30, 80), 22, {"max_steps": 195, "eval_steps": 195.0})
+        "few-questions", Case("wiki", (30, 80), 22, {"max_steps": 195, "eval_steps": 195.0}), is_followed=True
     ),
     "training texts without blanks": Fault(
         "missing-whitespace", Case("reddit", (300, 80), 23, _SHORT, train=_each(_without_blanks))

@@ -105,6 +105,7 @@ class Stage:
             return datasets.Dataset.from_list(rows)
 
         patch.setattr(datasets, "load_dataset", load_dataset)
+        patch.setattr("albertqa.data.formats.hub_datasets._hub_answers", lambda _: True)
 
     def _starter_file(self, split: str, *, version_2: bool = False) -> Path:
         return self._starter / f"{split}-{'v2.0' if version_2 else 'v1.1'}.json"

@@ -58,6 +58,8 @@ def fetch_dataset(name: str, split: str | None) -> Any:
     import datasets
 
     try:
+        if not (_is_cached(name) or _hub_answers(name)):
+            raise ConnectionError("no network")
         found = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         message = (
@@ -66,6 +68,27 @@ def fetch_dataset(name: str, split: str | None) -> Any:
         )
         raise SourceError("not-fetched", message) from error
     return pick_split(found, None)
+
+
+def _is_cached(name: str) -> bool:
+    import datasets
+
+    return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
+
+
+def _hub_answers(name: str) -> bool:
+    """Ask the Hub once: without a network, `datasets` would try for most of a minute, and print each try."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(name, timeout=10)
+    except HfHubHTTPError:
+        # An answer all the same: why it is no data set is for `datasets` to say.
+        return True
+    except Exception:  # noqa: BLE001 -- the errors of whichever HTTP client the Hub's library is built on
+        return False
+    return True
 
 
 def load_folder(folder: Path, split: str | None) -> Any:
