@@ -411,7 +411,10 @@ def error_list() -> str:
     """Return the list of all error messages."""
     parts = []
     for kind, messages in sorted(error_messages().items()):
-        parts += [f"(errors-{kind.lower()})=", f"## {kind}", str(getattr(errors, kind).__doc__)]
+        error = getattr(errors, kind)
+        parts += [f"(errors-{kind.lower()})=", f"## {kind}", _first_sentence(error) + "."]
+        if error.page != errors.AlbertQAError.page:
+            parts.append(f"What helps on: [](/{error.page}.md).")
         parts.append("\n".join(f"- {_escaped(message)}" for message in sorted(messages)))
     return "\n\n".join(parts)
 

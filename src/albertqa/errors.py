@@ -1,8 +1,11 @@
 """What can go wrong, in words for the person who sees it.
 
 Every error a user can cause is an `AlbertQAError`: one line that says where, what was expected, what was found and
-what to do. The command line prints it on stderr and exits with code 2; nothing else is caught there.
+what to do. The command line prints it on stderr and exits with code 2; nothing else is caught there. Each class names
+the page of the documentation that helps on.
 """
+
+from typing import ClassVar
 
 
 def printable(text: str) -> str:
@@ -20,7 +23,13 @@ def printable(text: str) -> str:
 
 
 class AlbertQAError(Exception):
-    """A problem the user can act on; the message is one complete line."""
+    """A problem the user can act on; the message is one complete line.
+
+    Attributes:
+        page: The page of the documentation that helps on, from the site's root.
+    """
+
+    page: ClassVar[str] = "reference/errors"
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -29,13 +38,19 @@ class AlbertQAError(Exception):
 class DataError(AlbertQAError):
     """A data file or row is not what its format says."""
 
+    page = "guides/own-data"
+
 
 class SettingsError(AlbertQAError):
     """A setting is unknown, out of range, or contradicts another."""
 
+    page = "reference/settings"
+
 
 class ModelError(AlbertQAError):
     """A model folder cannot be used: missing, incomplete, or not a question-answering encoder."""
+
+    page = "guides/languages"
 
 
 class TokenizerError(ModelError):
@@ -44,3 +59,5 @@ class TokenizerError(ModelError):
 
 class RunError(AlbertQAError):
     """A run directory cannot be started, resumed or read."""
+
+    page = "guides/a-run-goes-wrong"

@@ -20,6 +20,7 @@ from albertqa.cli.terminal import Terminal
 from albertqa.data.starter import starter_file
 from albertqa.errors import DataError
 
+from . import conftest
 from .conftest import Run, command, process
 
 ESCAPES = "\x1b[31mred\x1b[0m \x07 \x9b2J \u202eabc\u202c \x7f \r"
@@ -204,3 +205,23 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert done.stderr.startswith(b"albertqa: ")
     assert done.stderr.count(b"\n") == 1
     assert b"No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (("doctor", "nothing-there"), "guides/a-run-goes-wrong"),
+        (("check", "starter:validation", "--tokenizer", "/nothing-there"), "guides/languages"),
+        (("train", "--epochs", "-1"), "reference/settings"),
+    ],
+)
+def test_an_error_names_the_page_that_helps_on(
+    words: tuple[str, ...], page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["page"] == f"docs/_build/html/{page}.html"
+    terminal = conftest.Terminal(words, 120)
+    first, second = terminal.read().splitlines()
+    assert terminal.exit_code() == 2
+    assert first.startswith("albertqa: ")
+    assert second == f"more: docs/_build/html/{page}.html ('make docs' in a clone builds it)"

@@ -125,6 +125,14 @@ def test_error_messages_are_found_by_their_words(site: Path) -> None:
     assert text.count("expected") > 100
 
 
+def test_every_error_links_to_the_page_that_helps_on(site: Path) -> None:
+    shown = (site / "reference/errors.html").read_text(encoding="utf-8")
+    for kind in (one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)):
+        assert (site / f"{kind.page}.html").is_file()
+        if kind is not errors.AlbertQAError:
+            assert f'href="../{kind.page}.html"' in shown or f'href="{Path(kind.page).name}.html"' in shown
+
+
 def test_every_command_is_shown_in_a_guide() -> None:
     shown = {
         command.words[1]

@@ -94,17 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if isinstance(error, SettingsError):
             explanation = with_typed_flags(explanation, Command, words)
-        _report(explanation, as_json="--json" in words)
+        page = f"{SITE}/{getattr(error, 'page', AlbertQAError.page)}.html"
+        _report(explanation, page, as_json="--json" in words)
         return 2
     return code
 
 
-def _report(explanation: str, *, as_json: bool) -> None:
-    """Print an error; standard output may be what failed."""
+def _report(explanation: str, page: str, *, as_json: bool) -> None:
+    """Print an error, and to a person the page that helps on; standard output may be what failed."""
     warn(explanation)
     try:
+        if sys.stderr.isatty():
+            print(f"more: {page} ('make docs' in a clone builds it)", file=sys.stderr)
         if as_json:
-            print_json({"error": explanation})
+            print_json({"error": explanation, "page": page})
         sys.stdout.flush()
     except OSError:
         discard(sys.stdout)
