@@ -120,6 +120,12 @@ def test_the_doctor_writes_only_when_asked(copy: Callable[[str], Path]) -> None:
             lambda run: (run / "eval.json").write_text('{"best_f1": 90}'),
             "eval.json: expected 'exact', found none. Put the file back as it was, or remove",
         ),
+        (
+            lambda run: (run / "eval.json").write_text(
+                '{"exact": 1, "f1": 1, "loss": 1, "questions": 1, "windows": 1, "NoAns_exact": 1, "NoAns_f1": 1}'
+            ),
+            "eval.json: expected 'NoAns_total', found none. Put the file back as it was, or remove",
+        ),
     ],
 )
 def test_what_is_no_run_is_one_clear_line(

@@ -137,7 +137,12 @@ def read_scores(run: Path) -> dict[str, float]:
     for name, value in scores.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RunError(f"{path}: expected a number as '{name}', found {json.dumps(value)[:40]}. {remedy}")
-    missing = [name for name in ("exact", "f1", "loss", "questions", "windows") if name not in scores]
+    expected = ["exact", "f1", "loss", "questions", "windows"]
+    for kind in ("HasAns", "NoAns"):
+        # The official metric has all three of a kind of questions, or none.
+        names = [f"{kind}_exact", f"{kind}_f1", f"{kind}_total"]
+        expected += names if scores.keys() & names else []
+    missing = [name for name in expected if name not in scores]
     if missing:
         raise RunError(f"{path}: expected '{missing[0]}', found none. {remedy}")
     return scores
