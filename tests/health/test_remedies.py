@@ -16,7 +16,7 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import evaluate_again, find_rate, fix_case, short, show_rows, train_again, train_for
+from albertqa.health.advice import evaluate_again, find_rate, fix_case, more_questions, short, show_rows, train_again, train_for
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
@@ -298,3 +298,11 @@ def test_a_run_named_by_a_dot_has_a_neighbour(tmp_path: Path, monkeypatch: pytes
 def test_numbers_are_spelled_short(value: float, text: str) -> None:
     assert short(value) == text
     assert float(text) == pytest.approx(value, rel=0.02)
+
+
+@pytest.mark.parametrize("max_steps", [4, 5_000])
+def test_more_questions_get_the_steps_to_learn_from_them(max_steps: int, tmp_path: Path) -> None:
+    settings = {"model": "starter", "train_file": ("mine.json",), "max_steps": max_steps, "train_batch_size": 4}
+    (words,) = commands_of(more_questions(changed(SOUND, settings=settings, path=tmp_path / "run")))
+    passes = 2 * len(load_examples("starter:train")) / 4
+    assert int(words[words.index("--max-steps") + 1]) == max(max_steps, passes)

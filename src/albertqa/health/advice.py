@@ -19,6 +19,7 @@ _STARTER = "starter"
 # Public questions to add to one's own: of the bundled set for the bundled encoder, so that no network is needed.
 _PUBLIC = {"train": ("starter:train", "rajpurkar/squad:train"),
            "validation": ("starter:validation", "rajpurkar/squad:validation")}  # fmt: skip
+_NUM_PUBLIC = {"starter:train": 2_180, "rajpurkar/squad:train": 87_599}
 # What an evaluation takes over from a run.
 _DECODING = (
     *("version_2_with_negative", "max_eval_examples", "max_seq_length", "doc_stride", "max_answer_length"),
@@ -103,8 +104,13 @@ def more_questions(subject: Subject, part: Part = "train") -> str:
     limit = "max_train_examples" if part == "train" else "max_eval_examples"
     if getattr(settings, limit) is not None or not changes:
         changes[limit] = 100_000
-    if part == "train" and settings.max_steps is None:
-        changes["epochs"] = min(2.0, settings.epochs)
+    if part == "train":
+        if settings.max_steps is None:
+            changes["epochs"] = min(2.0, settings.epochs)
+        elif public not in named:
+            # What was enough for its own questions would not see most of the others.
+            steps = math.ceil(2 * _NUM_PUBLIC[public] / settings.step_windows)
+            changes["max_steps"] = max(settings.max_steps, steps)
     return train_again(subject, "more-questions", **changes)
 
 
