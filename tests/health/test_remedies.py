@@ -16,7 +16,16 @@ from albertqa import cli
 from albertqa.config import to_toml
 from albertqa.data.example import Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.advice import evaluate_again, find_rate, fix_case, more_questions, short, show_rows, train_again, train_for
+from albertqa.health.advice import (
+    evaluate_again,
+    find_rate,
+    fix_case,
+    more_questions,
+    short,
+    show_rows,
+    train_again,
+    train_for,
+)
 from albertqa.health.diagnosis import diagnose
 from albertqa.health.record import RunRecord, load_record
 from albertqa.run.recipe import train
