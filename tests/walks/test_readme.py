@@ -55,7 +55,7 @@ def test_the_readme_word_by_word(shell: Shell) -> None:
     quickstart = clone / "runs" / "quickstart"
     assert (quickstart / "report.html").is_file()
     scores = shell.json("albertqa", "evaluate", quickstart, "starter:validation")
-    # The README says 57.2 ± 0.8 over three seeds; on 555 questions f1 is known to ±4.
+    # The README's figure is a mean over seeds; on 555 questions f1 is known to ±4.
     assert scores["f1"] > 50
     answer = albertqa.Answerer(shell.folder / "runs/mine").answer(
         "Who came first?", "Rollo came before his son William."
