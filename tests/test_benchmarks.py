@@ -181,6 +181,16 @@ def test_training_is_measured_against_transformers(tmp_path: Path, monkeypatch: 
     assert result["share_of_gemm_peak"]["median"] > 0
 
 
+def test_both_ways_of_adding_gradients_are_compared(tmp_path: Path) -> None:
+    arguments = ["--steps", "2", "--seeds", "1", "--shape", "tiny"]
+    load("gradient_sums").main([*arguments, "--output", str(tmp_path)])
+    result = written(tmp_path)
+    assert result["gradient"].keys() == result["learning"]["loss"].keys() == {"added in bf16", "added in fp32"}
+    assert all(0 < value < 1 for value in result["gradient"].values())
+    # The same start, the same windows: only rounding differs.
+    assert abs(result["learning"]["difference"]["median"]) < 0.1
+
+
 def test_both_loops_are_compared_on_the_same_windows(tmp_path: Path) -> None:
     arguments = ["--steps", "3", "--device", "cpu", "--seeds", "1", "--questions", "6"]
     load("learning").main([*arguments, "--output", str(tmp_path)])
