@@ -20,7 +20,7 @@ from albertqa.answer.answerer import Answerer
 from albertqa.cli import main
 from albertqa.errors import SettingsError
 from albertqa.serve.limits import ServeConfig
-from albertqa.serve.server import serve
+from albertqa.serve.server import listen, serve
 from decode.cases import save_reader, starter_examples
 from serve.conftest import Server
 
@@ -169,6 +169,14 @@ def test_an_address_in_use_is_one_line(answerer: Answerer, server: Server) -> No
         SettingsError, match=r"^settings: port is 70000, expected from 0 to 65535; deadline_seconds is 0"
     ):
         serve(answerer, "tiny", ServeConfig(port=70000, deadline_seconds=0))
+
+
+def test_the_end_of_an_answer_does_not_wait_for_the_client_to_acknowledge_its_beginning() -> None:
+    # What asyncio sets only on sockets whose protocol is named, which those of `socket.create_server` are not.
+    with listen(ServeConfig(port=0)) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_model_without_a_head_ends_before_anything_listens(
