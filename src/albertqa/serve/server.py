@@ -81,14 +81,14 @@ def listen(config: ServeConfig) -> socket.socket:
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((config.host, config.port), family=family, backlog=_MAX_CONNECTIONS)
-        # Connections inherit it. Else the end of an answer waits for the client to acknowledge its beginning: 40 ms.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]
         raise SettingsError(
             f"{config.host}:{config.port}: cannot listen there ({reason}). Choose another --host or --port"
         ) from error
+    # Connections inherit it. Else the end of an answer waits for the client to acknowledge its beginning: 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class _Server(uvicorn.Server):
