@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from albertqa.errors import RunError
 from albertqa.schema import (
+    LFS_POINTER,
     MAX_DEPTH,
     MAX_MEMORY_BYTES,
     ParseError,
@@ -21,6 +22,7 @@ from albertqa.schema import (
     parse_json,
     parse_toml,
     read_object,
+    read_text,
     read_toml,
 )
 
@@ -138,3 +140,11 @@ def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -
     os.mkfifo(tmp_path / "run.json")
     with pytest.raises(RunError, match=r"run\.json: cannot be read: not a regular file"):
         read_object(tmp_path / "run.json")
+
+
+def test_a_git_lfs_pointer_is_called_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "any.json"
+    path.write_bytes(LFS_POINTER + b"v1\noid sha256:00\nsize 9\n")
+    for read in (read_object, lambda one: read_toml(one, RunError), lambda one: read_text(one, RunError)):
+        with pytest.raises(RunError, match="a Git LFS pointer instead of the file; run 'git lfs pull' in its repo"):
+            read(path)

@@ -177,7 +177,10 @@ def read_text(path: Path, refusal: type[AlbertQAError], remedy: str = "") -> str
     advice = remedy and f". {remedy}"
     try:
         require_file(path)
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if content.startswith(LFS_POINTER):
+            raise refusal(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refusal(f"{path}: expected UTF-8, found other bytes at offset {error.start:,}{advice}") from error
     except OSError as error:

@@ -1,7 +1,9 @@
 """A collection has the folder's documents, whatever changes in it, and finds passages as plain BM25 does."""
 
+import contextlib
 import math
 import os
+import random
 import re
 import sqlite3
 import threading
@@ -17,6 +19,7 @@ from albertqa.answer.collection import Collection, Passage, index_folder, split_
 from albertqa.data.reading import load_examples
 from albertqa.data.starter import starter_file
 from albertqa.errors import DataError, SettingsError
+from albertqa.schema import LFS_POINTER
 
 NORMANDY = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France. " * 3
 CARTHAGE = "Hannibal crossed the Alps with elephants in 218 BC, and no Roman had thought that it could be done. " * 3
@@ -88,15 +91,48 @@ def test_an_updated_collection_equals_a_new_one(folder: Path, tmp_path: Path) ->
             assert one.search(question) == other.search(question)
 
 
-def test_a_file_that_cannot_be_read_is_a_problem_and_the_rest_is_indexed(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_a_problem_and_the_rest_is_indexed(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.4 nothing more")
     (folder / "latin.txt").write_bytes("café".encode("latin-1"))
+    (folder / "pointer.md").write_bytes(LFS_POINTER + b"v1\n")
+    (folder / "steep.html").write_text("<p>" * 5_000 + "x", encoding="utf-8")
+    Path(os.fsdecode(bytes(folder) + b"/\xe9.txt")).write_text(NORMANDY)
     summary = index_folder(folder, tmp_path / "docs.sqlite")
     assert summary.added == 2
-    assert len(summary.problems) == 2
+    assert len(summary.problems) == 5
     assert summary.problems[0].startswith(f"{folder / 'broken.pdf'}: cannot be read as PDF (")
     assert summary.problems[1] == f"{folder / 'latin.txt'}: not UTF-8 text (byte 3). Save it as UTF-8"
+    assert summary.problems[2].endswith(
+        "pointer.md: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository"
+    )
+    assert (
+        summary.problems[3] == f"{folder / 'steep.html'}: cannot be read as HTML (its elements are nested too deeply)"
+    )
+    assert summary.problems[4].endswith("its name is not UTF-8. Rename it")
     assert all("\n" not in problem for problem in summary.problems)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_collection_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    path, damaged = tmp_path / "docs.sqlite", tmp_path / "damaged.sqlite"
+    index_folder(folder, path)
+    content, rng, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(100):
+        changed = bytearray(content)
+        for _ in range(200):
+            changed[rng.randrange(100, len(changed))] = rng.randrange(256)
+        damaged.write_bytes(changed)
+        for use in (
+            lambda: Collection(damaged).search("Who gave Normandy its name?"),
+            lambda: index_folder(folder, damaged),
+        ):
+            with contextlib.suppress(DataError):
+                use()
+                continue
+            refused += 1
+    assert refused > 100
 
 
 def test_what_is_no_collection_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:

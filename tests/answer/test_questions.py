@@ -56,6 +56,10 @@ def test_a_missing_file(tmp_path: Path) -> None:
             b'{"question": "W", "context": ["a"]}',
             'line 1: expected an object with a text \'context\', found {"question": "W", "context": ["a"]}',
         ),
+        (b'{"id": [1], "question": "W", "context": "a"}', "line 1: expected 'id' as a text, found [1]"),
+        (b'{"id": true, "question": "W", "context": "a"}', "line 1: expected 'id' as a text, found true"),
+        (b'{"id": " ", "question": "W", "context": "a"}', "line 1: expected 'id' as a text, found \" \""),
+        (b'{"id": "\\ud800", "question": "W", "context": "a"}', "line 1: expected 'id' as a text, found \"\\ud800\""),
     ],
 )
 def test_what_is_no_row_is_named(tmp_path: Path, content: bytes, expected: str) -> None:

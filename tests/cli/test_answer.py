@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import gzip
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +135,28 @@ def test_official_form_needs_ids_of_their_own(run: Run, trained: Path, tmp_path:
     code, _, _ = run("answer", trained, "--input", file, "--output", output)
     assert code == 0
     assert list(json.loads(output.read_text())) == ["row-1", "row-2"]
+
+
+def test_ids_from_standard_input_are_told_apart_as_they_are_written(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [json.dumps({"id": name, "question": "Who?", "context": "It was Rollo."}) for name in (1, "1")]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    output = tmp_path / "predictions.json"
+    code, _, err = run("answer", trained, "--input", "-", "--output", output)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "2 questions have the id 1" in err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("output", ["missing/predictions.json", "taken.json"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_first_answer(
+    run: Run, tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "taken.json").mkdir()
+    code, out, err = run("answer", "no-model", "--input", "no-file", "--output", tmp_path / output)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("albertqa: --output: ")
 
 
 @pytest.mark.parametrize("name", ["wrong.json.txt", "one.xml"])

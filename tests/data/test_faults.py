@@ -59,6 +59,9 @@ BEYOND_REPAIR = [
     ("ambiguous-answer-start", answer("Rollo"), "'Rollo' has no answer_start and occurs 2 times, at 45, 56"),
     ("ambiguous-answer-start", answer("Rollo", -1), "'Rollo' has no answer_start and occurs 2 times, at 45, 56"),
     ("ambiguous-answer-start", answer("Rollo", 46), "answer_start 46 gives 'ollo,', and 'Rollo' occurs 2 times"),
+    ("ambiguous-answer-start", answer("Vik"), "'Vik' has no answer_start and occurs only inside a word, at 68; --amb"),
+    ("ambiguous-answer-start", answer("iking", 1), "gives 'he No', and 'iking' occurs only inside a word, at 69"),
+    ("answer-not-in-context", answer("VIK"), "but 'Vik' is, inside a word, at 68"),
     ("empty-answer", answer("", 0), "expected an answer, found ''"),
     ("empty-answer", answer(" \t", 0), "expected an answer, found ' \\t'"),
     ("missing-key", {"answers": [{"answer_start": 3}]}, "the key 'text'"),
@@ -106,6 +109,29 @@ def test_a_fault_beyond_repair_is_named_and_the_question_left_out(
     assert result.questions[0].repaired is None
     assert result.examples == []
     assert str(problem).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("context", "text", "is_safe"),
+    [
+        ("Nobody knows; he says no.", "no", False),  # several places
+        ("He knows, yes.", "no", False),
+        ("Он знает, да.", "на", False),
+        ("Es war in 1911.", "19", False),
+        ("Es war in 1911.", "11", False),
+        ("Es kostet 15km, 9%.", "15", True),
+        ("Es kostet 15km, 9%.", "9%", True),
+        ("北京是中国的首都。", "中国", True),
+        ("서울에서 왔다.", "서울", True),
+        ("هذا الكتاب جديد", "كتاب", True),
+        ("Das ist Manning's Ball.", "Manning", True),
+    ],
+)
+def test_a_repair_never_puts_an_answer_inside_a_word_of_an_alphabet(context: str, text: str, is_safe: bool) -> None:
+    result = read([bare_row(context=context, **answer(text))])
+    assert [problem.repairable for problem in result.problems] == [is_safe]
+    first = read([bare_row(context=context, **answer(text))], options=ReadOptions(ambiguous_answers="first"))
+    assert first.examples[0].golds == (Gold(text, context.index(text)),)
 
 
 def test_numbers_as_answer_text_title_or_id_are_read_as_text_when_repaired() -> None:

@@ -1,6 +1,7 @@
 """Model folders: what Transformers saved is read whatever its form, and what is saved here Transformers opens."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ from albertqa.errors import ModelError
 from albertqa.model import load
 from albertqa.model.families import FAMILIES
 from albertqa.model.load import load_model
-from albertqa.model.weights import PICKLED, SAFETENSORS
+from albertqa.model.weights import CONFIG_JSON, PICKLED, SAFETENSORS
+from albertqa.schema import LFS_POINTER
 
 from .families import CPU, JUDGES, VOCAB_SIZE, by_their_names, judge, judge_config, ours_of
 
@@ -166,6 +168,27 @@ def test_without_a_listener_that_line_is_printed_to_standard_error(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(LFS_POINTER + b"v1\n", "is a Git LFS pointer"), (b"", "is damaged"), (pickle.dumps([1]), "is damaged")],
+)
+def test_an_older_weight_file_that_cannot_be_read_is_one_line(content: bytes, expected: str, tmp_path: Path) -> None:
+    judge("bert").save_pretrained(tmp_path)
+    (tmp_path / SAFETENSORS).unlink()
+    (tmp_path / PICKLED).write_bytes(content)
+    said: list[str] = []
+    with pytest.raises(ModelError, match=expected):
+        weights_of(tmp_path, say=said.append)
+    assert said == []
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    plain = judge("bert")
+    plain.save_pretrained(tmp_path)
+    (tmp_path / CONFIG_JSON).write_bytes(b"\xef\xbb\xbf" + (tmp_path / CONFIG_JSON).read_bytes())
+    assert_equal(weights_of(tmp_path), dict(plain.named_parameters()))
 
 
 def test_safetensors_go_before_an_older_file(tmp_path: Path) -> None:

@@ -225,6 +225,15 @@ def test_tokenizers_that_harm_their_model_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_tokenizer_that_knows_words_but_no_text_of_words_is_refused(
+    tmp_path: Path, starter_contexts: list[str]
+) -> None:
+    folder = save_in(tmp_path, bert_like(starter_contexts))
+    load_tokenizer(folder)
+    change(folder / "tokenizer.json", lambda content: content.update(pre_tokenizer=None))
+    assert "makes unknown tokens of 100 % of its own vocabulary's words" in refusal(folder)
+
+
 def test_a_byte_level_tokenizer_that_drops_bytes_is_refused(tmp_path: Path, starter_contexts: list[str]) -> None:
     folder = save_in(tmp_path, roberta_like(starter_contexts))
     change(folder / "tokenizer.json", lambda content: content["model"]["vocab"].pop("Ä"))

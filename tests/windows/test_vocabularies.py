@@ -397,3 +397,12 @@ def test_every_word_of_a_word_vocabulary_is_one_token(
     for word in words:
         pieces = tokenizer.encode_batch([word])[0].tokens
         assert "[UNK]" not in pieces
+
+
+def test_a_byte_order_mark_before_a_vocabulary_is_none_of_its_pieces(folders: dict[str, Path], tmp_path: Path) -> None:
+    plain = load_tokenizer(folders["bert"])
+    for name in ("vocab.txt", "config.json"):
+        (tmp_path / name).write_bytes((folders["bert"] / name).read_bytes())
+    (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "vocab.txt").read_bytes())
+    marked = load_tokenizer(tmp_path)
+    assert (marked.fingerprint, marked.special_tokens) == (plain.fingerprint, plain.special_tokens)

@@ -102,7 +102,8 @@ class Collection:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._connection = _open(Path(path), writable=False)
+        self._path = Path(path)
+        self._connection = _open(self._path, writable=False)
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self.num_passages: int = self._rows("SELECT count(*) FROM passages")[0][0]
@@ -184,7 +185,7 @@ class Collection:
         return self._counts[word]
 
     def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, _explained(self._path, "the collection cannot be read"):
             return self._connection.execute(query, values).fetchall()
 
 
@@ -205,7 +206,8 @@ def index_folder(folder: Path, output: Path) -> IndexSummary:
         raise DataError(f"{folder}: no such folder, expected one with documents to index")
     is_new = not output.exists()
     try:
-        with closing(_create(output) if is_new else _open(output, writable=True)) as connection, connection:
+        opened = closing(_create(output) if is_new else _open(output, writable=True))
+        with _explained(output, "the collection cannot be brought up to date"), opened as connection, connection:
             _require_folder(connection, folder, output)
             return _update(connection, folder)
     except BaseException:
@@ -242,12 +244,12 @@ def _open(path: Path, *, writable: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line."""
+def _explained(path: Path, problem: str = "not a collection that 'albertqa index' wrote") -> Iterator[None]:
+    """Turn SQLite's errors, and those of a damaged file's texts, into one line."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise DataError(f"{path}: not a collection that 'albertqa index' wrote ({error})") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {problem} ({error})") from error
 
 
 def _require_folder(connection: sqlite3.Connection, folder: Path, output: Path) -> None:
@@ -268,6 +270,9 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
     present: set[str] = set()
     for file in _files(folder):
         path, facts = file.relative_to(folder).as_posix(), file.stat()
+        if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+            problems.append(f"{file}: its name is not UTF-8. Rename it")
+            continue
         number, num_bytes, modified_ns, sha256 = known.get(path, (None, None, None, None))
         if (num_bytes, modified_ns) == (facts.st_size, facts.st_mtime_ns):
             present.add(path)

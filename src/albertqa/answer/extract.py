@@ -1,5 +1,6 @@
 """Text of files: plain text, Markdown, HTML and PDF (extra ``index``)."""
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from albertqa.errors import DataError
 from albertqa.files import first_line
+from albertqa.schema import LFS_POINTER
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -39,6 +41,8 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if content.startswith(LFS_POINTER):
+        raise DataError(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
     suffix = path.suffix.lower()
     if suffix == ".pdf":
         return _pdf_text(path)
@@ -59,6 +63,8 @@ def _pdf_text(path: Path) -> str:
         from pypdf.errors import PyPdfError
     except ImportError as error:
         raise DataError(f"{path}: reading PDF needs pypdf. {_INSTALL}") from error
+    # What is wrong with a file is said in one line of ours.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         reader = PdfReader(path)
         pages = [page.extract_text() for page in reader.pages]
@@ -89,7 +95,10 @@ def _html_text(content: bytes, path: Path) -> str:
         soup = BeautifulSoup(content, "html.parser")
     for hidden in soup.find_all(_HIDDEN):
         hidden.decompose()
-    blocks = "".join(_pieces(soup)).split("\n\n")
+    try:
+        blocks = "".join(_pieces(soup)).split("\n\n")
+    except RecursionError as error:
+        raise DataError(f"{path}: cannot be read as HTML (its elements are nested too deeply)") from error
     return "\n\n".join(filter(None, (" ".join(block.split()) for block in blocks)))
 
 

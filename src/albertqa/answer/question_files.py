@@ -1,5 +1,6 @@
 """Read questions to be answered: JSONL rows without golds."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     """Read questions with their contexts.
 
     Args:
-        path: JSONL file, or ``-`` for standard input; every row has ``question`` and ``context``, and may have ``id``.
+        path: JSONL file, or ``-`` for standard input; every row has ``question`` and ``context``, and may have ``id``,
+            a text or a whole number.
 
     Returns:
         The rows, in order.
@@ -41,7 +43,16 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
                 raise DataError(
                     f"{name}: line {number}: expected an object with a text '{key}', found {line.strip()[:60]}"
                 )
+        if not _is_id(row.get("id")):
+            raise DataError(f"{name}: line {number}: expected 'id' as a text, found {json.dumps(row['id'])[:60]}")
         rows.append(row)
     if not rows:
         raise DataError(f"{name}: has no questions, expected JSONL rows with 'question' and 'context'")
     return rows
+
+
+def _is_id(value: object) -> bool:
+    """Return whether a row can have this as its id, or has none."""
+    if isinstance(value, str):
+        return bool(value.strip()) and not any("\ud800" <= character <= "\udfff" for character in value)
+    return value is None or type(value) is int

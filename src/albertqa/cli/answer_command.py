@@ -147,6 +147,12 @@ class Answer:
         is_folder = self.output is not None and self.output.suffix not in _FILES
         if is_folder and self.output is not None and (self.output.suffix or self.output.is_file()):
             raise SettingsError(f"--output: expected a .json or .jsonl file or a folder, found {self.output}")
+        if self.output is not None and not is_folder:
+            # Before hours of answers, which could not be written then.
+            if self.output.is_dir():
+                raise SettingsError(f"--output: {self.output} is a folder, expected a file with that name or none")
+            if not self.output.parent.is_dir():
+                raise SettingsError(f"--output: there is no folder {self.output.parent}; make it first")
         if self.bulk != BulkFlags() and not is_folder:
             raise SettingsError("answer: --format, --shard, --engine and the like need a folder as --output")
         if "-" in self.input and (is_folder or len(self.input) > 1):
@@ -248,7 +254,7 @@ class Answer:
 def _require_own_ids(names: Sequence[str | None], source: str) -> None:
     if None in names:
         raise DataError(f"{source}: row {names.index(None) + 1} has no id. Give it one, or write a .jsonl file")
-    name, count = Counter(names).most_common(1)[0]
+    name, count = Counter(map(str, names)).most_common(1)[0]
     if count > 1:
         raise DataError(f"{source}: {count:,} questions have the id {name}. Give each its own, or write a .jsonl file")
 

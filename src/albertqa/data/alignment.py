@@ -24,6 +24,8 @@ _MAX_COMPARED = 200_000
 _MIN_SIMILARITY = 0.6
 # White space, ASCII with nothing after it that could join it, or one other character.
 _PIECE = re.compile(r"\s+|(?P<letters>[!-~]+(?![^\x00-\x7f]))|.", re.DOTALL)
+# Two letters of an alphabet whose words are written apart (Latin, Greek, Cyrillic), or two digits.
+_JOINED = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f\u1e00-\u1fff]{2}|\d{2}")
 # Vowels and finals of Korean, which join the letter before them.
 _JAMO = re.compile(r"[\u1160-\u11ff]")
 # Curly quotes, primes and accents used as quotes; hyphens, dashes and minus signs.
@@ -63,15 +65,16 @@ def align(
         text: The answer as stated, not empty.
         start: Its first character in the context as stated; None where nothing is stated.
         context: The paragraph.
-        ambiguous: What to do where it occurs several times and not at its start (`ReadOptions.ambiguous_answers`).
+        ambiguous: What to do where it is not at its start and occurs several times, or only inside a word
+            (`ReadOptions.ambiguous_answers`).
         show_closest: Whether to look for the closest match of an answer that does not occur at all.
 
     Returns:
         The answer as it is, as repaired, and the findings.
 
-    >>> align("olo", 0, "Rollo").repaired
-    >>> align("llo", 0, "Rollo").repaired
-    Gold(text='llo', answer_start=2)
+    >>> align("no", 0, "I know").repaired
+    >>> align("no", 0, "I say no").repaired
+    Gold(text='no', answer_start=6)
     """
     if start is not None and context.startswith(text, start):
         return _trimmed(Gold(text, start), ())
@@ -79,7 +82,7 @@ def align(
     if not places:
         return _not_in_context(text, start, context, show_closest)
     place = places[0]
-    if len(places) > 1:
+    if len(places) > 1 or _is_cut(context, place, place + len(text)):
         return _ambiguous(text, start, context, places, ambiguous)
     if start is None:
         message = f"answer {quoted(text)} has no answer_start; it occurs once, at {place}"
@@ -181,6 +184,8 @@ def _trimmed(gold: Gold, findings: tuple[Finding, ...]) -> Alignment:
 def _ambiguous(text: str, start: int | None, context: str, places: list[int], choice: AmbiguousAnswers) -> Alignment:
     shown = ", ".join(map(str, places[:_SHOWN_PLACES])) + (", …" if len(places) > _SHOWN_PLACES else "")
     occurs = f"occurs {len(places):,}{' or more' if len(places) == _MAX_PLACES else ''} times, at {shown}"
+    if len(places) == 1:
+        occurs = f"occurs only inside a word, at {shown}"
     if start is None:
         found = f"answer {quoted(text)} has no answer_start and {occurs}"
     else:
@@ -199,7 +204,7 @@ def _not_in_context(text: str, start: int | None, context: str, show_closest: bo
     message = f"answer {quoted(text)} is not in the context"
     places = similar_places(context, text)
     chosen = [place for place in places if place[0] == start] or places
-    if len(chosen) == 1:
+    if len(chosen) == 1 and (chosen[0][0] == start or not _is_cut(context, *chosen[0])):
         begin, end = chosen[0]
         gold = Gold(context[begin:end], begin)
         message = f"{message}, but {quoted(gold.text)} is, at {begin}"
@@ -207,10 +212,18 @@ def _not_in_context(text: str, start: int | None, context: str, show_closest: bo
         return Alignment(None, gold, (finding,))
     if places:
         begin, end = places[0]
-        message = f"{message}, but {quoted(context[begin:end])} and its like are, at {len(places)} places"
+        found = quoted(context[begin:end])
+        where = f"is, inside a word, at {begin}" if len(places) == 1 else f"and its like are, at {len(places)} places"
+        message = f"{message}, but {found} {where}"
     elif show_closest and (closest := closest_match(context, text)) is not None:
         message = f"{message}; the closest is {quoted(closest[0])} at {closest[1]}"
     return Alignment(None, None, (("answer-not-in-context", message, ""),))
+
+
+def _is_cut(context: str, start: int, end: int) -> bool:
+    """Return whether a part of a context begins or ends inside a word or a number ("no" in "know")."""
+    borders = context[max(0, start - 1) : start + 1], context[end - 1 : end + 1]
+    return any(map(_JOINED.fullmatch, borders))
 
 
 def _misaligned(text: str, start: int, context: str) -> str:

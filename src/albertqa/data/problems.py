@@ -60,7 +60,9 @@ KINDS: Mapping[str, Kind] = {
     "empty-answer": Kind("error", "an empty answer; does it mean that the question has none?"),
     "duplicate-id": Kind("error", "the id belongs to an earlier question"),
     "misaligned-answer": Kind("error", "answer_start does not point at the answer's text"),
-    "ambiguous-answer-start": Kind("error", "no valid answer_start, and the answer occurs more than once"),
+    "ambiguous-answer-start": Kind(
+        "error", "no valid answer_start, and the answer occurs more than once, or only inside a word"
+    ),
     "answer-not-in-context": Kind("error", "the answer does not occur in the context as it is written"),
     "impossible-with-answers": Kind("error", "is_impossible is true, but there are answers"),
     "answerable-without-answers": Kind("error", "is_impossible is false, but there is no answer"),

@@ -62,7 +62,8 @@ class ReadOptions:
     empty_answers: EmptyAnswers = "refuse"
     """What an empty answer means: nothing that may be guessed, a question without an answer, or a row to leave out."""
     ambiguous_answers: AmbiguousAnswers = "refuse"
-    """Which place an answer has that occurs several times and has no valid start: none, the first, or leave it out."""
+    """Which place an answer without a valid start has, if it occurs several times or only inside a word: none,
+    the first, or leave it out."""
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     """The largest file to read, unpacked."""
 

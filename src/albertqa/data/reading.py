@@ -13,7 +13,8 @@ What is decided without asking, and reported:
   unit fits every answer of the file (a warning).
 - A row without an id gets `row-<n>`, counted from 1 (a note).
 - An answer without `answer_start`, or with a negative one, is placed where it occurs once (a note). Where it occurs
-  several times nothing is guessed: an error, unless `ReadOptions.ambiguous_answers` says what to do.
+  several times, or only inside a word, nothing is guessed: an error, unless `ReadOptions.ambiguous_answers` says
+  what to do.
 - A question has no answer where `answers` is null or empty, or where its texts are empty and `is_impossible` is true or
   `answer_start` is negative (SQuAD v2.0). Any other empty answer is an error, unless `ReadOptions.empty_answers` says
   what it means.

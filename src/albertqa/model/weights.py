@@ -77,7 +77,8 @@ def read_weights(
         ModelError: A file is missing or damaged, or a weight is missing, extra, not a finite number, or of another
             shape or type.
     """
-    stored = _with_prefix(_stored_tensors(folder, say), family.prefix)
+    file_name, tensors = _stored_tensors(folder)
+    stored = _with_prefix(tensors, family.prefix)
     parameters = dict(encoder.named_parameters())
     places = list(family.places(encoder.config))
     if not any(name.startswith(HEAD) for name in stored):
@@ -98,6 +99,8 @@ def read_weights(
             not_finite.append(place.theirs)
     if not_finite:
         raise ModelError(f"{_counted(not_finite, 'weight')} NaN or infinite: {_listed(not_finite)}")
+    if file_name == PICKLED:
+        say(f"the weights are in {PICKLED}; they are saved as {SAFETENSORS} from now on")
     return weights
 
 
@@ -182,8 +185,8 @@ def _current(name: str) -> str:
     return name
 
 
-def _stored_tensors(folder: Path, say: Callable[[str], None]) -> dict[str, StoredTensor]:
-    """Open a folder's weight files, of the first format that it has."""
+def _stored_tensors(folder: Path) -> tuple[str, dict[str, StoredTensor]]:
+    """Open a folder's weight files, of the first format that it has; return that format's file name, too."""
     for name, opened in ((SAFETENSORS, _open_safetensors), (PICKLED, _open_pickled)):
         if _is_there(folder / name):
             files = [folder / name]
@@ -191,9 +194,7 @@ def _stored_tensors(folder: Path, say: Callable[[str], None]) -> dict[str, Store
             files = _parts(folder / f"{name}{_INDEX}")
         else:
             continue
-        if name == PICKLED:
-            say(f"the weights are in {name}; they are saved as {SAFETENSORS} from now on")
-        return {tensor: stored for file in files for tensor, stored in opened(_readable(file)).items()}
+        return name, {tensor: stored for file in files for tensor, stored in opened(_readable(file)).items()}
     found = _listed(sorted(path.name for path in folder.iterdir()), most=10) or "nothing"
     raise ModelError(
         f"no {SAFETENSORS} and no {PICKLED} there; found {found}. Give the folder with the model's weights"
@@ -253,7 +254,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if (size := _readable(path).stat().st_size) > _MOST_JSON_BYTES:
             raise ModelError(f"{path.name} has {size:,} bytes, expected at most {_MOST_JSON_BYTES:,}")
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ParseError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name} cannot be used: {first_line(error)}") from error
     if not isinstance(content, dict):

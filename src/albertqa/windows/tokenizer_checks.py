@@ -204,7 +204,9 @@ def check_unknown(
         return
     words = parts.words
     sample = words[:: 1 + len(words) // _SAMPLED_WORDS]
-    unknown = [word for word, ids in zip(sample, encode(sample), strict=True) if unknown_id in ids]
+    # Twice: a tokenizer that does not split at white space knows a word, but no text of words.
+    encoded = encode([f"{word} {word}" for word in sample])
+    unknown = [word for word, ids in zip(sample, encoded, strict=True) if unknown_id in ids]
     if len(unknown) > _MANY_WORDS * len(sample):
         raise TokenizerError(
             f"{source}: makes unknown tokens of {100 * len(unknown) / len(sample):.0f} % of its own vocabulary's words "

@@ -123,7 +123,7 @@ def read_lines(path: Path) -> list[str]:
         TokenizerError: As `read_bytes`, or it is not UTF-8.
     """
     try:
-        text = read_bytes(path).decode("utf-8")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start:,})") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
