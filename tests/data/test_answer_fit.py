@@ -58,6 +58,27 @@ def test_a_damaged_half_shows_in_its_quarters_and_nowhere_else() -> None:
     assert sum(one["questions"] for one in found["quarters"]) == found["questions"]
 
 
+def test_questions_of_other_contexts_show_in_all_and_where_they_are() -> None:
+    examples = load_examples("starter:train", limit=600)
+    moved = [one.question for one in [*examples[450:], *examples[:450]]]
+    wrong = [dataclasses.replace(one, question=q) for one, q in zip(examples, moved, strict=True)]
+    right, half, third = (
+        answer_fit(one)
+        for one in (
+            examples,
+            [*examples[:300], *wrong[300:]],
+            [two if at % 3 == 0 else one for at, (one, two) in enumerate(zip(examples, wrong, strict=True))],
+        )
+    )
+    assert right is not None
+    assert half is not None
+    assert third is not None
+    assert right["strange"] < 0.08
+    assert third["strange"] > 0.2
+    assert max(one["strange"] for one in half["quarters"][:2]) < 0.2
+    assert min(one["strange"] for one in half["quarters"][2:]) > 0.7
+
+
 REAL = ["squad/dev-v1.1.json", "shifts/reddit_v1.0.json", "shifts/new_wiki_v1.0.json",
         *(f"xquad/xquad.{of}.json" for of in ("ar", "de", "hi", "ru", "tr", "zh"))]  # fmt: skip
 
@@ -77,6 +98,8 @@ def test_two_wrong_answers_of_five_are_found_in_every_language(real_data: pytest
     assert some["others_fit_better"] - 2 * some["error"] > 0.25
     assert wrong["others_fit_better"] - 2 * wrong["error"] > 0.35
     assert right["at_home"] > 5 * right["elsewhere"]
+    assert right["strange"] < 0.1
+    assert shifted["strange"] > 0.5
     assert shifted["at_home"] < 0.5 * right["at_home"]
 
 

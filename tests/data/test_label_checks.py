@@ -1,11 +1,19 @@
 """Correct and damaged data give different facts."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
-from albertqa.data.label_checks import is_whole_words, label_statistics, rare_question_words, shared_content
+from albertqa.data.label_checks import (
+    function_words,
+    is_whole_words,
+    label_statistics,
+    rare_question_words,
+    shared_content,
+)
 from albertqa.data.reading import load_examples
 
 
@@ -96,6 +104,40 @@ def test_answers_cut_out_of_words_are_told_from_whole_words() -> None:
         ("京都", True),
     ):
         assert is_whole_words(context, Gold(text, context.index(text))) is whole, text
+
+
+def test_in_korean_answers_end_before_their_particles() -> None:
+    context = "임종석은 1989년 서울에서 열린 대회에 참가하였다."
+    for text, whole in (("임종석", True), ("서울", True), ("1989년", True), ("989년", False)):
+        assert is_whole_words(context, Gold(text, context.index(text))) is whole, text
+
+
+def test_what_texts_on_one_subject_have_in_common_is_no_function_word() -> None:
+    texts = [
+        f"The relief number {at} is of marble, and the museum has a second relief. It was made by the relief's owner."
+        for at in range(30)
+    ]
+    assert {"the", "of"} <= function_words([Example(text, "Q?", text) for text in texts])
+    assert "relief" not in function_words([Example(text, "Q?", text) for text in texts])
+    plain = [text.replace(",", "").replace(".", "").replace("'", "") for text in texts]
+    assert function_words([Example(text, "Q?", text) for text in plain]) == set()
+
+
+def test_damaged_texts_are_told_from_sound_ones() -> None:
+    sound = load_examples("starter:train", limit=100)
+    facts = label_statistics(sound)
+    names = ("markup", "mojibake", "doubled", "long_questions", "questions_in_contexts")
+    assert {name: facts[f"{name}_percent"] for name in names} == dict.fromkeys(names, 0.0)
+    assert max(facts[f"{name}_percent"] for name in ("golds_in_questions", "same_answer", "long_words")) < 6
+    # Fewer-than signs and ampersands are no markup, accents no wrong encoding.
+    signs = [dataclasses.replace(one, context=f"{one.context} x < 3 & y > 2, R&D; Ça va, Ñandú") for one in sound]
+    assert label_statistics(signs)["markup_percent"] == label_statistics(signs)["mojibake_percent"] == 0
+    for name, context in (
+        ("markup", "<b>{}</b>"), ("markup", "{} caf&eacute;"), ("mojibake", "{} cafÃ©"), ("mojibake", "{} itâ€™s"),
+        ("mojibake", "{} caf\ufffd"), ("doubled", "{} {}"),
+    ):  # fmt: skip
+        changed = [dataclasses.replace(one, context=context.replace("{}", one.context)) for one in sound]
+        assert label_statistics(changed)[f"{name}_percent"] == 100, context
 
 
 def test_kinds_of_questions_that_are_not_trained_on_are_named() -> None:

@@ -86,6 +86,49 @@ def shifted_questions(examples: Examples) -> Examples:
     return [dataclasses.replace(one, question=other.question) for one, other in zip(examples, shifted, strict=True)]
 
 
+def last_questions_shifted(examples: Examples) -> Examples:
+    """Shift the question column of the second half by some rows, as of a second file."""
+    half = len(examples) // 2
+    return examples[:half] + shifted_questions(examples[half:])
+
+
+def asked_in_context(one: Example) -> Example:
+    """Join the question and the context to one text."""
+    gold, before = one.golds[0], f"{one.question} "
+    return dataclasses.replace(
+        one, context=before + one.context, golds=(Gold(gold.text, gold.answer_start + len(before)),)
+    )
+
+
+def made_question(one: Example) -> Example:
+    """Ask for the answer by its name."""
+    return dataclasses.replace(one, question=f"What does the text say about {one.golds[0].text}?")
+
+
+def with_html(one: Example) -> Example:
+    """Leave the paragraph's tags in the text."""
+    gold = one.golds[0]
+    return dataclasses.replace(
+        one, context=f"<p>{one.context}</p>", golds=(Gold(gold.text, gold.answer_start + len("<p>")),)
+    )
+
+
+def one_answer(one: Example) -> Example:
+    """Put a placeholder in the place of every answer."""
+    start = one.context.index(" the ") + 1 if " the " in one.context else 0
+    return _gold_at(one, start, start + 3)
+
+
+def two_of_five_fields_swapped(examples: Examples) -> Examples:
+    """Exchange question and context in two rows of five."""
+    return [swap_fields(one) if at % 5 < 2 else one for at, one in enumerate(examples)]
+
+
+def half_without_blanks(examples: Examples) -> Examples:
+    """Lose the blanks of every second text."""
+    return [without_blanks(one) if at % 2 else one for at, one in enumerate(examples)]
+
+
 def second_file_shifted(examples: Examples) -> Examples:
     """Give the second half of the questions, as a second file, the answer of the next question on the same context."""
     half = len(examples) // 2
@@ -446,6 +489,17 @@ FAULTS: dict[str, Fault] = {
     ),
     "answers anywhere": Fault("unrelated-answers", **_DATA, train=random_spans),
     "question column shifted": Fault("unrelated-answers", **_DATA, train=shifted_questions),
+    "question column of the second file shifted": Fault("unrelated-answers", **_DATA, train=last_questions_shifted),
+    "questions joined with their contexts": Fault(
+        "questions-in-contexts", **_DATA, train=_everywhere(asked_in_context)
+    ),
+    "questions made of the answers": Fault("answers-in-questions", **_DATA, train=_everywhere(made_question)),
+    "tags left in the texts": Fault("damaged-texts", **_DATA, train=_everywhere(with_html)),
+    "a placeholder for every answer": Fault("answers-in-one-place", **_DATA, train=_everywhere(one_answer)),
+    "two of five questions and contexts swapped": Fault(
+        "swapped-fields", settings={"max_steps": 2}, train=two_of_five_fields_swapped
+    ),
+    "every second text without blanks": Fault("missing-whitespace", **_DATA, train=half_without_blanks),
     "validation answers shuffled": Fault("unrelated-answers", **_DATA, validation=shuffle_answers),
     "first sentences taken for answers": Fault("answers-in-one-place", **_DATA, train=_everywhere(first_sentences)),
     "two answers of five of other questions": Fault(

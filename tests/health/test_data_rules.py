@@ -108,7 +108,10 @@ def test_a_leak_is_found_whatever_became_of_its_contexts() -> None:
     train, validation = load_examples("starter:train", limit=200), load_examples("starter:validation", limit=100)
     leaked = [other_contexts(one) for one in validation[:20]]
     found = [row.example.id for row in offending_rows("data-leakage", Rows([*train, *leaked], validation))]
-    assert found == [one.id for one in validation[:20]]
+    assert set(found) >= {one.id for one in validation[:20]}
+    # Others only where they are asked on the same text.
+    texts = {one.context for one in validation[:20]}
+    assert {one.context for one in validation if one.id in found} == texts
     # A form asks the same of every text, and often gets the same answer.
     form = [dataclasses.replace(one, question="Is it on paper?") for one in (*train, *validation)]
     facts = shared_content(form[:200], form[200:])

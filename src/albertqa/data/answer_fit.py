@@ -19,12 +19,15 @@ _NEAR_WORDS, _NEAR_SHARE = 12, 8
 # this share of the questions ("number", where all ask for one) not what is asked.
 _COMMON_IN_CONTEXTS, _COMMON_IN_QUESTIONS = 0.1, 0.02
 _PLACES = 16
+# A question with so many rare words of the contexts has one of them in its own.
+_SEVERAL_WORDS = 3
 # Inflected forms count as the word: "expedition's", "expeditions".
 _STEM_LETTERS = 6
 
-# Vowel signs of the scripts of India belong to the word; Thai, Lao, Khmer, Japanese and Chinese have no spaces.
+# Vowel signs of the scripts of India belong to the word; Thai, Lao, Khmer, Japanese and Chinese have no spaces, and in
+# Korean particles are written to the word: answers end before them.
 WORD = re.compile(r"[\w\u0900-\u0dff]+")
-UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 Words: TypeAlias = tuple[list[int], list[str]]
 """First character and stem of each word of a text."""
@@ -88,6 +91,13 @@ class FitMeasure:
         other = next((context for context in others if context != own), None)
         return other is not None and bool(self._rare_words(at, other))
 
+    def is_strange(self, at: int) -> bool | None:
+        """Return whether a question has several rare words of the contexts and none of them in its own; None: few."""
+        words = self._asked[at] & self._rare
+        if len(words) < _SEVERAL_WORDS:
+            return None
+        return words.isdisjoint(self._words[self.sample[at].context][1])
+
     def _rare_words(self, at: int, context: str) -> set[str]:
         return self._asked[at].intersection(self._words[context][1]) & self._rare
 
@@ -100,20 +110,38 @@ def answer_fit(examples: Sequence[Example]) -> dict[str, Any] | None:
         ``error``: 0.12 to 0.20 where answers belong to their questions (SQuAD's dev sets, SQuADShifts, the starter set,
         XQuAD in ten languages), 0.31 to 0.37 where two in five belong to another question on the same context, and 0.5
         or more where all do or lie anywhere; ``at_home`` and ``elsewhere``, the shares of the questions with a rare
-        word in their own and in some other question's context; ``quarters``, the first three for each quarter of the
-        data, in order, as one of several files may be wrong (None: nothing to compare). None where no question can be
-        compared.
+        word in their own and in some other question's context; ``strange``, the share of the ``asked`` questions, those
+        with several rare words of the contexts, that have none of them in their own: 0 to 0.07 where questions belong
+        to their contexts, also of a hundred questions, 0.2 to 0.32 where three in ten belong to others; ``quarters``,
+        the same for each quarter of the data, in order, as one of several files may be wrong (None: nothing to
+        compare). None where no question can be compared.
     """
     measure = FitMeasure(examples)
     count = len(measure.sample)
     shares = [measure.others_fit_better(at) for at in range(count)]
-    found = _mean(shares)
+    contexts = [one.context for one in measure.sample]
+    found = _mean(shares, contexts)
     if found is None:
         return None
-    quarters = [_mean(shares[count * at // 4 : count * (at + 1) // 4]) for at in range(4)]
+    strange = [measure.is_strange(at) for at in range(count)]
+    quarters = [
+        {**part, **_strange(strange[begin:end])} if (part := _mean(shares[begin:end], contexts[begin:end])) else None
+        for begin, end in ((count * at // 4, count * (at + 1) // 4) for at in range(4))
+    ]
     home = sum(map(measure.is_at_home, range(count))) / count
     elsewhere = sum(map(measure.is_elsewhere, range(count))) / count
-    return {**found, "at_home": round(home, 4), "elsewhere": round(elsewhere, 4), "quarters": quarters}
+    return {
+        **found,
+        "at_home": round(home, 4),
+        "elsewhere": round(elsewhere, 4),
+        **_strange(strange),
+        "quarters": quarters,
+    }
+
+
+def _strange(known: Sequence[bool | None]) -> dict[str, float]:
+    asked = [one for one in known if one is not None]
+    return {"asked": len(asked), "strange": round(sum(asked) / max(1, len(asked)), 4)}
 
 
 def overlap(one: Gold, other: Gold) -> bool:
@@ -121,8 +149,9 @@ def overlap(one: Gold, other: Gold) -> bool:
     return one.answer_start < other.answer_end and other.answer_start < one.answer_end
 
 
-def _mean(shares: Sequence[float | None]) -> dict[str, float] | None:
-    known: NDArray[np.float64] = np.asarray([one for one in shares if one is not None], dtype=np.float64)
+def _mean(shares: Sequence[float | None], contexts: Sequence[str]) -> dict[str, float] | None:
+    of_context = [(share, context) for share, context in zip(shares, contexts, strict=True) if share is not None]
+    known: NDArray[np.float64] = np.asarray([share for share, _ in of_context], dtype=np.float64)
     if not len(known):
         return None
     # As of a share: of few questions that all agree, the spread says nothing.
@@ -130,6 +159,11 @@ def _mean(shares: Sequence[float | None]) -> dict[str, float] | None:
     error = (
         ((mean + 1 / len(known)) / len(known)) ** 0.5 if mean in {0.0, 1.0} else float(known.std()) / len(known) ** 0.5
     )
+    # Questions on one context are alike.
+    sums: defaultdict[str, float] = defaultdict(float)
+    for share, context in of_context:
+        sums[context] += share - mean
+    error = max(error, sum(one * one for one in sums.values()) ** 0.5 / len(known))
     return {"questions": len(known), "others_fit_better": round(mean, 4), "error": round(error, 4)}
 
 

@@ -4,6 +4,8 @@ Nothing here changes training. The facts go into ``run.json``, where the rules o
 cheap (texts are compared for a sample of the questions) and the same in every process.
 """
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,10 +13,15 @@ from typing import Any
 from albertqa.data.answer_fit import UNSPACED, WORD, answer_fit, overlap, spread, words_of
 from albertqa.data.answer_units import answers_shift
 from albertqa.data.example import Example, Gold, letters_and_digits
+from albertqa.data.text_damage import damage_statistics
 
 _SAMPLE = 1_000
 # Words that so many of the contexts have are no content words; of fewer contexts, some content words would be.
 _FUNCTION_WORDS, _FUNCTION_SHARE, _FEWEST_CONTEXTS = 50, 0.25, 20
+# Articles, prepositions and the like are hardly ever followed by a mark, what a text is about often is; where there are
+# hardly any marks, the two cannot be told apart.
+_BEFORE_MARKS, _FEWEST_MARKS = 0.05, 0.03
+_SENTENCE_END, _SENTENCE_LETTERS = re.compile(r"[.!?]\s+|[\u3002\uff01\uff1f\u0964\n]"), 30
 _FREQUENT_WORDS, _FREQUENT_IN_CONTEXTS, _FEWEST_FREQUENT_PERCENT = 100, 0.15, 12
 # Of fewer words, too many are among the 100 most frequent by chance.
 _FEWEST_TRAIN_WORDS, _FEWEST_VALIDATION_WORDS = 2_000, 200
@@ -37,9 +44,9 @@ def label_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         begin; ``golds_at_end_percent``: golds with no further word after them in their context;
         ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
         `albertqa.data.answer_units`. ``function_word_ends_percent``: golds whose last word is one of `function_words`,
-        1 to 5 where they are in their place (XQuAD's Hindi: 11), 10 to 16 where a third are some words beside it,
-        None of too few contexts. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts'
-        words.
+        0 to 2 where they are in their place (of a hundred answers 5), 7 to 13 where a third are some words beside it,
+        None of too few contexts. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts' words.
+        And those of `damage_statistics`.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
@@ -67,20 +74,37 @@ def label_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         "answer_fit": answer_fit(examples),
         "word_letters_mean": _word_letters_mean(sampled),
         "upper_case_percent": _upper_case_percent(sampled),
+        **damage_statistics(examples, dict.fromkeys(sampled)),
     }
 
 
 def function_words(examples: Sequence[Example]) -> set[str]:
-    """Return the words that every text has, like "the" and "of"; none where there are too few texts to tell.
+    """Return the words that texts of a language have and that no phrase ends with, like "the" and "of".
+
+    Words that are often followed by a mark are left out: those that texts on one subject have in common.
 
     Args:
         examples: The data.
+
+    Returns:
+        The words, in lower case; none where there are too few texts, or too few marks in them, to tell.
     """
     contexts = list(dict.fromkeys(one.context for one in _sample(examples)))
     if len(contexts) < _FEWEST_CONTEXTS:
         return set()
-    counts = Counter(word for context in contexts for word in {*map(str.casefold, WORD.findall(context))})
-    return {word for word, count in counts.most_common(_FUNCTION_WORDS) if count >= _FUNCTION_SHARE * len(contexts)}
+    in_contexts, occurrences, before_mark = Counter[str](), Counter[str](), Counter[str]()
+    for context in contexts:
+        found = [(match[0].casefold(), match.end()) for match in WORD.finditer(context)]
+        in_contexts.update({word for word, _ in found})
+        occurrences.update(word for word, _ in found)
+        before_mark.update(word for word, end in found if end < len(context) and not context[end].isspace())
+    if before_mark.total() < _FEWEST_MARKS * occurrences.total():
+        return set()
+    return {
+        word
+        for word, count in in_contexts.most_common(_FUNCTION_WORDS)
+        if count >= _FUNCTION_SHARE * len(contexts) and before_mark[word] <= _BEFORE_MARKS * occurrences[word]
+    }
 
 
 def last_word(gold: Gold) -> str:
@@ -92,23 +116,25 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     """Measure what training and validation data share: no text should be in both, the language should.
 
     Returns:
-        Facts for ``run.json``: ``shared_contexts_percent`` and ``shared_questions_percent`` (see `TrainedQuestions`) of
-        the validation questions, ignoring case, punctuation and spaces. Where there is enough text,
+        Facts for ``run.json``: ``shared_contexts_percent`` (see `TrainedContexts`) and ``shared_questions_percent``
+        (see `TrainedQuestions`) of the validation questions, ignoring case, punctuation and spaces;
+        ``other_scripts_percent``, by how much more of the letters in the validation contexts are of some scripts, as
+        Latin or Greek, than of those in the training contexts. Where there is enough text,
         ``frequent_words_percent`` and ``frequent_words_percent_train``: the share of the 100 words that most training
         contexts have in the validation and in the training contexts. Where there are enough questions,
         ``rare_question_words``: see there; and the share of the validation questions that have one of them.
     """
-    plain: dict[str, str] = {}
-    contexts = {_plain(one.context, plain) for one in train}
-    trained = TrainedQuestions(train)
+    trained_contexts, trained = TrainedContexts(train), TrainedQuestions(train)
+    known = {context: trained_contexts.has(context) for context in dict.fromkeys(one.context for one in validation)}
     here, there = (
         [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(part))]
         for part in (validation, train)
     )
-    frequent = frequent_words(there)
+    frequent = language_words(train)
     facts: dict[str, Any] = {
-        "shared_contexts_percent": _percent(_plain(one.context, plain) in contexts for one in validation),
+        "shared_contexts_percent": _percent(known[one.context] for one in validation),
         "shared_questions_percent": _percent(trained.same(one) is not None for one in validation),
+        "other_scripts_percent": _other_scripts_percent(train, validation),
     }
     if sum(map(len, there)) >= _FEWEST_TRAIN_WORDS and sum(map(len, here)) >= _FEWEST_VALIDATION_WORDS:
         percent = _percent(word in frequent for words in there for word in words)
@@ -123,6 +149,21 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     return facts
 
 
+def language_words(examples: Sequence[Example]) -> set[str]:
+    """Return the words, as `words_of` gives them, that show the language of data and not its subject.
+
+    Args:
+        examples: The data.
+
+    Returns:
+        Its function words; where these cannot be told, the words that most contexts have.
+    """
+    function = {stem for word in function_words(examples) for stem in words_of(word)[1]}
+    texts = [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(examples))]
+    share = _percent(word in function for words in texts for word in words)
+    return function if share >= _FEWEST_FREQUENT_PERCENT else frequent_words(texts)
+
+
 def frequent_words(contexts: Sequence[Sequence[str]]) -> set[str]:
     """Return the words that most contexts have; those of a few contexts are what these are about.
 
@@ -132,6 +173,29 @@ def frequent_words(contexts: Sequence[Sequence[str]]) -> set[str]:
     counts = Counter(word for words in contexts for word in set(words))
     least = max(3.0, _FREQUENT_IN_CONTEXTS * len(contexts))
     return {word for word, count in counts.most_common(_FREQUENT_WORDS) if count >= least}
+
+
+class TrainedContexts:
+    """The training contexts, to find validation contexts among them.
+
+    The same context is one with the same words; or one of which half the text or more are sentences of training
+    contexts, as contexts are edited or cut otherwise. Between data sets that share no text that is 0 %.
+
+    Args:
+        train: The training data.
+    """
+
+    def __init__(self, train: Sequence[Example]) -> None:
+        contexts = dict.fromkeys(one.context for one in train)
+        self._plain = {letters_and_digits(context) for context in contexts}
+        self._sentences = {sentence for context in contexts for sentence in _sentences(context)}
+
+    def has(self, context: str) -> bool:
+        """Return whether a validation context is among them."""
+        plain = letters_and_digits(context)
+        if plain in self._plain:
+            return True
+        return 2 * sum(len(one) for one in _sentences(context) if one in self._sentences) >= max(1, len(plain))
 
 
 class TrainedQuestions:
@@ -209,10 +273,28 @@ def _function_word_ends_percent(examples: Sequence[Example]) -> float | None:
     return _percent(last_word(gold) in words for gold in golds) if words and golds else None
 
 
-def _plain(text: str, known: dict[str, str]) -> str:
-    if text not in known:
-        known[text] = letters_and_digits(text)
-    return known[text]
+def _sentences(context: str) -> set[str]:
+    """Return the sentences of a text, as letters and digits; not short ones, which are in others by chance."""
+    plain = map(letters_and_digits, _SENTENCE_END.split(context))
+    return {one for one in plain if len(one) >= _SENTENCE_LETTERS}
+
+
+def _other_scripts_percent(train: Sequence[Example], validation: Sequence[Example]) -> float:
+    there, here = (_scripts(one.context for one in _sample(part)) for part in (train, validation))
+    shares = [(count / here.total(), there[script] / max(1, there.total())) for script, count in here.items()]
+    return round(100 * sum(max(0.0, one - other) for one, other in shares), 3)
+
+
+def _scripts(texts: Iterable[str]) -> Counter[str]:
+    """Count letters by their script, the first word of their names in Unicode."""
+    letters = Counter[str]()
+    for text in dict.fromkeys(texts):
+        letters.update(text)
+    scripts = Counter[str]()
+    for letter, count in letters.items():
+        if letter.isalpha():
+            scripts[unicodedata.name(letter, "other").partition(" ")[0]] += count
+    return scripts
 
 
 def _upper_case_percent(texts: Iterable[str]) -> float:

@@ -13,7 +13,7 @@ from albertqa.data.problems import SEVERITIES
 from albertqa.data.trained_on import TrainedOn
 from albertqa.health.measure import measure, measure_windows
 from albertqa.health.record import DataView
-from albertqa.health.rules import answer_labels, answering, data_splits, window_lengths
+from albertqa.health.rules import answer_labels, answering, damaged_texts, data_splits, window_lengths
 from albertqa.rundir.findings import Finding
 from albertqa.rundir.run_json import TextFacts
 from albertqa.windows.build import build_windows
@@ -25,7 +25,10 @@ TEXT_RULES: tuple[DataRule, ...] = (
     answer_labels.swapped_fields,
     answer_labels.missing_whitespace,
     answer_labels.contradicting_answers,
+    damaged_texts.damaged_texts,
+    damaged_texts.questions_in_contexts,
     answer_labels.answers_in_one_place,
+    damaged_texts.answers_in_questions,
     answer_labels.misaligned_answers,
     answer_labels.unrelated_answers,
     answer_labels.misplaced_answers,

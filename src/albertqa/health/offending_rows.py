@@ -10,15 +10,25 @@ from typing import TypeAlias
 
 import msgspec
 
-from albertqa.data.answer_fit import FitMeasure, overlap, words_of
+from albertqa.data.answer_fit import UNSPACED, FitMeasure, overlap, words_of
 from albertqa.data.example import Example, letters_and_digits
 from albertqa.data.label_checks import (
+    TrainedContexts,
     TrainedQuestions,
-    frequent_words,
     function_words,
     is_whole_words,
+    language_words,
     last_word,
     rare_question_words,
+)
+from albertqa.data.text_damage import (
+    LONG_WORD,
+    MARKUP,
+    is_answered_in_question,
+    is_asked_in_context,
+    is_doubled,
+    is_long_question,
+    is_mojibake,
 )
 from albertqa.data.trained_on import TrainedOn
 from albertqa.errors import SettingsError
@@ -143,17 +153,17 @@ def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
 def _swapped_fields(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
         for one in examples:
-            if len(one.question) > len(one.context):
-                yield OffendingRow(part, one, "the question is longer than the context")
-            elif len(one.question) < 4:
-                yield OffendingRow(part, one, "the question has next to no text")
+            if is_long_question(one):
+                short = len(one.question) < 4
+                why = "the question has next to no text" if short else "the question is longer than the context"
+                yield OffendingRow(part, one, why)
 
 
 def _missing_whitespace(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
         for one in examples:
             longest = max(_WORD.findall(one.context), key=len, default="")
-            if len(longest) >= 40:
+            if len(longest) >= LONG_WORD and not UNSPACED.search(longest):
                 yield OffendingRow(part, one, f"a word of {len(longest)} letters: {_quoted(longest)}")
 
 
@@ -170,14 +180,45 @@ def _repeated_questions(rows: Rows) -> Iterator[OffendingRow]:
         yield OffendingRow("train", one, f"a copy of question {first.id}")
 
 
+def _damaged_texts(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if (match := MARKUP.search(one.context)) is not None:
+                yield OffendingRow(part, one, f"the context has {_quoted(match[0])}")
+            elif is_mojibake(one.context):
+                yield OffendingRow(part, one, "the context was read in a wrong encoding")
+            elif is_doubled(letters_and_digits(one.context)):
+                yield OffendingRow(part, one, "the context says everything twice")
+
+
+def _questions_in_contexts(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if is_asked_in_context(one):
+                yield OffendingRow(part, one, "the context has the question in it")
+
+
+def _answers_in_questions(rows: Rows) -> Iterator[OffendingRow]:
+    for part, examples in rows.parts():
+        for one in examples:
+            if is_answered_in_question(one):
+                yield OffendingRow(part, one, f"the question has the answer in it: {_quoted(one.golds[0].text)}")
+
+
 def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:
-    starts = Counter(one.golds[0].answer_start for one in rows.train if one.golds)
-    usual = starts.most_common(1)[0][0] if starts else 0
-    for one in rows.train:
-        if one.golds and one.golds[0].answer_start == usual:
-            yield OffendingRow("train", one, f"the answer begins at character {usual}")
-        elif one.golds and not _WORD.search(one.context, one.golds[0].answer_end):
-            yield OffendingRow("train", one, "the context ends with the answer")
+    for part, examples in rows.parts():
+        answered = [one for one in examples if one.golds]
+        starts = Counter(one.golds[0].answer_start for one in answered)
+        texts = Counter(letters_and_digits(one.golds[0].text) for one in answered)
+        usual, common = (max(counts, key=lambda one: counts[one], default=None) for counts in (starts, texts))
+        for one in answered:
+            gold = one.golds[0]
+            if gold.answer_start == usual:
+                yield OffendingRow(part, one, f"the answer begins at character {usual}")
+            elif not _WORD.search(one.context, gold.answer_end):
+                yield OffendingRow(part, one, "the context ends with the answer")
+            elif letters_and_digits(gold.text) == common and texts[common] > 1:
+                yield OffendingRow(part, one, f"{texts[common]:,} questions have this answer")
 
 
 def _misaligned_answers(rows: Rows) -> Iterator[OffendingRow]:
@@ -197,19 +238,19 @@ def _unrelated_answers(rows: Rows) -> Iterator[OffendingRow]:
         measure = FitMeasure(examples)
         for at, one in enumerate(measure.sample):
             better = measure.others_fit_better(at)
-            if better is not None and better > 0.5:
+            if measure.is_strange(at):
+                yield OffendingRow(part, one, "the context has none of the question's rare words")
+            elif better is not None and better > 0.5:
                 yield OffendingRow(part, one, "other answers on the context are nearer to the question's words")
 
 
 def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
-    trained = TrainedQuestions(rows.train)
-    contexts = {letters_and_digits(one.context): one for one in rows.train}
+    trained, contexts = TrainedQuestions(rows.train), TrainedContexts(rows.train)
     for one in rows.validation:
-        context = letters_and_digits(one.context)
         if (same := trained.same(one)) is not None:
             yield OffendingRow("validation", one, f"training question {same.id} is the same")
-        elif context in contexts:
-            yield OffendingRow("validation", one, f"training question {contexts[context].id} has the same context")
+        elif contexts.has(one.context):
+            yield OffendingRow("validation", one, "its context, or most of it, is a training question's, too")
         elif rows.trained_on.percent_of([one]):
             yield OffendingRow("validation", one, "the model was trained on it before")
 
@@ -222,7 +263,7 @@ def _missing_answers(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _language_mismatch(rows: Rows) -> Iterator[OffendingRow]:
-    frequent = frequent_words([words_of(context)[1] for context in dict.fromkeys(one.context for one in rows.train)])
+    frequent = language_words(rows.train)
     shares = []
     for at, one in enumerate(rows.validation):
         words = words_of(one.context)[1]
@@ -260,7 +301,10 @@ def _few_contexts(rows: Rows) -> Iterator[OffendingRow]:
 SELECTIONS: dict[str, _Select] = {
     "swapped-fields": _swapped_fields,
     "missing-whitespace": _missing_whitespace,
+    "damaged-texts": _damaged_texts,
     "contradicting-answers": _contradicting_answers,
+    "questions-in-contexts": _questions_in_contexts,
+    "answers-in-questions": _answers_in_questions,
     "answers-in-one-place": _answers_in_one_place,
     "misaligned-answers": _misaligned_answers,
     "unrelated-answers": _unrelated_answers,

@@ -45,7 +45,9 @@ class AnswerFit(msgspec.Struct, frozen=True, kw_only=True):
         error: Standard error of that mean.
         at_home: Share of the questions with a rare word in their own context.
         elsewhere: Share with one in some other question's context.
-        quarters: The first three for each quarter of the data, in order; None: nothing to compare.
+        asked: Questions with several rare words that the contexts have.
+        strange: Share of those that have none of them in their own context.
+        quarters: The same for each quarter of the data, in order; None: nothing to compare.
     """
 
     questions: _Least0
@@ -53,6 +55,8 @@ class AnswerFit(msgspec.Struct, frozen=True, kw_only=True):
     error: float
     at_home: float = 0.0
     elsewhere: float = 0.0
+    asked: _Least0 = 0
+    strange: float = 0.0
     quarters: "list[AnswerFit | None]" = []
 
     @property
@@ -90,11 +94,21 @@ class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
     answer_fit: AnswerFit | None = None
     word_letters_mean: float | None = None
     upper_case_percent: float | None = None
+    markup_percent: float | None = None
+    mojibake_percent: float | None = None
+    doubled_percent: float | None = None
+    long_words_percent: float | None = None
+    long_questions_percent: float | None = None
+    questions_in_contexts_percent: float | None = None
+    golds_in_questions_percent: float | None = None
+    same_answer_percent: float | None = None
+    whole_sentences_percent: float | None = None
     # Of validation data, beside the training data:
     shared_contexts_percent: float | None = None
     shared_questions_percent: float | None = None
     frequent_words_percent: float | None = None
     frequent_words_percent_train: float | None = None
+    other_scripts_percent: float | None = None
     rare_question_words: list[str] | None = None
     rare_question_words_percent: float | None = None
     seen_by_model_percent: float | None = None

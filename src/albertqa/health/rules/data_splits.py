@@ -11,6 +11,16 @@ from albertqa.rundir.findings import Finding, evidence
 # Between data sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
 # short factoids and the longest of the common sets of short answers by about two.
 _OTHER_LENGTH = 2.5
+# Percent of the letters; in one language 0 to 2, where half of the texts are in another script about 50.
+_MANY_OF_OTHER_SCRIPTS = 30
+# Percent. Whole sentences are 0 to 3 % of short answers; of sixty answers on one subject, seldom 10 or 20.
+_MORE_SENTENCES = 25
+# Of few contexts, as on one subject, answers may be five times as long as on another.
+_FEW_CONTEXTS, _OTHER_LENGTH_OF_FEW = 50, 6.0
+# Between data sets of one language 0.68 and more (150 questions and more, on one subject or on many, Wikipedia and
+# Reddit); where half of the texts are in another language 0.48 to 0.58, where all are 0.05 to 0.35.
+# Of few training contexts the subject's own words are among them: on another subject 0.52 and more.
+_LEAST_SHARED_WORDS, _LEAST_OF_FEW = 0.6, 0.45
 # Training questions for numbers and dates alone leave 57 to 87 % of the questions unasked, those without "what" and
 # "who" 55 %; samples of one kind differ by up to 17 %, Reddit's questions from Wikipedia's by up to 28 %.
 _MANY_UNASKED_PERCENT = 25
@@ -77,6 +87,13 @@ def missing_answers(view: DataView) -> Iterator[Finding]:
             f"{100 * validation:.0f} %: the model learns to answer nothing where it should answer. Were answers lost "
             "when the training file was written? If not, validate on data of the same kind."
         )
+    elif validation - train > 0.4 and train > 0:
+        severity = "error" if validation > 0.95 else "warning"
+        message = (
+            f"{100 * validation:.0f} % of the validation questions have no answer, of the training questions only "
+            f"{100 * train:.0f} %: the scores show above all how often the model answers nothing. Were answers lost "
+            "when the validation file was written? If not, validate on data of the same kind."
+        )
     elif train == 0 and validation > 0.1:
         message = (
             f"{100 * validation:.0f} % of the validation questions have no answer, but every training question has "
@@ -101,7 +118,23 @@ def missing_answers(view: DataView) -> Iterator[Finding]:
 def language_mismatch(view: DataView) -> Iterator[Finding]:
     """Validation texts in another language, or of another kind, than the training texts."""
     ratio = _shared_words(view)
-    if view.validation is None or ratio is None or ratio >= 0.6:
+    if view.validation is None:
+        return
+    others = view.validation.other_scripts_percent or 0.0
+    if others >= _MANY_OF_OTHER_SCRIPTS:
+        yield Finding(
+            "language-mismatch",
+            "error" if others >= 50 else "warning",
+            0,
+            f"The letters of the validation texts are of other scripts than the training texts' ({others:.0f} % of "
+            "them): the two are in different languages, and the validation scores do not show how well training "
+            "goes. Use one language in both.",
+            show_rows(view, "language-mismatch"),
+            {"other_scripts_percent": others},
+        )
+        return
+    is_few = view.train.contexts is not None and view.train.contexts < _FEW_CONTEXTS
+    if ratio is None or ratio >= (_LEAST_OF_FEW if is_few else _LEAST_SHARED_WORDS):
         return
     here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
     yield Finding(
@@ -121,16 +154,23 @@ def answer_length_mismatch(view: DataView) -> Iterator[Finding]:
     if view.validation is None or min(view.train.answered, view.validation.answered) < FEWEST_QUESTIONS:
         return
     train, validation = view.train.gold_words_mean, view.validation.gold_words_mean
-    if not train or not validation or (times := max(train, validation) / min(train, validation)) < _OTHER_LENGTH:
+    least = _OTHER_LENGTH_OF_FEW if _has_few_contexts(view) else _OTHER_LENGTH
+    if not train or not validation:
+        return
+    times, sentences = max(train, validation) / min(train, validation), ""
+    whole = [facts.whole_sentences_percent or 0.0 for _, facts in view.parts()]
+    if max(whole) - min(whole) > _MORE_SENTENCES:
+        sentences = f", and {whole[0]:.0f} % of the former and {whole[1]:.0f} % of the latter are whole sentences"
+    elif times < least:
         return
     yield Finding(
         "answer-length-mismatch",
         "error" if times >= 2 * _OTHER_LENGTH else "warning",
         0,
-        f"Training answers have {train:.1f} words on average, validation answers {validation:.1f}. The model learns to "
-        f"give {'long' if train > validation else 'short'} answers and is scored against others, so exact match stays "
-        "low however well it reads. Were whole sentences, or first words only, taken for answers in one of the files? "
-        "Select the answers of both by the same rule.",
+        f"Training answers have {train:.1f} words on average, validation answers {validation:.1f}{sentences}. The "
+        f"model learns to give {'long' if train > validation else 'short'} answers and is scored against others, so "
+        "exact match stays low however well it reads. Were whole sentences, or first words only, taken for answers in "
+        "one of the files? Select the answers of both by the same rule.",
         show_rows(view, "answer-length-mismatch"),
         {"train_gold_words_mean": train, "validation_gold_words_mean": validation},
     )
@@ -144,7 +184,7 @@ def question_mismatch(view: DataView) -> Iterator[Finding]:
     train, asked = view.train.question_letters_mean, validation.question_letters_mean
     unasked, words = validation.rare_question_words_percent or 0.0, validation.rare_question_words or []
     noise = 2 * proportion_error(_MANY_UNASKED_PERCENT, validation.questions)
-    if unasked >= _MANY_UNASKED_PERCENT + noise and (_shared_words(view) or 1.0) >= 0.6:
+    if unasked >= _MANY_UNASKED_PERCENT + noise and not _is_other_language(view):
         named = ", ".join(f"'{word}'" for word in words)
         yield Finding(
             "question-mismatch",
@@ -156,7 +196,7 @@ def question_mismatch(view: DataView) -> Iterator[Finding]:
             show_rows(view, "question-mismatch"),
             {"rare_question_words": ", ".join(words), "rare_question_words_percent": unasked},
         )
-    elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH:
+    elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH and not _is_other_language(view):
         yield Finding(
             "question-mismatch",
             "warning",
@@ -186,6 +226,16 @@ def swapped_files(view: DataView) -> Iterator[Finding]:
         train_again(view, "less-validation", max_eval_examples=max(1000, train)),
         {"train_questions": train, "validation_questions": validation},
     )
+
+
+def _has_few_contexts(view: DataView) -> bool:
+    """Return whether one of the data sets is on so few texts that they may be on one subject."""
+    return any(facts.contexts is not None and facts.contexts < _FEW_CONTEXTS for _, facts in view.parts())
+
+
+def _is_other_language(view: DataView) -> bool:
+    """Return whether `language_mismatch` says so: then questions differ, too."""
+    return any(language_mismatch(view))
 
 
 def _shared_words(view: DataView) -> float | None:
