@@ -1,5 +1,6 @@
 """The templates of the page and of the model cards, and the filters that format their values."""
 
+import math
 import re
 from typing import Any
 
@@ -45,11 +46,13 @@ def render(template: str, **values: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a time.
+    """Format a time; times of a damaged record may add up to more than a number holds.
 
-    >>> duration(42.3), duration(200), duration(7300)
-    ('42 s', '3 min 20 s', '2 h 1 min')
+    >>> duration(42.3), duration(200), duration(7300), duration(math.inf)
+    ('42 s', '3 min 20 s', '2 h 1 min', 'unknown')
     """
+    if not math.isfinite(seconds):
+        return "unknown"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
