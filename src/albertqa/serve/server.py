@@ -41,7 +41,7 @@ def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents
     listener = listen(config)
     service = Service(answers, name, config, measure_speed(answers), documents)
     host = f"[{config.host}]" if ":" in config.host else config.host
-    LOGGER.info("%s answers at http://%s:%d", name, host, listener.getsockname()[1])
+    address = f"http://{host}:{listener.getsockname()[1]}"
     if config.api_key is None and not config.is_local:
         LOGGER.warning("everybody who reaches this address may ask; set an API key to change that")
     server = _Server(
@@ -59,6 +59,7 @@ def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents
             timeout_graceful_shutdown=int(config.deadline_seconds) + 5,
         ),
         service,
+        f"{name} answers at {address}",
     )
     server.run(sockets=[listener])
 
@@ -94,10 +95,16 @@ def listen(config: ServeConfig) -> socket.socket:
 class _Server(uvicorn.Server):
     """A server that reports that it is not ready before it stops."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
         super().__init__(config)
         self.service = service
+        self.greeting = greeting
         self.stop_at = math.inf
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and say so: from here on a signal stops it in order."""
+        await super().startup(sockets)
+        LOGGER.info("%s", self.greeting)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop: SIGTERM after the time to drain, Ctrl-C now, a second signal without waiting for answers."""
