@@ -14,7 +14,7 @@ learning  an ALBERT of six layers with one group (the starter encoder's first la
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -126,10 +126,7 @@ def loss_after(num_steps: int, seed: int, *, casts_at_every_use: bool) -> float:
         for step in range(num_steps):
             windows = [store[order[at % len(order)]] for at in range(step * _BATCH, (step + 1) * _BATCH)]
             rate = _LEARNING_RATE * min(1.0, 10 * (step + 1) / num_steps)
-            if casts_at_every_use:
-                with casting_at_every_use():
-                    losses.append(stepper.step(windows, step + 1, rate).loss)
-            else:
+            with casting_at_every_use() if casts_at_every_use else nullcontext():
                 losses.append(stepper.step(windows, step + 1, rate).loss)
     return round(mean(losses[-max(1, num_steps // 4) :]), 4)
 

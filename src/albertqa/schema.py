@@ -166,6 +166,21 @@ def read_toml(path: Path, refusal: type[AlbertQAError]) -> dict[str, Any]:
     return tables
 
 
+def require_fetched(content: bytes, path: Path, refusal: type[AlbertQAError]) -> None:
+    """Check that what was read is a file and not what Git LFS leaves in its place.
+
+    Raises:
+        AlbertQAError: A `refusal`: it is a pointer.
+    """
+    if content.startswith(LFS_POINTER):
+        raise refusal(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: it has no half of a character (lone surrogate)."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_text(path: Path, refusal: type[AlbertQAError], remedy: str = "") -> str:
     """Read a text file (UTF-8, with or without a byte-order mark).
 
@@ -178,8 +193,7 @@ def read_text(path: Path, refusal: type[AlbertQAError], remedy: str = "") -> str
     try:
         require_file(path)
         content = path.read_bytes()
-        if content.startswith(LFS_POINTER):
-            raise refusal(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
+        require_fetched(content, path, refusal)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refusal(f"{path}: expected UTF-8, found other bytes at offset {error.start:,}{advice}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from albertqa.answer.extract import SUFFIXES, read_text
 from albertqa.errors import DataError, SettingsError
+from albertqa.schema import is_unicode
 
 _FORMAT = "albertqa collection 1"
 _SCHEMA = """
@@ -270,7 +271,7 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
     present: set[str] = set()
     for file in _files(folder):
         path, facts = file.relative_to(folder).as_posix(), file.stat()
-        if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+        if not is_unicode(path):
             problems.append(f"{file}: its name is not UTF-8. Rename it")
             continue
         number, num_bytes, modified_ns, sha256 = known.get(path, (None, None, None, None))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from albertqa.errors import DataError
 from albertqa.files import first_line
-from albertqa.schema import LFS_POINTER
+from albertqa.schema import require_fetched
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -41,8 +41,7 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if content.startswith(LFS_POINTER):
-        raise DataError(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
+    require_fetched(content, path, DataError)
     suffix = path.suffix.lower()
     if suffix == ".pdf":
         return _pdf_text(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.errors import DataError
-from albertqa.schema import ParseError, parse_json
+from albertqa.schema import ParseError, is_unicode, parse_json
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
@@ -54,5 +54,5 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 def _is_id(value: object) -> bool:
     """Return whether a row can have this as its id, or has none."""
     if isinstance(value, str):
-        return bool(value.strip()) and not any("\ud800" <= character <= "\udfff" for character in value)
+        return bool(value.strip()) and is_unicode(value)
     return value is None or type(value) is int

@@ -57,10 +57,9 @@ def damage_statistics(examples: Sequence[Example], contexts: Iterable[str]) -> d
         "long_words_percent": round(100 * sum(one for one in letters if one >= LONG_WORD) / max(1, sum(letters)), 3),
         "long_questions_percent": _percent(is_long_question(one) for one in examples),
         "questions_in_contexts_percent": _percent(
-            len(question) >= _SHORT_QUESTION and question in plain[one.context]
-            for one, question in zip(examples, asked, strict=True)
+            is_asked_in_context(question, plain[one.context]) for one, question in zip(examples, asked, strict=True)
         ),
-        "golds_in_questions_percent": _percent(bool(gold) and gold in question for gold, question in golds),
+        "golds_in_questions_percent": _percent(is_answered_in_question(gold, question) for gold, question in golds),
         "same_answer_percent": round(100 * max(answers.values(), default=0) / max(1, len(golds)), 3),
         "whole_sentences_percent": _percent(
             is_whole_sentence(one.context, one.golds[0]) for one in examples if one.golds
@@ -95,16 +94,14 @@ def is_whole_sentence(context: str, gold: Gold) -> bool:
     return is_end and (not before or before[-1] in _SENTENCE_ENDS) and len(gold.text) >= _SENTENCE_LETTERS
 
 
-def is_asked_in_context(example: Example) -> bool:
-    """Return whether a question is in its context, word by word."""
-    question = letters_and_digits(example.question)
-    return len(question) >= _SHORT_QUESTION and question in letters_and_digits(example.context)
+def is_asked_in_context(question: str, context: str) -> bool:
+    """Return whether a question is in its context, word by word; of both, the letters and digits."""
+    return len(question) >= _SHORT_QUESTION and question in context
 
 
-def is_answered_in_question(example: Example) -> bool:
-    """Return whether the first gold is in the question."""
-    gold = letters_and_digits(example.golds[0].text) if example.golds else ""
-    return bool(gold) and gold in letters_and_digits(example.question)
+def is_answered_in_question(gold: str, question: str) -> bool:
+    """Return whether a gold is in its question; of both, the letters and digits."""
+    return bool(gold) and gold in question
 
 
 def _percent(values: Iterable[bool]) -> float:

@@ -194,15 +194,16 @@ def _damaged_texts(rows: Rows) -> Iterator[OffendingRow]:
 def _questions_in_contexts(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
         for one in examples:
-            if is_asked_in_context(one):
+            if is_asked_in_context(letters_and_digits(one.question), letters_and_digits(one.context)):
                 yield OffendingRow(part, one, "the context has the question in it")
 
 
 def _answers_in_questions(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
         for one in examples:
-            if is_answered_in_question(one):
-                yield OffendingRow(part, one, f"the question has the answer in it: {_quoted(one.golds[0].text)}")
+            gold = one.golds[0].text if one.golds else ""
+            if is_answered_in_question(letters_and_digits(gold), letters_and_digits(one.question)):
+                yield OffendingRow(part, one, f"the question has the answer in it: {_quoted(gold)}")
 
 
 def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from albertqa.errors import TokenizerError
 from albertqa.files import first_line
-from albertqa.schema import LFS_POINTER, ParseError, parse_json
+from albertqa.schema import ParseError, parse_json, require_fetched
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG_JSON = "tokenizer_config.json"
@@ -111,8 +111,7 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise TokenizerError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if content.startswith(LFS_POINTER):
-        raise TokenizerError(f"{path}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository")
+    require_fetched(content, path, TokenizerError)
     return content
 
 
