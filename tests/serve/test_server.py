@@ -164,11 +164,11 @@ def test_an_address_in_use_is_one_line(answerer: Answerer, server: Server) -> No
     with pytest.raises(
         SettingsError, match=rf"^127\.0\.0\.1:{port}: cannot listen there \(Address already in use\)\. Choose"
     ):
-        serve(answerer, "tiny", ServeConfig(port=port))
+        serve(lambda: answerer, "tiny", ServeConfig(port=port))
     with pytest.raises(
         SettingsError, match=r"^settings: port is 70000, expected from 0 to 65535; deadline_seconds is 0"
     ):
-        serve(answerer, "tiny", ServeConfig(port=70000, deadline_seconds=0))
+        serve(lambda: answerer, "tiny", ServeConfig(port=70000, deadline_seconds=0))
 
 
 def test_the_end_of_an_answer_does_not_wait_for_the_client_to_acknowledge_its_beginning() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
 from albertqa.windows import build
-from albertqa.windows.build import LongQuestionsError, slices, windows_in_memory
+from albertqa.windows.build import LongQuestionsError, count_tokens, slices, windows_in_memory
 from albertqa.windows.statistics import check_tokenization, labelled_text
 from albertqa.windows.store import Window, WindowStore
 from albertqa.windows.tokenizer import QATokenizer
@@ -63,6 +63,8 @@ def test_every_context_token_is_in_some_window_and_neighbours_overlap_by_doc_str
     assert store is not None
     ids = tokenizer.encode_batch([example.context])[0].ids
     max_seq_length, doc_stride = lengths
+    counted = count_tokens([example], tokenizer, max_seq_length=max_seq_length, doc_stride=doc_stride)
+    assert counted == store.lengths.sum()
     read: list[int] = []
     for index in range(len(store)):
         window = store[index]

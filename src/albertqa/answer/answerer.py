@@ -17,8 +17,7 @@ from albertqa.decode.reader import load_reader
 from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
-from albertqa.windows.build import windows_in_memory
-from albertqa.windows.store import WindowStore
+from albertqa.windows.build import count_tokens, windows_in_memory
 
 PASSAGES = 10
 """Passages of a collection that are read for a question."""
@@ -208,22 +207,19 @@ class Answerer:
             DataError: A question or context is empty.
             SettingsError: A number is out of range.
         """
-        store = self._windows(_examples(pairs), self._changed(reader_settings)) if pairs else None
-        return 0 if store is None else int(store.lengths.sum())
-
-    def _changed(self, reader_settings: ReaderChanges) -> ReaderSettings:
-        settings = self._reader.settings.changed(**reader_settings)
-        self._reader.model.require_positions(settings.max_seq_length, self._reader.source)
-        return settings
-
-    def _windows(self, examples: Sequence[Example], settings: ReaderSettings) -> WindowStore:
-        return windows_in_memory(
-            examples,
+        settings = self._changed(reader_settings)
+        return count_tokens(
+            _examples(pairs),
             self._reader.tokenizer,
             max_seq_length=settings.max_seq_length,
             doc_stride=settings.doc_stride,
             tokenize=self._contexts.tokenize,
         )
+
+    def _changed(self, reader_settings: ReaderChanges) -> ReaderSettings:
+        settings = self._reader.settings.changed(**reader_settings)
+        self._reader.model.require_positions(settings.max_seq_length, self._reader.source)
+        return settings
 
     def _predict(
         self,
@@ -237,7 +233,13 @@ class Answerer:
         examples = _examples(pairs)
         if not examples:
             return []
-        store = self._windows(examples, settings)
+        store = windows_in_memory(
+            examples,
+            self._reader.tokenizer,
+            max_seq_length=settings.max_seq_length,
+            doc_stride=settings.doc_stride,
+            tokenize=self._contexts.tokenize,
+        )
         passed = run_windows(
             self._reader.model, store, batch_size=batch_size, one_by_one=self._one_by_one, progress=progress
         )

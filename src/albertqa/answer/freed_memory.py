@@ -8,8 +8,8 @@ import ctypes
 import sys
 import time
 
-SECONDS_BETWEEN = 10.0
-"""Returning it, and touching it again, takes tens of milliseconds."""
+SECONDS_BETWEEN = 3.0
+"""Returning it, and touching it again, takes tens of milliseconds; what ten seconds leave behind grows for minutes."""
 
 
 class FreedMemory:
@@ -19,7 +19,7 @@ class FreedMemory:
         self._returned_at = time.monotonic()
 
     def return_if_due(self) -> None:
-        """Return it where that is ten seconds ago (Linux with glibc; elsewhere nothing happens)."""
+        """Return it where that is some seconds ago (Linux with glibc; elsewhere nothing happens)."""
         if time.monotonic() - self._returned_at < SECONDS_BETWEEN:
             return
         self._returned_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,8 @@ class Serve:
         config = replace(self.server, api_key=self.server.api_key or os.environ.get("ALBERTQA_API_KEY") or None)
         config.check()
         documents = None if self.documents is None else Collection(self.documents)
-        answerer = Answerer(
+        load = partial(
+            Answerer,
             self.model,
             device=self.device,
             mixed_precision=self.mixed_precision,
@@ -64,7 +66,7 @@ class Serve:
             min_probability=self.min_probability,
         )
         log_safely()
-        serve(answerer, _name(self.model), config, documents)
+        serve(load, _name(self.model), config, documents)
         return 0
 
 

@@ -7,6 +7,8 @@ import signal
 import socket
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -22,14 +24,14 @@ _WARM_UP = ("Which words are read here?", "These words are read once before anyb
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents | None = None) -> None:
+def serve(load: Callable[[], Answers], name: str, config: ServeConfig, documents: Documents | None = None) -> None:
     """Answer questions over HTTP until SIGTERM or Ctrl-C.
 
     On SIGTERM the server first says that it is not ready, and after `drain_seconds` takes no more connections; what it
     has accepted is answered before it ends.
 
     Args:
-        answers: The model, an `Answerer`.
+        load: Returns the model, an `Answerer`.
         name: What to call it.
         config: Where to listen, and limits.
         documents: Indexed documents to pick from, a `Collection`.
@@ -38,8 +40,13 @@ def serve(answers: Answers, name: str, config: ServeConfig, documents: Documents
         SettingsError: A setting is out of range, or the address cannot be used.
     """
     config.check()
+    # In a thread that ends: every thread that computes keeps threads of its own for it, and where there are more of
+    # them than cores, none waits busily for the next product, and reading takes longer.
+    with ThreadPoolExecutor(1) as starting:
+        answers = starting.submit(load).result()
+        speed = starting.submit(measure_speed, answers).result()
     listener = listen(config)
-    service = Service(answers, name, config, measure_speed(answers), documents)
+    service = Service(answers, name, config, speed, documents)
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"http://{host}:{listener.getsockname()[1]}"
     if config.api_key is None and not config.is_local:

@@ -197,41 +197,79 @@ def windows_in_memory(
     return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
 
 
-def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
+@dataclass(frozen=True)
+class _Chunk:
+    """What some examples became.
+
+    Attributes:
+        new_contexts: Tokens of the contexts that no chunk before had.
+        questions: Token ids of each question.
+        windows: The row of each window, as in `WINDOW_COLUMNS`.
+    """
+
+    new_contexts: list[ContextTokens]
+    questions: list[Int32Array]
+    windows: list[tuple[int, ...]]
+
+
+def count_tokens(
+    examples: Sequence[Example],
+    tokenizer: QATokenizer,
+    *,
+    max_seq_length: int = 384,
+    doc_stride: int = 128,
+    tokenize: Tokenize = tokenize_contexts,
+) -> int:
+    """Return the tokens of all windows of a few examples without building them (see `windows_in_memory`)."""
+    chunks = _cut(examples, _Slicer(tokenizer, max_seq_length, doc_stride, tokenize))
+    return sum(length for chunk in chunks for *_, length in chunk.windows)
+
+
+def _cut(examples: Sequence[Example], slicer: _Slicer) -> Iterator[_Chunk]:
+    """Yield the windows of examples, some examples at a time.
+
+    Raises:
+        LongQuestionsError: In the end, where questions leave no room.
+    """
     context_index: dict[str, int] = {}
     too_long: list[tuple[str, str]] = []
+    for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
+        chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
+        contexts = slicer.tokenize(list(dict.fromkeys(example.context for example in chunk)), slicer.tokenizer)
+        new = [tokens for text, tokens in contexts.items() if text not in context_index]
+        for text in contexts:
+            context_index.setdefault(text, len(context_index))
+        questions = [
+            np.asarray(encoding.ids, dtype=np.int32)
+            for encoding in slicer.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
+        ]
+        rows: list[tuple[int, ...]] = []
+        for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
+            context = contexts[example.context]
+            room = slicer.max_seq_length - slicer.tokenizer.layout.num_special_tokens - len(question)
+            if room <= slicer.doc_stride and room < len(context.input_ids):
+                too_long.append((example.id, slicer.too_long(len(question), room)))
+                continue
+            windows = slicer.windows(example, len(question), context, room)
+            rows += [(first + at, context_index[example.context], *window) for window in windows]
+        yield _Chunk(new, questions, rows)
+    if too_long:
+        raise LongQuestionsError(too_long)
+
+
+def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
     with (
         pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
         pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
         pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
     ):
-        for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
-            chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-            contexts = slicer.tokenize(list(dict.fromkeys(example.context for example in chunk)), slicer.tokenizer)
-            new = [tokens for text, tokens in contexts.items() if text not in context_index]
-            for text in contexts:
-                context_index.setdefault(text, len(context_index))
-            if new:
-                columns = [[getattr(tokens, name) for tokens in new] for name in CONTEXT_SCHEMA.names]
+        for chunk in _cut(examples, slicer):
+            if chunk.new_contexts:
+                columns = [[getattr(tokens, name) for tokens in chunk.new_contexts] for name in CONTEXT_SCHEMA.names]
                 contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, columns))
-            questions = [
-                np.asarray(encoding.ids, dtype=np.int32)
-                for encoding in slicer.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
-            ]
-            questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [questions]))
-            rows = []
-            for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
-                context = contexts[example.context]
-                room = slicer.max_seq_length - slicer.tokenizer.layout.num_special_tokens - len(question)
-                if room <= slicer.doc_stride and room < len(context.input_ids):
-                    too_long.append((example.id, slicer.too_long(len(question), room)))
-                    continue
-                windows = slicer.windows(example, len(question), context, room)
-                rows += [(first + at, context_index[example.context], *window) for window in windows]
-            table = np.asarray(rows, dtype=np.int32).reshape(-1, len(WINDOW_COLUMNS)).T
+            questions_out.write_batch(_list_batch(QUESTION_SCHEMA, [chunk.questions]))
+            table = np.asarray(chunk.windows, dtype=np.int32).reshape(-1, len(WINDOW_COLUMNS)).T
             windows_out.write_batch(pa.record_batch([pa.array(column) for column in table], names=WINDOW_COLUMNS))
-    if too_long:
-        raise LongQuestionsError(too_long)
 
 
 def _list_batch(schema: pa.Schema, columns: list[list[Int32Array]]) -> pa.RecordBatch:
