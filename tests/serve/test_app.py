@@ -18,7 +18,8 @@ from albertqa.answer.answers import Answer
 from albertqa.answer.collection import Collection, index_folder
 from albertqa.serve import forms
 from albertqa.serve.app import _JsonRequest
-from albertqa.serve.batcher import Job
+from albertqa.serve.batcher import Batcher, Job
+from albertqa.serve.refusal import RequestRefusedError
 from decode.cases import starter_examples
 from serve.conftest import Client
 
@@ -481,3 +482,21 @@ def test_ten_thousand_fuzzed_requests_take_no_memory(client: Client) -> None:
     gc.collect()
     # Allocators keep some pages back; a kilobyte left by each request would show.
     assert process.memory_info().rss - before < 5_000_000
+
+
+def test_a_busy_server_refuses_before_it_reads_and_in_one_log_line(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def is_full(*_: Any) -> None:
+        raise RequestRefusedError(429, "the server is busy: no room", retry_after=7)
+
+    monkeypatch.setattr(Batcher, "require_room", is_full)
+    with caplog.at_level("INFO", "albertqa.serve"):
+        answers = [client.post("/v1/answer", "not JSON") for _ in range(5)]
+    assert {(one.status_code, one.json()["error"], one.headers["retry-after"]) for one in answers} == {
+        (429, "the server is busy: no room", "7")
+    }
+    assert [line for line in caplog.messages if "busy" in line] == [
+        "busy; requests refused since the last such line: 1"
+    ]
+    assert 'albertqa_requests_total{route="/v1/answer",status="429"} 5.0' in client.get("/metrics").text

@@ -7,6 +7,7 @@ thread computes; so a refusal never waits for an answer.
 import asyncio
 import hmac
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -39,6 +40,8 @@ from albertqa.serve.refusal import RequestRefusedError
 
 LOGGER = logging.getLogger("albertqa.serve")
 
+_BUSY = 429
+_ANSWERING = ("/answer", "/", "/v1/answer")
 _CLIENT_LEFT = 499
 _BODIES_IN_FLIGHT = 16
 """Bodies of the longest kind that may be held at a time."""
@@ -263,16 +266,13 @@ def _fewest_tokens(request: Request) -> int:
 
 
 class _JsonRoute(APIRoute):
-    """A route that reads its body under limits, once the key is right."""
+    """A route that reads its body under limits."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
             service: Service = request.app.state.service
-            service.authorize(request)
-            # Refused before the body is read and counted: what a busy server does not answer must cost it little.
-            service.batcher.require_room(_fewest_tokens(request), time.monotonic() + service.config.deadline_seconds)
             own = _JsonRequest(request.scope, request.receive)
             try:
                 await own.load(service)
@@ -284,18 +284,23 @@ class _JsonRoute(APIRoute):
 
 
 class _Guard:
-    """The outermost layer: whose name was called, headers, metrics, one log line a request; no user text."""
+    """The outermost layer: whose name was called, key, room, headers, metrics, one log line a request; no user text.
+
+    What a busy server does not answer must cost it little: it is refused here, before its body is read, and shares a
+    log line with others.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
         self.hosts = LOOPBACK if service.config.is_local else None
+        self.num_refused, self.logged_at = 0, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 500
+        begun, status, known = time.monotonic(), 500, "unknown"
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -312,12 +317,36 @@ class _Guard:
                 refused = JSONResponse({"error": "Host: expected this machine's own name"}, 421)
                 await refused(scope, receive, send_with_headers)
                 return
+            if scope["method"] == "POST" and scope["path"] in _ANSWERING:
+                known = scope["path"]
+                self._admit(Request(scope))
             await self.app(scope, receive, send_with_headers)
+        except RequestRefusedError as error:
+            await _refusal(error)(scope, receive, send_with_headers)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
+            route = getattr(scope.get("route"), "path", known)
             seconds = time.monotonic() - begun
             self.service.metrics.on_request(route, status, seconds)
-            LOGGER.info("%s %s %d %.0f ms", scope["method"], route, status, seconds * 1000)
+            if status == _BUSY:
+                self._log_refused()
+            else:
+                LOGGER.info("%s %s %d %.0f ms", scope["method"], route, status, seconds * 1000)
+
+    def _log_refused(self) -> None:
+        self.num_refused += 1
+        if (now := time.monotonic()) >= self.logged_at + 1.0:
+            LOGGER.warning("busy; requests refused since the last such line: %d", self.num_refused)
+            self.num_refused, self.logged_at = 0, now
+
+    def _admit(self, request: Request) -> None:
+        """Check that a question may be asked, and that there is room for it.
+
+        Raises:
+            RequestRefusedError: The key is missing or wrong, or the queue is too full now.
+        """
+        self.service.authorize(request)
+        deadline = time.monotonic() + self.service.config.deadline_seconds
+        self.service.batcher.require_room(_fewest_tokens(request), deadline)
 
 
 def _host_name(scope: Scope) -> str:
@@ -430,10 +459,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         )
 
     router = APIRouter(route_class=_JsonRoute, responses=_PROBLEMS, dependencies=guarded)
-    router.post("/answer", summary="Answer in Hugging Face's task form")(answer_task)
+    task, itself, documents = _ANSWERING
+    router.post(task, summary="Answer in Hugging Face's task form")(answer_task)
     # Clients of Hugging Face's endpoints post to the address itself.
-    router.post("/", include_in_schema=False)(answer_task)
-    router.post("/v1/answer", summary="Answer from one or several documents")(answer_documents)
+    router.post(itself, include_in_schema=False)(answer_task)
+    router.post(documents, summary="Answer from one or several documents")(answer_documents)
     app.include_router(router)
 
 
@@ -554,6 +584,10 @@ def _refuse(status: int, problem: forms.Problem, retry_after: int | None = None)
 
 async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestRefusedError)
+    return _refusal(error)
+
+
+def _refusal(error: RequestRefusedError) -> JSONResponse:
     name, colon, _rest = str(error).partition(": ")
     field = name if colon and error.status == 422 else None
     return _refuse(error.status, forms.Problem(error=str(error), field=field), error.retry_after)
