@@ -24,6 +24,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -143,6 +145,15 @@ def is_same(answer: dict[str, Any], expected: Answer) -> bool:
     )
 
 
+@dataclass
+class _Overload:
+    """What clients saw of a server that was asked too often: statuses, times of refusals, answers a second."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    refused_ms: list[float] = field(default_factory=list)
+    goodput: list[float] = field(default_factory=list)
+
+
 class Bench:
     """What the parts share: questions, the model in this process, a server.
 
@@ -245,58 +256,67 @@ class Bench:
         _, seconds = await ask_all(server.port, self.requests, order, CLIENTS)
         return len(order) / seconds
 
-    async def overload(self, _: int, seconds: float = 60.0) -> dict[str, Any]:
+    async def overload(self, rounds: int, seconds: float = 60.0) -> dict[str, Any]:
         """Ask four times as often as the server can answer, at regular times, whether or not it keeps up.
 
-        What it can answer is measured before and after, since what the machine gives may change meanwhile.
+        What it can answer is measured before and after every round, since what the machine gives may change.
         """
-        statuses: Counter[int] = Counter()
-        refused_ms: list[float] = []
-        answered_at: list[float] = []
+        seen = _Overload()
         rss: list[float] = []
         async with self.server("--max-queue-tokens", str(OVERLOAD_QUEUE_TOKENS)) as server:
             peaks = [await self._peak(server)]
-            idle: list[Connection] = []
-            generator = random.Random(1)
-
-            async def ask(begun: float) -> None:
-                connection = idle.pop() if idle else Connection(server.port)
-                at = time.perf_counter()
-                status, _ = await connection.send(generator.choice(self.requests))
-                statuses[status] += 1
-                if status == 429:
-                    refused_ms.append((time.perf_counter() - at) * 1000)
-                elif status == 200:
-                    answered_at.append(time.perf_counter() - begun)
-                idle.append(connection)
-
-            begun = time.perf_counter()
-            asked: list[asyncio.Task[None]] = []
-            while (now := time.perf_counter() - begun) < seconds:
-                while len(asked) < now * peaks[0] * OVERLOAD:
-                    asked.append(asyncio.create_task(ask(begun)))
-                if len(rss) < now / seconds * _RSS_SAMPLES:
-                    rss.append(server.rss_mib)
-                await asyncio.sleep(0.01)
-            await asyncio.gather(*asked)
-            for connection in idle:
-                connection.close()
-            peaks.append(await self._peak(server))
-        peak = statistics.mean(peaks)
-        goodput = sum(at <= seconds for at in answered_at) / seconds
+            for _ in range(rounds):
+                rss += await self._ask_too_often(server, seen, peaks[-1] * OVERLOAD, seconds)
+                peaks.append(await self._peak(server))
+                print(f"overload: peak {peaks[-1]:.1f}/s, goodput {seen.goodput[-1]:.1f}/s", flush=True)
+        shares = [good / statistics.mean(two) for good, two in zip(seen.goodput, pairwise(peaks), strict=True)]
         half = len(rss) // 2
-        print(f"overload: peak {peak:.1f}/s, goodput {goodput:.1f}/s, {dict(statuses)}", flush=True)
         return {
-            "n": len(asked),
+            "n": rounds,
             "seconds": seconds,
-            "peak_questions_per_second_before_and_after": [round(one, 2) for one in peaks],
-            "asked_per_second": round(len(asked) / seconds, 1),
-            "goodput_questions_per_second": round(goodput, 2),
-            "goodput_over_peak": round(goodput / peak, 3),
-            "statuses": dict(sorted(statuses.items())),
-            "refused_ms": {**spread(refused_ms), "p99": round(statistics.quantiles(refused_ms, n=100)[-1], 1)},
+            "questions": sum(seen.statuses.values()),
+            "peak_questions_per_second": spread(peaks),
+            "goodput_questions_per_second": spread(seen.goodput),
+            "goodput_over_peak": spread(shares),
+            "statuses": dict(sorted(seen.statuses.items())),
+            "refused_ms": {
+                **spread(seen.refused_ms),
+                "p99": round(statistics.quantiles(seen.refused_ms, n=100)[-1], 1),
+            },
             "rss_mib": {"first_half": spread(rss[:half]), "second_half": spread(rss[half:])},
         }
+
+    async def _ask_too_often(self, server: Server, seen: "_Overload", rate: float, seconds: float) -> list[float]:
+        """Ask so many questions a second; note what comes back, and return the server's memory meanwhile."""
+        idle: list[Connection] = []
+        generator = random.Random(1)
+        rss: list[float] = []
+        num_answered = 0
+        begun = time.perf_counter()
+
+        async def ask() -> None:
+            nonlocal num_answered
+            connection = idle.pop() if idle else Connection(server.port)
+            at = time.perf_counter()
+            status, _ = await connection.send(generator.choice(self.requests))
+            seen.statuses[status] += 1
+            if status == 429:
+                seen.refused_ms.append((time.perf_counter() - at) * 1000)
+            num_answered += status == 200 and time.perf_counter() - begun <= seconds
+            idle.append(connection)
+
+        asked: list[asyncio.Task[None]] = []
+        while (now := time.perf_counter() - begun) < seconds:
+            while len(asked) < now * rate:
+                asked.append(asyncio.create_task(ask()))
+            if len(rss) < now / seconds * _RSS_SAMPLES:
+                rss.append(server.rss_mib)
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*asked)
+        for connection in idle:
+            connection.close()
+        seen.goodput.append(num_answered / seconds)
+        return rss
 
     async def stopping(self, _: int) -> dict[str, Any]:
         """Stop a server that has accepted 100 questions."""

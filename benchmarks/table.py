@@ -68,6 +68,18 @@ def _where(holds: Callable[[Result], bool], figure: Callable[[Result], Any]) -> 
     return lambda result: figure(result) if holds(result) else None
 
 
+def _of_part(part: str, name: str) -> Callable[[Result], Any]:
+    """Return a function that returns a figure of one part of a result, with the part's own n."""
+
+    def figure(result: Result) -> Any:
+        if part not in result:
+            return None
+        found = result[part][name]
+        return {**(found if isinstance(found, dict) else {"median": found}), "n": result[part]["n"]}
+
+    return figure
+
+
 def _is_bf16(result: Result) -> bool:
     return "bfloat16" in (result.get("precision_of_B_and_ours") or result.get("precision_of_ours") or "")
 
@@ -229,6 +241,49 @@ ROWS = (
         at_least=1,
         lower_is_better=True,
         needs=NO_BF16,
+    ),
+    Row(
+        "Questions a second by 32 clients of a server, against one call",
+        ("serving",),
+        _of_part("throughput", "served_over_call"),
+        at_least=0.9,
+    ),
+    Row(
+        "A question through a server, beside the reading itself, at p50",
+        ("serving",),
+        _of_part("latency", "served_ms_more_at_p50"),
+        at_least=5,
+        unit=" ms",
+        lower_is_better=True,
+    ),
+    Row(
+        "Answers a second at four times what a server can answer, against its peak",
+        ("serving",),
+        _of_part("overload", "goodput_over_peak"),
+        at_least=0.9,
+    ),
+    Row(
+        "Bulk answers a second on Ray, against as many processes without it",
+        ("bulk-rates",),
+        _at("ray / shards"),
+        at_least=0.85,
+    ),
+    Row(
+        "Memory of a job of 200,000 questions, against one of 10,000",
+        ("bulk-memory",),
+        _at("times_the_memory"),
+        unit=" times",
+    ),
+    Row(
+        "Two processes on two cores, against one process with both",
+        ("distributed",),
+        _at("times_as_fast_as_1_process"),
+        unit=" times",
+    ),
+    Row(
+        "Exchange of gradients between them, share of a step",
+        ("distributed",),
+        _at("share_of_exchange"),
     ),
 )
 
