@@ -55,6 +55,9 @@ class Connection:
 
     async def send(self, request: bytes) -> tuple[int, Any]:
         """Send a request; return status and parsed body."""
+        if self.streams is not None and self.streams[0].at_eof():
+            # Closed by the server, which keeps a connection without a request for half a minute.
+            self.close()
         if self.streams is None:
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams

@@ -364,7 +364,7 @@ def _lines(row: Row, results: dict[str, list[tuple[Path, Result]]], link: Callab
             text = _number(spread["median"], row.unit)
             if "min" in spread:
                 text += f" ({_number(spread['min'], '')} to {_number(spread['max'], '')})"
-            number = f"{spread.get('n', result['n'])}"
+            number = str(spread["n"] if "n" in spread else result["n"])
             # The targets are for processors.
             verdict = "" if result.get("device") == "cuda" else _verdict(row, spread["median"])
             lines[machine] = [row.what, *targets, text, number, verdict, machine, link(path)]
