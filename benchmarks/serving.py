@@ -150,11 +150,11 @@ def is_same(answer: dict[str, Any], expected: Answer) -> bool:
 
 @dataclass
 class _Overload:
-    """What clients saw of a server that was asked too often: statuses, times of refusals, answers a second."""
+    """What was seen of a server that was asked too often: statuses, times of refusals, its memory."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     refused_ms: list[float] = field(default_factory=list)
-    goodput: list[float] = field(default_factory=list)
+    rss_mib: list[float] = field(default_factory=list)
 
 
 class Bench:
@@ -265,36 +265,35 @@ class Bench:
         What it can answer is measured before and after every round, since what the machine gives may change.
         """
         seen = _Overload()
-        rss: list[float] = []
+        goodput: list[float] = []
         async with self.server("--max-queue-tokens", str(OVERLOAD_QUEUE_TOKENS)) as server:
             peaks = [await self._peak(server)]
             for _ in range(rounds):
-                rss += await self._ask_too_often(server, seen, peaks[-1] * OVERLOAD, seconds)
+                goodput.append(await self._ask_too_often(server, seen, peaks[-1] * OVERLOAD, seconds))
                 peaks.append(await self._peak(server))
-                print(f"overload: peak {peaks[-1]:.1f}/s, goodput {seen.goodput[-1]:.1f}/s", flush=True)
-        shares = [good / statistics.mean(two) for good, two in zip(seen.goodput, pairwise(peaks), strict=True)]
-        half = len(rss) // 2
+                print(f"overload: peak {peaks[-1]:.1f}/s, goodput {goodput[-1]:.1f}/s", flush=True)
+        shares = [good / statistics.mean(two) for good, two in zip(goodput, pairwise(peaks), strict=True)]
+        half = len(seen.rss_mib) // 2
         return {
             "n": rounds,
             "seconds": seconds,
             "questions": sum(seen.statuses.values()),
             "peak_questions_per_second": spread(peaks),
-            "goodput_questions_per_second": spread(seen.goodput),
+            "goodput_questions_per_second": spread(goodput),
             "goodput_over_peak": spread(shares),
             "statuses": dict(sorted(seen.statuses.items())),
             "refused_ms": {
                 **spread(seen.refused_ms),
                 "p99": round(statistics.quantiles(seen.refused_ms, n=100)[-1], 1),
             },
-            "rss_mib": {"first_half": spread(rss[:half]), "second_half": spread(rss[half:])},
+            "rss_mib": {"first_half": spread(seen.rss_mib[:half]), "second_half": spread(seen.rss_mib[half:])},
         }
 
-    async def _ask_too_often(self, server: Server, seen: "_Overload", rate: float, seconds: float) -> list[float]:
-        """Ask so many questions a second; note what comes back, and return the server's memory meanwhile."""
+    async def _ask_too_often(self, server: Server, seen: "_Overload", rate: float, seconds: float) -> float:
+        """Ask so many questions a second, note what is seen, and return the answers a second that came in time."""
         idle: list[Connection] = []
         generator = random.Random(1)
-        rss: list[float] = []
-        num_answered = 0
+        num_answered = num_samples = 0
         begun = time.perf_counter()
 
         async def ask() -> None:
@@ -312,14 +311,14 @@ class Bench:
         while (now := time.perf_counter() - begun) < seconds:
             while len(asked) < now * rate:
                 asked.append(asyncio.create_task(ask()))
-            if len(rss) < now / seconds * _RSS_SAMPLES:
-                rss.append(server.rss_mib)
+            if num_samples < now / seconds * _RSS_SAMPLES:
+                seen.rss_mib.append(server.rss_mib)
+                num_samples += 1
             await asyncio.sleep(0.01)
         await asyncio.gather(*asked)
         for connection in idle:
             connection.close()
-        seen.goodput.append(num_answered / seconds)
-        return rss
+        return num_answered / seconds
 
     async def stopping(self, _: int) -> dict[str, Any]:
         """Stop a server that has accepted 100 questions."""

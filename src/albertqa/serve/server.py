@@ -44,8 +44,8 @@ def serve(load: Callable[[], Answers], name: str, config: ServeConfig, documents
     # them than cores, none waits busily for the next product, and reading takes longer.
     with ThreadPoolExecutor(1) as starting:
         answers = starting.submit(load).result()
+        listener = listen(config)
         speed = starting.submit(measure_speed, answers).result()
-    listener = listen(config)
     service = Service(answers, name, config, speed, documents)
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"http://{host}:{listener.getsockname()[1]}"
