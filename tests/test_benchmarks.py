@@ -181,6 +181,14 @@ def test_training_is_measured_against_transformers(tmp_path: Path, monkeypatch: 
     assert result["share_of_gemm_peak"]["median"] > 0
 
 
+def test_fused_attention_is_compared_with_plain_products(tmp_path: Path) -> None:
+    load("attention").main(["--rounds", "2", "--output", str(tmp_path)])
+    result = written(tmp_path)
+    for dtype in ("float32", "bfloat16"):
+        assert result[dtype].keys() == {"64", "128", "197", "384"}
+        assert all(is_spread(one) and one["median"] > 0 for row in result[dtype].values() for one in row.values())
+
+
 def test_both_ways_of_adding_gradients_are_compared(tmp_path: Path) -> None:
     arguments = ["--steps", "2", "--seeds", "1", "--shape", "tiny"]
     load("gradient_sums").main([*arguments, "--output", str(tmp_path)])

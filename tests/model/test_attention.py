@@ -17,6 +17,8 @@ from albertqa.model import attention, encoder
 from albertqa.model.attention import (
     Attend,
     PlainBackward,
+    attend_by_products,
+    attend_fused,
     attend_in_rows,
     attend_per_window,
     attend_varlen,
@@ -155,6 +157,47 @@ def test_the_plain_backward_is_that_of_fused_attention(lengths: list[int], seed:
         assert float((found.double() - reference).norm()) <= 3 * own_error + tolerance / 10 * float(reference.norm())
 
 
+@settings(max_examples=30)
+@given(st.integers(1, 200), st.integers(0, 1000))
+def test_plain_products_attend_as_fused_attention(length: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    exact = 1.5 * torch.randn(length, 3, 3, 24, dtype=torch.float64, generator=generator)
+    expected = attend_fused(exact)
+    torch.testing.assert_close(attend_by_products(exact), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attend_by_products(exact.float()).double(), expected, rtol=1e-5, atol=1e-5)
+    window = exact.bfloat16()
+    expected = attend_fused(window.double())
+    own_error = float((attend_fused(window).double() - expected).norm())
+    # Probabilities are rounded when they are normalized, and not before: of the same size, and no smaller.
+    found_error = float((attend_by_products(window).double() - expected).norm())
+    assert found_error <= 2 * own_error + 2**-10 * float(expected.norm())
+
+
+@pytest.mark.parametrize(
+    ("instructions", "dtype", "dropout", "is_plain"),
+    [
+        ({"avx512_bf16"}, torch.bfloat16, 0.0, True),
+        ({"avx512_bf16"}, torch.bfloat16, 0.1, False),
+        ({"avx512_bf16"}, torch.float32, 0.0, False),
+        ({"avx512_bf16", "amx_bf16"}, torch.bfloat16, 0.0, False),
+        ({"avx2"}, torch.bfloat16, 0.0, False),
+    ],
+)
+def test_plain_products_are_for_bf16_by_vector_instructions(
+    monkeypatch: pytest.MonkeyPatch, instructions: set[str], dtype: torch.dtype, dropout: float, is_plain: bool
+) -> None:
+    window = torch.randn(9, 3, 2, 16, dtype=dtype)
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "read_processor", lambda: Processor("a processor", frozenset(instructions)))
+        patch.setattr(attention, "attend_by_products", lambda _: "plain")
+        patch.setattr(attention, "attend_fused", lambda *_: "fused")
+        for one in (attention._has_fast_products, attention._has_slow_attention):
+            one.cache_clear()
+        assert attention._attend_in_window(window, dropout) == ("plain" if is_plain else "fused")
+    for one in (attention._has_fast_products, attention._has_slow_attention):
+        one.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("has_bf16", "dtype", "dropout", "is_plain"),
     [
@@ -170,10 +213,12 @@ def test_the_plain_backward_is_for_bf16_in_hardware_and_without_dropout(
     instructions = frozenset({"avx512_bf16"} if has_bf16 else {"avx2"})
     monkeypatch.setattr(attention, "read_processor", lambda: Processor("a processor", instructions))
     attention._has_fast_products.cache_clear()
+    attention._has_slow_attention.cache_clear()
     batch = random_batch((30, 10), VOCAB_SIZE)
     found = attended(attend_per_window, draw(batch, dtype), batch, dropout)
     assert (type(found.grad_fn).__name__ == "PlainBackwardBackward") == is_plain
     attention._has_fast_products.cache_clear()
+    attention._has_slow_attention.cache_clear()
 
 
 def test_a_bf16_step_with_the_plain_backward_is_near_one_without(

@@ -41,17 +41,51 @@ def test_one_kernel_is_as_exact_as_two(name: str | None, tokens: int, monkeypatc
     assert (fused - exact).square().mean() <= 1.01 * (plain - exact).square().mean()
 
 
-def test_what_has_a_backward_pass_or_is_not_bf16_has_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_bf16_is_multiplied_by_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> bool:
         raise AssertionError("asked for one kernel")
 
     monkeypatch.setattr(encoder, "_has_fused_products", refuse)
     x, weights = drawn(3)
-    with torch.no_grad():
-        _linear(x.float(), (weights[0].float(), weights[1].float()), ACTIVATIONS["gelu"])
-        with pytest.raises(AssertionError, match="one kernel"):
+    _linear(x.float(), (weights[0].float(), weights[1].float()), ACTIVATIONS["gelu"])
+    for is_training in (False, True):
+        with torch.set_grad_enabled(is_training), pytest.raises(AssertionError, match="one kernel"):
             _linear(x, weights)
-    _linear(x, weights, ACTIVATIONS["gelu"])
+
+
+@has_bf16
+@pytest.mark.parametrize("name", [None, *ACTIVATIONS])
+@pytest.mark.parametrize("outputs", [32, 96])
+def test_gradients_of_one_kernel_are_as_exact_as_those_of_two(
+    outputs: int, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activation = None if name is None else ACTIVATIONS[name]
+    x, (weight, bias) = drawn(197)
+    inputs = (x, weight[:outputs], bias[:outputs])
+    direction = torch.randn(197, outputs, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
+        leaves = [one.to(dtype).detach().requires_grad_() for one in inputs]
+        found = _linear(leaves[0], (leaves[1], leaves[2]), activation)
+        return [one.double() for one in torch.autograd.grad(found, leaves, direction.to(dtype))]
+
+    exact, fused = gradients(torch.float64), gradients(torch.bfloat16)
+    monkeypatch.setattr(encoder, "_has_fused_products", lambda: False)
+    for one, other, expected in zip(fused, gradients(torch.bfloat16), exact, strict=True):
+        assert one.shape == expected.shape
+        assert (one - expected).norm() <= 1.1 * (other - expected).norm() + 2**-9 * expected.norm() / 10
+
+
+@has_bf16
+def test_one_kernel_is_used_in_training(tiny_weights: Path) -> None:
+    seen = []
+    fused = encoder._fused_linear
+    model = load_model(tiny_weights, device=torch.device("cpu"), precision=torch.bfloat16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "_fused_linear", lambda *given: seen.append(given[3:]) or fused(*given))
+        model.logits(random_batch((30, 7), vocab_size=200))
+    # The projection and four products of every layer, none with its activation.
+    assert seen == [()] * (1 + 4 * len(model.model.config.layer_order))
 
 
 @given(st.integers(1, 100_000))

@@ -1,6 +1,7 @@
 """Attention of windows laid end to end: a token attends within its window only. Three ways to the same result.
 
-- One window after the other, by PyTorch's fused attention: no token too many. The way on CPUs and Apple's GPUs.
+- One window after the other, by PyTorch's fused attention or plain products, whichever is faster: no token too many.
+  The way on CPUs and Apple's GPUs.
 - FlashAttention over windows of any lengths (`torch.nn.attention.varlen`): one kernel for all of them. The way on CUDA
   GPUs in bf16 and fp16.
 - Rows of equal length with a mask, one fused attention for all of them: CUDA GPUs in fp32, those older than
@@ -113,21 +114,51 @@ def _attend_in_window(window: torch.Tensor, dropout: float, seed: int | None = N
     """Attend in a window: (n, 3, heads, head size) -> (n, heads, head size)."""
     if seed is not None:
         seed_generator(window.device, seed)
+    if window.device.type == "cpu" and not dropout and _has_slow_attention(window.dtype):
+        return attend_by_products(window)
+    return attend_fused(window, dropout)
+
+
+def attend_fused(window: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
+    """Attend in a window by PyTorch's fused attention: (n, 3, heads, head size) -> (n, heads, head size)."""
     query, key, value = window.permute(1, 2, 0, 3)[:, None].unbind()
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)[0].transpose(0, 1)
+
+
+def attend_by_products(window: torch.Tensor) -> torch.Tensor:
+    """Attend in a window by plain products, of half precision with scores in fp32, as PyTorch's fused attention has.
+
+    Shapes:
+        window: (n, 3, heads, head size)
+        returns: (n, heads, head size)
+    """
+    query, key, value = window.permute(1, 2, 0, 3).contiguous()
+    at_least_fp32 = torch.promote_types(window.dtype, torch.float32)
+    query = query.to(at_least_fp32) * query.shape[-1] ** -0.5
+    scores = torch.bmm(query, key.to(at_least_fp32).transpose(1, 2))
+    return torch.bmm(scores.softmax(dim=-1).to(window.dtype), value).transpose(0, 1)
 
 
 @cache
 def _has_fast_products(dtype: torch.dtype) -> bool:
     """Report whether plain products are faster than the backward of PyTorch's fused attention on the CPU.
 
-    Where the processor multiplies bf16 they take about a third of its time. In fp32 it is faster by an eighth (AVX2).
+    They are where the processor multiplies bf16 (benchmarks/attention.py). In fp32 it is faster by an eighth (AVX2).
     """
     return dtype is torch.bfloat16 and read_processor().has_bf16
 
 
+@cache
+def _has_slow_attention(dtype: torch.dtype) -> bool:
+    """Report whether plain products are faster than the forward of PyTorch's fused attention, too.
+
+    They are where the processor multiplies bf16 without matrix units (benchmarks/attention.py).
+    """
+    return _has_fast_products(dtype) and not read_processor().has_amx
+
+
 class PlainBackward(torch.autograd.Function):
-    """Attention in one window after the other: PyTorch's fused forward, and a backward of plain products.
+    """Attention in one window after the other with a backward of plain products.
 
     The probabilities are computed again, in fp32 where the type is half precision. There is no dropout.
 

@@ -12,7 +12,7 @@ Axis letters: T tokens of the batch, W windows, H hidden size, E embedding size,
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -53,18 +53,50 @@ def _linear(x: torch.Tensor, weights: Weights, activation: Activation | None = N
     Without a backward pass, on CPUs that multiply bf16, this is one kernel: oneDNN applies the activation in fp32 to
     what the product has just summed, where PyTorch's own GELU takes about as long as the product.
     """
-    if x.dtype is torch.bfloat16 and _is_fused(x.device):
-        name, form = activation.fused if activation else ("none", "")
-        fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, *weights, name, [], form)
-        return fused
-    product = functional.linear(x, *weights)
+    product: torch.Tensor
+    if x.dtype is not torch.bfloat16 or not _is_fused(x.device):
+        product = functional.linear(x, *weights)
+    elif torch.is_grad_enabled():
+        product = FusedLinear.apply(x, *weights)  # type: ignore[no-untyped-call]
+    else:
+        return _fused_linear(x, *weights, activation)
     return activation.apply(product) if activation else product
 
 
+def _fused_linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None
+) -> torch.Tensor:
+    name, form = activation.fused if activation else ("none", "")
+    fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], form)
+    return fused
+
+
+class FusedLinear(torch.autograd.Function):
+    """A linear layer of bf16 whose bias oneDNN adds in the product, where PyTorch writes it out first.
+
+    Shapes:
+        forward: (T, inputs), (outputs, inputs), (outputs,) -> (T, outputs)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Multiply and add."""
+        ctx.save_for_backward(x, weight)
+        return _fused_linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the gradients of all three."""
+        x, weight = ctx.saved_tensors
+        outputs, inputs = weight.shape
+        # Faster with the wider of the two as the first operand.
+        of_weight = gradient.t() @ x if outputs >= inputs else (x.t() @ gradient).t()
+        return gradient @ weight, of_weight, gradient.sum(dim=0)
+
+
 def _is_fused(device: torch.device) -> bool:
-    """Report whether bf16 products are fused with what follows them in this forward."""
-    is_forward_only = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return is_forward_only and device.type == "cpu" and _has_fused_products()
+    """Report whether bf16 products are fused with what follows them."""
+    return device.type == "cpu" and not torch.compiler.is_compiling() and _has_fused_products()
 
 
 def _num_spare_rows(tokens: int) -> int:
@@ -231,7 +263,7 @@ class Encoder(nn.Module):
         attend = self._attention(batch, precision)
         x = self.embeddings(batch)
         x = x if precision is None else x.to(precision)
-        if precision is torch.bfloat16 and _is_fused(x.device):
+        if precision is torch.bfloat16 and not torch.is_grad_enabled() and _is_fused(x.device):
             # Rows that no window has; a window's own do not depend on them.
             x = functional.pad(x, (0, 0, 0, _num_spare_rows(len(x))))
         if self.projection is not None:

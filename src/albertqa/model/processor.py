@@ -24,6 +24,11 @@ class Processor:
         """Whether it multiplies bf16 in hardware."""
         return not self.instructions.isdisjoint({"avx512_bf16", "amx_bf16"})
 
+    @property
+    def has_amx(self) -> bool:
+        """Whether it has matrix units for bf16, not vector instructions only."""
+        return "amx_bf16" in self.instructions
+
 
 def read_processor() -> Processor:
     """Ask the system what processor this is.
