@@ -24,8 +24,8 @@ import torch
 
 from albertqa.answer.answerer import Answerer
 from albertqa.data.example import Example
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, choose_precision
-from albertqa.model.memory import keep_freed_memory
 from albertqa.windows.store import WindowStore
 from benchmarks.baseline import Baseline
 from benchmarks.data import Questions, real_questions

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 from albertqa.model.attention import PlainBackward, attend_by_products, attend_fused
-from albertqa.model.memory import keep_freed_memory
+from albertqa.model.freed_memory import keep_freed_memory
 from benchmarks.models import SHAPES, seconds_of
 from benchmarks.provenance import command_line, spread, write_result
 

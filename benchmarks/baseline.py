@@ -1,7 +1,7 @@
 """Transformers' own model and training step, as `run_qa` has them.
 
 Baselines run in a process of their own (`processes.OwnProcess`), as they do for users of Transformers: albertqa makes
-the allocator keep freed memory (`albertqa.model.memory`), and in one process the baseline would benefit from that, too.
+the allocator keep freed memory (`model/freed_memory.py`), and in one process the baseline would benefit from that, too.
 How much is measured as well, with a second `Baseline` in our process.
 """
 

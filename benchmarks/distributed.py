@@ -24,8 +24,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.model.world import World, open_world
 from benchmarks.data import real_questions
 from benchmarks.models import LEARNING_RATE, SHAPES, save_random, stepper_of, windows_of_step

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from albertqa.decode.predict import run_windows
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, choose_precision, load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.windows.build import windows_in_memory
 from albertqa.windows.store import WindowStore
 from benchmarks.baseline import Baseline

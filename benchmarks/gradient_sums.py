@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 
 from albertqa.data.reading import load_examples
 from albertqa.model.encoder import Layer
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import SpanModel, has_fast_bf16, load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.model.span_loss import span_losses
 from albertqa.model.starter_model import starter_encoder
 from albertqa.windows.batches import pack

@@ -26,8 +26,8 @@ import torch
 from albertqa.cli.quickstart import quickstart_settings
 from albertqa.config import MonitoringConfig, Precision
 from albertqa.data.reading import load_examples
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, has_fast_bf16, load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.model.starter_model import starter_encoder
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import TrainState

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, choose_precision, load_model
-from albertqa.model.memory import available_bytes, is_out_of_memory, keep_freed_memory
+from albertqa.model.memory import available_bytes, is_out_of_memory
 from albertqa.run.objective import span_objective
 from albertqa.run.optimizer import build_optimizer
 from albertqa.windows.batches import pack

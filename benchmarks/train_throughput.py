@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from albertqa.model.compiled import compile_layer
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, choose_precision, load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.run.step import Stepper
 from albertqa.windows.store import WindowStore
 from benchmarks.baseline import Baseline

@@ -7,7 +7,6 @@ from typing import Unpack
 
 from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, rank_answers
 from albertqa.answer.collection import Collection
-from albertqa.answer.freed_memory import FreedMemory
 from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import Backend, DeviceConfig, Precision
 from albertqa.data.example import Example
@@ -17,6 +16,7 @@ from albertqa.decode.reader import load_reader
 from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.decode.spans import Candidate, Prediction, decode
 from albertqa.errors import DataError
+from albertqa.model.freed_memory import FreedMemory
 from albertqa.windows.build import count_tokens, windows_in_memory
 
 PASSAGES = 10

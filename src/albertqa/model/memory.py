@@ -1,21 +1,14 @@
-"""The machine's memory: how much is free, how to tell that it ran out, and keeping what a CPU step frees.
+"""The machine's memory: how much is free, and how to tell that it ran out."""
 
-glibc maps every large block anew: the kernel clears its pages and the step waits. Measured on 2 cores without
-AVX-512, a training step of 16 windows takes about a quarter less time with `keep_freed_memory` (see
-docs/experiments.md); results do not change. The process keeps its peak size until it ends.
-"""
-
-import ctypes
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-# From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_NEVER, _TOP_PAD_BYTES = 2**31 - 1, 64 * 2**20
+SHARE_OF_FREE = 0.8
+"""How much of the free memory a run may take; the rest is for what is not counted (the kernels' scratch space, gaps
+between blocks, evaluation) and for other programs."""
 
 # What PyTorch says where it has no exception of its own; each from the source file named.
 _OUT_OF_MEMORY = (
@@ -38,21 +31,6 @@ class _CgroupFiles:
 
 _V1 = _CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = _CgroupFiles("memory.max", "memory.current", "inactive_file")
-
-
-def keep_freed_memory() -> bool:
-    """Make glibc's allocator keep what is freed.
-
-    Returns:
-        Whether it did (only on Linux with glibc).
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
-    return all(mallopt(ctypes.c_int(name), ctypes.c_int(value)) == 1 for name, value in settings)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,14 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from albertqa.model.load import SpanModel
-from albertqa.model.memory import available_bytes, is_out_of_memory
+from albertqa.model.memory import SHARE_OF_FREE, available_bytes, is_out_of_memory
 from albertqa.run.objective import Objective
 from albertqa.windows.batches import pack
 from albertqa.windows.store import Window, WindowStore
-
-_SHARE = 0.8
-"""How much of the free memory a run may take; the rest is for what is not counted (the kernels' scratch space, gaps
-between blocks, evaluation) and for other programs."""
 
 _SURE_SHARE = 0.5
 """On a GPU, a bound below so much of that room is believed without trying."""
@@ -119,7 +115,7 @@ def fit_to_memory(
         return None
     available = available_bytes(model.device)
     pending = _pending_bytes(model.model, optimizer)
-    room = int(_SHARE * available) - pending
+    room = int(SHARE_OF_FREE * available) - pending
     longest = longest_window(store)
     with _left_as_it_was(model, optimizer):
 

@@ -18,8 +18,8 @@ from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
 from albertqa.health.measure import measure, measure_windows
 from albertqa.model.compiled import compile_layer
+from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
-from albertqa.model.memory import keep_freed_memory
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.fit import Fit, fit_to_memory
 from albertqa.run.inspection import WeightSample

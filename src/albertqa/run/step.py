@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
 from albertqa.model.dropout import window_seeds
+from albertqa.model.freed_memory import HeapLimit
 from albertqa.model.load import SpanModel
-from albertqa.model.memory import is_out_of_memory
+from albertqa.model.memory import SHARE_OF_FREE, available_bytes, is_out_of_memory
 from albertqa.model.world import ALONE, World
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.objective import Objective
@@ -93,6 +94,9 @@ class Stepper:
         if adaptation.fp32_since_step is not None:
             model.autocast_dtype = None
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+        self._heap_limit: HeapLimit | None = None
+        if model.device.type == "cpu":
+            self._heap_limit = HeapLimit(int(SHARE_OF_FREE * available_bytes(model.device)))
 
     @property
     def micro_batch(self) -> int:
@@ -136,6 +140,8 @@ class Stepper:
         ran_out = before != (self.adaptation.micro_batch, self.adaptation.recompute)
         step = Step(loss, norm, tokens, self.micro_batch, tuple(faulty) if is_fault else (), ran_out)
         self._count_faults(step, number, len(windows))
+        if self._heap_limit is not None:
+            self._heap_limit.after_step()
         return step
 
     def check_faults(self, step: Step, number: int, learning_rate: float) -> None:
