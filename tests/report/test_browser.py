@@ -11,6 +11,7 @@ import pytest
 
 from albertqa.report import write_report
 from albertqa.rundir.directory import load_run
+from contrast import POOR_CONTRAST
 
 from . import cases
 
@@ -223,36 +224,10 @@ def test_nothing_is_wider_than_the_window(browser: Any, plain_page: Path, many_p
 
 
 def test_text_has_contrast_in_both_themes(browser: Any, plain_page: Path) -> None:
-    script = """() => {
-      const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-      const light = (colour) => {
-        const linear = (one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
-        const [r, g, b] = numbers(colour).map((one) => linear(one / 255));
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-      };
-      const ground = (element) => {
-        for (let at = element; at; at = at.parentElement) {
-          const colour = getComputedStyle(at).backgroundColor;
-          if (!/, 0\\)$/.test(colour)) return colour;
-        }
-        return 'rgb(255, 255, 255)';
-      };
-      const poor = [];
-      for (const element of document.querySelectorAll('body *')) {
-        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-        if (!own || element.closest('script, style, noscript, .hidden, .skip') || element.disabled) continue;
-        if (!element.getClientRects().length) continue;
-        const style = getComputedStyle(element);
-        const colour = element instanceof SVGElement ? style.fill : style.color;
-        const [a, b] = [light(colour), light(ground(element))].sort((x, y) => y - x);
-        if ((a + 0.05) / (b + 0.05) < 4.5) poor.push([element.outerHTML, colour, ground(element)].join(' '));
-      }
-      return poor;
-    }"""
     for scheme in ("light", "dark"):
         with Opened(browser, plain_page, color_scheme=scheme) as opened:
             opened.page.locator("#browser-list button.question").first.click()
-            assert opened.page.evaluate(script) == []
+            assert opened.page.evaluate(POOR_CONTRAST) == []
 
 
 def test_keyboard_alone_reaches_and_opens_a_question(browser: Any, plain_page: Path) -> None:

@@ -3,34 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, Unpack
 
+from albertqa.decode import ranking
 from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 
 Pair: TypeAlias = tuple[str, str]
 """A question, and the text that should hold its answer."""
 
 
-class Candidate(Protocol):
-    """One possible answer to a question on one text; its text is "" for "no answer"."""
-
-    @property
-    def text(self) -> str:
-        """The answer, verbatim from the text."""
-
-    @property
-    def start_char(self) -> int:
-        """Its first character in the text."""
-
-    @property
-    def end_char(self) -> int:
-        """The character after its last one."""
+class Candidate(ranking.Candidate, Protocol):
+    """One possible answer to a question on one text, verbatim from it; its text is "" for "no answer"."""
 
     @property
     def probability(self) -> float:
         """How likely it is right, from 0 to 1."""
-
-    @property
-    def score(self) -> float:
-        """Start logit plus end logit."""
 
 
 class Answer(Candidate, Protocol):
