@@ -104,7 +104,7 @@ def attended(way: Attend, qkv: torch.Tensor, batch: PackedBatch, dropout: float 
     return way(qkv, dropout=dropout, **attention_inputs(way, batch))
 
 
-@pytest.mark.parametrize("way", [attend_per_window, attend_in_rows])
+@pytest.mark.parametrize("way", [attend_per_window, attend_varlen, attend_in_rows])
 def test_probabilities_are_dropped_where_there_is_dropout_and_only_there(way: Attend) -> None:
     torch.manual_seed(0)
     batch = random_batch((30, 10), VOCAB_SIZE)
@@ -115,12 +115,6 @@ def test_probabilities_are_dropped_where_there_is_dropout_and_only_there(way: At
     assert not torch.allclose(dropped[0], plain)
     # Its mean over many draws is the attention without dropout.
     assert float((dropped.mean(dim=0) - plain).abs().max()) < 6 * float(dropped.std(dim=0).max()) / 400**0.5
-
-
-def test_flash_attention_refuses_dropout() -> None:
-    batch = random_batch((30, 10), VOCAB_SIZE)
-    with pytest.raises(NotImplementedError, match=r"attention dropout 0\.1, where the encoder's config has none"):
-        attended(attend_varlen, draw(batch), batch, 0.1)
 
 
 def gradient(way: Attend, qkv: torch.Tensor, batch: PackedBatch, direction: torch.Tensor) -> torch.Tensor:
@@ -244,19 +238,17 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 @pytest.mark.usefixtures("ampere")
 def test_half_precision_on_a_new_gpu_uses_flash_attention(precision: torch.dtype) -> None:
-    assert choose_attention(CUDA, precision, head_size=64, dropout=0.0) is attend_varlen
+    assert choose_attention(CUDA, precision, head_size=64) is attend_varlen
 
 
 @pytest.mark.parametrize(
-    ("precision", "head_size", "dropout"),
-    [(None, 64, 0.0), (torch.bfloat16, 64, 0.1), (torch.bfloat16, 4, 0.0), (torch.bfloat16, 320, 0.0)],
-    ids=["fp32", "dropout", "head size 4", "head size 320"],
+    ("precision", "head_size"),
+    [(None, 64), (torch.bfloat16, 4), (torch.bfloat16, 160)],
+    ids=["fp32", "head size 4", "head size 160"],
 )
 @pytest.mark.usefixtures("ampere")
-def test_what_flash_attention_cannot_do_goes_in_rows(
-    precision: torch.dtype | None, head_size: int, dropout: float
-) -> None:
-    assert choose_attention(CUDA, precision, head_size=head_size, dropout=dropout) is attend_in_rows
+def test_what_flash_attention_cannot_do_goes_in_rows(precision: torch.dtype | None, head_size: int) -> None:
+    assert choose_attention(CUDA, precision, head_size=head_size) is attend_in_rows
 
 
 @pytest.mark.parametrize("is_training", [True, False])
@@ -264,16 +256,16 @@ def test_dropout_counts_in_training_only(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, is_training: bool
 ) -> None:
     model = load_model(tiny_weights, device=CPU, attention_dropout=0.1)
-    seen = []
+    seen = set()
 
-    def choose(*_: object, head_size: int, dropout: float) -> Attend:
-        seen.append((head_size, dropout))
-        return attend_in_rows
+    def attend(qkv: torch.Tensor, *, dropout: float, lengths: tuple[int, ...]) -> torch.Tensor:
+        seen.add(dropout)
+        return attend_per_window(qkv, dropout=dropout, lengths=lengths)
 
-    monkeypatch.setattr(encoder, "choose_attention", choose)
+    monkeypatch.setattr(encoder, "choose_attention", lambda *_, **__: attend)
     model.model.train(is_training)
     model.logits(random_batch((3, 4), VOCAB_SIZE))
-    assert seen == [(16, 0.1 if is_training else 0.0)]
+    assert seen == {0.1 if is_training else 0.0}
 
 
 @pytest.mark.parametrize(
@@ -285,10 +277,10 @@ def test_flash_attention_needs_an_ampere_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     attention._has_flash_attention.cache_clear()
-    assert choose_attention(CUDA, torch.float16, head_size=64, dropout=0.0) is way
+    assert choose_attention(CUDA, torch.float16, head_size=64) is way
     attention._has_flash_attention.cache_clear()
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")], ids=str)
 def test_other_devices_go_window_by_window(device: torch.device) -> None:
-    assert choose_attention(device, torch.bfloat16, head_size=64, dropout=0.0) is attend_per_window
+    assert choose_attention(device, torch.bfloat16, head_size=64) is attend_per_window

@@ -5,6 +5,7 @@ number, and its sums and products through two layers stay well below a hundredth
 weights are of usual size. fp32 is compared as between two orders of addition.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 import torch
 
 from albertqa.model import encoder
-from albertqa.model.attention import attend_in_rows, attend_varlen, choose_attention
+from albertqa.model.attention import attend_in_rows, attend_varlen, attention_inputs, choose_attention
 from albertqa.model.compiled import compile_layer
+from albertqa.model.cuda_graphs import Pass, RecordedPasses
+from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import PackedBatch
@@ -78,7 +81,7 @@ def assert_close(found: list[torch.Tensor], expected: list[torch.Tensor], tolera
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_flash_attention_equals_fp32_on_the_cpu(folder: Path, half: torch.dtype, lengths: tuple[int, ...]) -> None:
-    assert choose_attention(CUDA, half, head_size=16, dropout=0.0) is attend_varlen
+    assert choose_attention(CUDA, half, head_size=16) is attend_varlen
     batch = random_batch(lengths, VOCAB_SIZE)
     expected = run(load_model(folder, device=CPU), batch)
     assert_close(run(load_model(folder, device=CUDA, precision=half), batch), expected, HALF_TOLERANCE)
@@ -96,7 +99,7 @@ def test_rows_in_half_precision_equal_fp32_on_the_cpu(
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_rows_in_fp32_equal_the_cpu(folder: Path, lengths: tuple[int, ...]) -> None:
-    assert choose_attention(CUDA, None, head_size=16, dropout=0.0) is attend_in_rows
+    assert choose_attention(CUDA, None, head_size=16) is attend_in_rows
     batch = random_batch(lengths, VOCAB_SIZE)
     expected = run(load_model(folder, device=CPU), batch)
     assert_close(run(load_model(folder, device=CUDA), batch), expected, 1e-4)
@@ -112,6 +115,64 @@ def test_a_batch_forward_and_backward_have_the_host_never_wait(folder: Path, hal
         with never_waiting():
             batch = second.to(CUDA)
             span_losses(*model.logits(batch), batch).mean().backward()
+
+
+def span_pass(model: SpanModel, passes: Counter[str]) -> Pass:
+    """Return a pass as a training step does it, counting where the host takes part."""
+
+    def run_pass(batch: PackedBatch, counted: int, num_windows: int) -> torch.Tensor:
+        passes["by the host"] += 1
+        each = span_losses(*model.logits(batch), batch)[:counted]
+        (each.sum() / num_windows).backward()
+        return each.detach()
+
+    return run_pass
+
+
+@pytest.mark.parametrize("has_dropout", [False, True], ids=["plain", "dropout"])
+def test_replayed_passes_equal_passes_kernel_by_kernel(folder: Path, has_dropout: bool) -> None:
+    rates = dict.fromkeys(("hidden_dropout", "attention_dropout", "head_dropout"), 0.2 if has_dropout else 0.0)
+    model = load_model(folder, device=CUDA, precision=torch.bfloat16, **rates)
+    model.model.train()
+    passes: Counter[str] = Counter()
+    recorded = RecordedPasses(span_pass(model, passes), list(model.model.parameters()), CUDA)
+
+    def do(seed: int, *, draws: int) -> list[torch.Tensor]:
+        batches = [random_batch(lengths, VOCAB_SIZE, seed=seed) for lengths in LENGTHS[-2:]]
+        recorded.begin_step()
+        seeds_of_pass(CUDA, draws, 0, [0])
+        losses = torch.cat([recorded(batch, 10) for batch in batches])
+        return [losses.cpu(), torch.cat([one.grad.flatten().cpu() for one in model.model.parameters()])]
+
+    kernel_by_kernel = do(0, draws=0)
+    replayed = [do(1, draws=1), do(0, draws=0), do(1, draws=1)]
+    # Two shapes: once kernel by kernel, once to be recorded.
+    assert passes["by the host"] == 4
+    assert_close(replayed[1], kernel_by_kernel, HALF_TOLERANCE)
+    assert_close(replayed[2], replayed[0], HALF_TOLERANCE)
+    assert not torch.allclose(replayed[0][0], replayed[1][0])
+    redrawn = do(1, draws=2)
+    assert torch.allclose(redrawn[0], replayed[0][0], rtol=1e-3) != has_dropout
+
+
+def test_flash_attention_drops_the_same_forward_and_backward(half: torch.dtype) -> None:
+    batch = random_batch((64, 200), VOCAB_SIZE)
+    qkv = torch.randn(264, 3, 4, 64, device=CUDA, dtype=half, requires_grad=True)
+    inputs = attention_inputs(attend_varlen, batch.to(CUDA))
+    plain = attend_varlen(qkv, dropout=0.0, **inputs).float()
+    draws = []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        dropped = attend_varlen(qkv, dropout=0.3, **inputs)
+        direction = torch.randn_like(dropped)
+        (gradient,) = torch.autograd.grad(dropped, qkv, direction)
+        # Linear in the values for what is dropped: the gradient times the values is the result times the direction.
+        of_values, expected = (gradient[:, 2] * qkv[:, 2]).float(), (dropped * direction).float()
+        assert abs(of_values.sum() - expected.sum()) <= HALF_TOLERANCE * expected.norm()
+        draws.append(dropped.detach().float())
+    assert not torch.equal(draws[0], draws[1])
+    drawn = torch.stack(draws)
+    assert float((drawn.mean(dim=0) - plain).abs().max()) < 6 * float(drawn.std(dim=0).max()) / len(draws) ** 0.5
 
 
 def test_compiled_layers_compute_the_same(folder: Path) -> None:

@@ -24,7 +24,9 @@ from albertqa import files
 from albertqa.config import Settings
 from albertqa.data.reading import load_examples
 from albertqa.errors import RunError
+from albertqa.model.cuda_graphs import RecordedPasses
 from albertqa.model.load import SpanModel
+from albertqa.run import step as step_module
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import Progress, load_checkpoint, newest_checkpoint
 from albertqa.run.display import TerminalDisplay
@@ -153,6 +155,41 @@ def test_memory_may_run_out_in_the_middle_of_a_run(tiny_weights: Path, store: Wi
     ]
     assert losses_of(found)[:2] == losses_of(undisturbed)[:2]
     assert losses_of(found) == pytest.approx(losses_of(undisturbed), rel=1e-6)
+
+
+def test_where_passes_cannot_be_recorded_the_run_goes_on_without(
+    tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, undisturbed, _ = run_course(tiny_weights, store)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    # As on a GPU: a shape runs when it first comes, and cannot be recorded when it comes again.
+    monkeypatch.setattr(step_module, "_is_replayed", lambda _model: True)
+    monkeypatch.setattr(RecordedPasses, "_graph", refuse)
+    _, _, found, end = run_course(tiny_weights, store)
+    assert [line.split(": ", 1) for line in found.said] == [
+        [
+            "step 2",
+            "without CUDA graphs from here on, which is slower: "
+            "CUDA error: operation not permitted when stream is capturing",
+        ]
+    ]
+    assert losses_of(found) == pytest.approx(losses_of(undisturbed), rel=1e-6)
+    assert end.adaptation.micro_batch is None
+
+
+def test_out_of_memory_the_recordings_go_first(
+    tiny_weights: Path, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, undisturbed, _ = run_course(tiny_weights, store)
+    monkeypatch.setattr(step_module, "_is_replayed", lambda _model: True)
+    # Eight windows fit, but not beside the ninth, which brings the tokens to a multiple.
+    _, _, found, end = run_course(tiny_weights, store, objective=SmallGpu(8))
+    assert found.said == ["step 1: without CUDA graphs from here on, which is slower: out of memory"]
+    assert losses_of(found) == losses_of(undisturbed)
+    assert end.adaptation.micro_batch is None
 
 
 def test_where_no_window_fits_activations_are_recomputed(tiny_weights: Path, store: WindowStore) -> None:

@@ -2,13 +2,12 @@
 
 - One window after the other, by PyTorch's fused attention or plain products, whichever is faster: no token too many.
   The way on CPUs and Apple's GPUs.
-- FlashAttention over windows of any lengths (`torch.nn.attention.varlen`): one kernel for all of them. The way on CUDA
-  GPUs in bf16 and fp16.
-- Rows of equal length with a mask, one fused attention for all of them: CUDA GPUs in fp32, those older than
-  FlashAttention's kernels, and attention with dropout, which those leave out. Rows have more tokens, but a kernel for
-  every window in every layer would have a fast GPU wait for the host.
+- FlashAttention over windows of any lengths: one kernel for all of them. The way on CUDA GPUs in bf16 and fp16.
+- Rows of equal length with a mask, one fused attention for all of them: CUDA GPUs in fp32, and those older than
+  FlashAttention's kernels. Rows have more tokens, but a kernel for every window in every layer would have a fast GPU
+  wait for the host.
 
-Where every window's dropout has a seed of its own, as in training steps, windows attend one after the other anywhere.
+Where every window's dropout has a seed of its own, as in training steps on CPUs, windows attend one after the other.
 Which one a forward uses follows from device, precision and dropout; what it needs to know of the batch is worked out
 once for all layers.
 """
@@ -29,14 +28,13 @@ from albertqa.windows.batches import PackedBatch
 Attend: TypeAlias = Callable[..., torch.Tensor]
 
 
-def choose_attention(device: torch.device, precision: torch.dtype | None, *, head_size: int, dropout: float) -> Attend:
+def choose_attention(device: torch.device, precision: torch.dtype | None, *, head_size: int) -> Attend:
     """Choose how a forward attends.
 
     Args:
         device: Where it computes.
         precision: Type of its matrix products, None for fp32.
         head_size: Width of an attention head.
-        dropout: Dropout of the attention probabilities in this forward.
 
     Returns:
         `attend_per_window`, `attend_varlen` or `attend_in_rows`.
@@ -44,7 +42,8 @@ def choose_attention(device: torch.device, precision: torch.dtype | None, *, hea
     if device.type != "cuda":
         return attend_per_window
     is_half = precision in {torch.bfloat16, torch.float16}
-    fits = is_half and head_size % 8 == 0 and head_size <= 256 and not dropout
+    # Wider heads: not with dropout on every GPU.
+    fits = is_half and head_size % 8 == 0 and head_size <= 128
     return attend_varlen if fits and _has_flash_attention(device) else attend_in_rows
 
 
@@ -201,27 +200,20 @@ def attend_varlen(qkv: torch.Tensor, *, dropout: float, first_token: torch.Tenso
 
     Args:
         qkv: Queries, keys and values of all windows, bf16 or fp16.
-        dropout: Must be 0.
+        dropout: Dropout of the attention probabilities.
         first_token: First token of each window, then T; (W + 1,) int32.
         longest: Tokens of the longest window, or more.
 
     Returns:
         The attended values.
 
-    Raises:
-        NotImplementedError: There is dropout, which this kernel has none of.
-
     Shapes:
         qkv: (T, 3, heads, head size)
         returns: (T, heads, head size)
     """
-    from torch.nn.attention.varlen import varlen_attn
-
-    if dropout:
-        raise NotImplementedError(f"attention dropout {dropout:g}, where the encoder's config has none")
-    query, key, value = qkv.unbind(dim=1)
-    # The kernel's scale is one over the root of the head size.
-    attended = varlen_attn(query, key, value, first_token, first_token, longest, longest)
+    windows = (first_token, first_token, longest, longest)
+    # What `torch.nn.attention.varlen` calls, which leaves dropout out; its scale is one over the root of the head size.
+    attended, *_ = torch.ops.aten._flash_attention_forward(*qkv.unbind(dim=1), *windows, dropout, False, False)
     assert isinstance(attended, torch.Tensor)
     return attended
 

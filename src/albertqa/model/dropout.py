@@ -4,13 +4,18 @@ A training step gives each of its windows a seed that follows from the run's see
 it (`window_seeds`). What a window's tokens drop follows from that seed and the place in the encoder alone, so neither
 the number of processes, nor the micro-batch, nor a step that is done again changes it. Batches without seeds draw from
 PyTorch's generators, as any module does.
+
+On a GPU, where a kernel for every window would have it wait for the host, a pass draws for all its windows at once:
+there what is dropped also depends on how a step is divided into passes (`seeds_of_pass`).
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from albertqa.windows.batches import PackedBatch
@@ -28,6 +33,27 @@ def window_seeds(seed: int, step: int, windows: Iterable[int]) -> tuple[int, ...
         windows: Their places among the step's windows, over all processes.
     """
     return tuple(_mixed(seed, step, int(window)) for window in windows)
+
+
+def seeds_of_pass(
+    device: torch.device, seed: int, step: int, windows: Sequence[int] | NDArray[np.int64]
+) -> tuple[int, ...] | None:
+    """Prepare the dropout of one forward and backward pass.
+
+    Args:
+        device: Where it computes.
+        seed: The run's seed.
+        step: The step's number.
+        windows: Places of the pass's windows among the step's windows, over all processes.
+
+    Returns:
+        The seeds of its windows; None on a GPU, whose generator was seeded for all of them.
+    """
+    seeds = window_seeds(seed, step, windows)
+    if device.type != "cuda":
+        return seeds
+    seed_generator(device, seeds[0])
+    return None
 
 
 def place_seeds(batch: PackedBatch, kind: int, depth: int) -> tuple[int, ...] | None:

@@ -295,7 +295,7 @@ class Encoder(nn.Module):
                 attend_per_window, dropout=dropout, seeds=place_seeds(batch, ATTENTION, depth), **inputs
             )
         head_size = self.config.hidden_size // self.config.heads
-        way: Attend = choose_attention(batch.input_ids.device, precision, head_size=head_size, dropout=dropout)
+        way: Attend = choose_attention(batch.input_ids.device, precision, head_size=head_size)
         attend = partial(way, dropout=dropout, **attention_inputs(way, batch))
         return lambda _: attend
 

@@ -22,6 +22,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import SHARE_OF_FREE, available_bytes, is_out_of_memory
 from albertqa.run.objective import Objective
@@ -204,7 +205,8 @@ def peak_bytes(
             M(t) the rest, alike for any number of windows n, and B(t) what a window has at moment t, the most of
             M + n·B is never above the most of M + B plus n - 1 times the most of B.
     """
-    batch = pack([window] * windows, range(windows), dropout_seeds=tuple(range(windows))).to(model.device)
+    seeds = seeds_of_pass(model.device, 0, 0, range(windows))
+    batch = pack([window] * windows, range(windows), dropout_seeds=seeds).to(model.device)
     weights = list(model.model.parameters())
     vectors = [one for one in weights if one.ndim == 1 and one.requires_grad]
 

@@ -2,8 +2,11 @@
 
 **Memory.** The micro-batch is halved and the whole step is done again; where one window at a time does not fit, the
 encoder's activations are recomputed in the backward pass. Loss and gradient are those of the step's windows, however
-they are divided: they differ by the rounding of sums alone, as each window has its own dropout
+they are divided: they differ by the rounding of sums alone, and on GPUs by what dropout draws
 (`albertqa.model.dropout`). What was found to fit holds for the rest of the run, resumed or not.
+
+**GPUs.** In bf16 one process on NVIDIA's replays CUDA graphs (`albertqa.model.cuda_graphs`), until the memory does not
+hold them or a pass cannot be recorded.
 
 **Processes.** Several processes (`albertqa.model.world`) divide a step's windows by tokens and add up their gradients
 in one exchange; all of them then do the same optimizer step, and use less memory together.
@@ -24,14 +27,15 @@ from numpy.typing import NDArray
 
 from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
-from albertqa.model.dropout import window_seeds
+from albertqa.model.cuda_graphs import RecordedPasses, RecordingError
+from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.freed_memory import HeapLimit
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import SHARE_OF_FREE, available_bytes, is_out_of_memory
 from albertqa.model.world import ALONE, World
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.objective import Objective
-from albertqa.windows.batches import pack
+from albertqa.windows.batches import PackedBatch, pack
 from albertqa.windows.store import Window
 
 MOST_FAULTS = 5
@@ -94,6 +98,10 @@ class Stepper:
         if adaptation.fp32_since_step is not None:
             model.autocast_dtype = None
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=model.autocast_dtype is torch.float16)
+        self._recorded: RecordedPasses | None = None
+        if _is_replayed(model) and world.size == 1:
+            trained = [one for one in model.model.parameters() if one.requires_grad]
+            self._recorded = RecordedPasses(self._pass, trained, model.device)
         self._heap_limit: HeapLimit | None = None
         if model.device.type == "cpu":
             self._heap_limit = HeapLimit(int(SHARE_OF_FREE * available_bytes(model.device)))
@@ -162,9 +170,11 @@ class Stepper:
         device = self._model.device
         shares = self.world.shares(np.array([len(window.input_ids) for window in windows]))
         while True:
-            losses = None
+            losses, reason = None, "out of memory"
             try:
                 losses = self._gradient(windows, shares[self.world.rank], number)
+            except RecordingError as error:
+                reason = str(error)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -174,22 +184,36 @@ class Stepper:
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
+            if self._recorded is not None:
+                self._recorded = None
+                self._say(f"step {number}: without CUDA graphs from here on, which is slower: {reason}")
+                continue
             self._use_less_memory(windows, number, most=max(map(len, shares)))
 
     def _gradient(self, windows: Sequence[Window], mine: NDArray[np.int64], number: int) -> torch.Tensor:
         """Add up the gradients of this process's windows; return the loss of every window, 0 for the others'."""
         self._model.model.train()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._recorded is not None:
+            self._recorded.begin_step()
         losses = torch.zeros(len(windows), device=self._model.device)
         for first in range(0, len(mine), self.micro_batch):
             part = mine[first : first + self.micro_batch]
-            seeds = window_seeds(self._config.seed, number, part)
-            batch = pack(windows, part, dropout_seeds=seeds).to(self._model.device)
-            each = self._objective(self._model, batch)
-            # The sum over the step's windows divided by their number is the mean, however they are divided.
-            self._scaler.scale(each.sum() / len(windows)).backward()
-            losses[torch.from_numpy(part).to(losses.device)] = each.detach()
+            seeds = seeds_of_pass(self._model.device, self._config.seed, number, part)
+            batch = pack(windows, part, dropout_seeds=seeds)
+            if self._recorded is None:
+                each = self._pass(batch.to(self._model.device), len(part), len(windows))
+            else:
+                each = self._recorded(batch, len(windows))
+            losses[torch.from_numpy(part).to(losses.device)] = each
         return losses
+
+    def _pass(self, batch: PackedBatch, counted: int, num_windows: int) -> torch.Tensor:
+        """Do a forward and backward pass of which the first windows count; return their losses."""
+        each = self._objective(self._model, batch)[:counted]
+        # The sum over the step's windows divided by their number is the mean, however they are divided.
+        self._scaler.scale(each.sum() / num_windows).backward()
+        return each.detach()
 
     def _summed(self, losses: torch.Tensor, windows: Sequence[Window]) -> tuple[torch.Tensor, int]:
         """Add up gradients and losses over all processes, in one exchange; return the losses, and the step's tokens."""
@@ -239,12 +263,19 @@ class Stepper:
         if self._model.autocast_dtype is not None:
             self._model.autocast_dtype = None
             self._scaler = torch.amp.GradScaler(self._model.device.type, enabled=False)
+            self._recorded = None
             self.adaptation.fp32_since_step = number + 1
             further = f"; fp32 from step {number + 1} on"
         self._say(
             f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}; the step was not applied "
             f"({len(step.faulty_windows)} of {_count(num_windows)}; metrics.jsonl names them){further}"
         )
+
+
+def _is_replayed(model: SpanModel) -> bool:
+    """Report whether passes are quick enough for the host to be what is waited for, and can be recorded."""
+    is_on_nvidia = model.device.type == "cuda" and torch.version.hip is None
+    return is_on_nvidia and model.autocast_dtype is torch.bfloat16 and not model.model.recompute
 
 
 def _count(windows: int) -> str:

@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,21 +62,24 @@ class PackedBatch:
 
     def to(self, device: "torch.device") -> "PackedBatch":
         """Return the same batch on a device."""
-        is_cuda = device.type == "cuda"
-        # Out of pinned memory, so that the host does not wait for the copy.
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        return replace(
-            self,
-            **{
-                name: (one.pin_memory() if is_cuda else one).to(device, non_blocking=is_cuda)
-                for name, one in tensors.items()
-            },
-        )
+        tensors: dict[str, Any] = {name: _sent(getattr(self, name), device) for name in _TENSORS}
+        return replace(self, **tensors)
+
+    def copy_(self, other: "PackedBatch") -> None:
+        """Take over the tokens and labels of a batch on the CPU that has as many of both."""
+        for name in _TENSORS:
+            tensor = getattr(self, name)
+            tensor.copy_(_sent(getattr(other, name), tensor.device))
 
     def drawn_again(self) -> "PackedBatch":
         """Return the same batch with dropout of its own."""
         seeds = self.dropout_seeds
         return self if seeds is None else replace(self, dropout_seeds=tuple(seed ^ 1 for seed in seeds))
+
+
+def _sent(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Return a tensor on a device; to a GPU out of pinned memory, so that the host does not wait for the copy."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 _TENSORS = ("input_ids", "token_type_ids", "position_ids", "first_token", "start_positions", "end_positions")
@@ -111,6 +114,33 @@ def pack(
         start_positions=torch.tensor([window.start_position for window in windows]),
         end_positions=torch.tensor([window.end_position for window in windows]),
         dropout_seeds=dropout_seeds,
+    )
+
+
+def with_spare_window(batch: PackedBatch, multiple: int) -> PackedBatch:
+    """Add a last window of padding tokens, one or more, that brings a batch's tokens to a multiple.
+
+    Args:
+        batch: The batch, without seeds of its dropout.
+        multiple: What the number of tokens shall be a multiple of.
+    """
+    import torch
+
+    spare = multiple - len(batch.input_ids) % multiple
+
+    def longer(values: "torch.Tensor", by: int) -> "torch.Tensor":
+        return torch.cat([values, values.new_zeros(by)])
+
+    return replace(
+        batch,
+        input_ids=longer(batch.input_ids, spare),
+        token_type_ids=longer(batch.token_type_ids, spare),
+        position_ids=longer(batch.position_ids, spare),
+        first_token=torch.cat([batch.first_token, batch.first_token[-1:] + spare]),
+        lengths=(*batch.lengths, spare),
+        longest=max(batch.longest, spare),
+        start_positions=longer(batch.start_positions, 1),
+        end_positions=longer(batch.end_positions, 1),
     )
 
 
