@@ -33,20 +33,21 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
-def save_random(shape: str, folder: Path | str, *, vocab_size: int = 30_000) -> None:
-    """Save an ALBERT v2 with random weights; speed and memory do not depend on their values.
+def save_random(shape: str, folder: Path | str, *, vocab_size: int = 30_000, dropout: float = 0.0) -> None:
+    """Save an ALBERT with random weights; speed and memory do not depend on their values.
 
     Args:
         shape: One of `SHAPES`.
         folder: Where to.
         vocab_size: Tokens of its tokenizer.
+        dropout: Dropout of hidden states and attention, as v1 has 0.1; 0, as v2.
     """
     config = AlbertConfig(
         vocab_size=vocab_size,
         embedding_size=EMBEDDING_SIZE,
         hidden_act="gelu_new",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         **SHAPES[shape],
     )
     torch.manual_seed(0)

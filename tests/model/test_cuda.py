@@ -159,7 +159,7 @@ def test_flash_attention_drops_the_same_forward_and_backward(half: torch.dtype) 
     batch = random_batch((64, 200), VOCAB_SIZE)
     qkv = torch.randn(264, 3, 4, 64, device=CUDA, dtype=half, requires_grad=True)
     inputs = attention_inputs(attend_varlen, batch.to(CUDA))
-    plain = attend_varlen(qkv, dropout=0.0, **inputs).float()
+    plain = attend_varlen(qkv, dropout=0.0, **inputs).detach().float()
     draws = []
     for seed in range(200):
         torch.manual_seed(seed)
@@ -167,7 +167,7 @@ def test_flash_attention_drops_the_same_forward_and_backward(half: torch.dtype) 
         direction = torch.randn_like(dropped)
         (gradient,) = torch.autograd.grad(dropped, qkv, direction)
         # Linear in the values for what is dropped: the gradient times the values is the result times the direction.
-        of_values, expected = (gradient[:, 2] * qkv[:, 2]).float(), (dropped * direction).float()
+        of_values, expected = (gradient[:, 2] * qkv[:, 2]).detach().float(), (dropped * direction).detach().float()
         assert abs(of_values.sum() - expected.sum()) <= HALF_TOLERANCE * expected.norm()
         draws.append(dropped.detach().float())
     assert not torch.equal(draws[0], draws[1])

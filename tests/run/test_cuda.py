@@ -54,7 +54,7 @@ def test_fifty_steps_in_half_precision_come_as_far_as_a_plain_loop_on_the_cpu(
         return span_objective(model, batch)
 
     losses = losses_on_gpu(tiny_weights, store, precision, counted)
-    # Two passes a step; in bf16 most of them are replayed.
-    assert by_host < 50 if precision is torch.bfloat16 else by_host == 100
+    # A step has two passes, the last of an epoch maybe one; in bf16 most of them are replayed.
+    assert by_host < 25 if precision is torch.bfloat16 else by_host > 75
     expected = train_plainly(tiny_weights, store, COURSE).losses
     np.testing.assert_allclose(np.mean(losses[-10:]), np.mean(expected[-10:]), rtol=0.05)
