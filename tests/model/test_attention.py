@@ -124,14 +124,37 @@ def gradient(way: Attend, qkv: torch.Tensor, batch: PackedBatch, direction: torc
 
 def by_plain_backward(qkv: torch.Tensor, *, dropout: float, lengths: tuple[int, ...]) -> torch.Tensor:
     assert not dropout
-    return PlainBackward.apply(qkv, lengths)
+    return PlainBackward.apply(qkv, lengths, 0.0, None)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("lengths", [(1,), (5, 1, 3)], ids=str)
-def test_the_plain_backward_is_the_derivative_of_the_forward(lengths: tuple[int, ...]) -> None:
+def test_the_plain_backward_is_the_derivative_of_the_forward(lengths: tuple[int, ...], dropout: float) -> None:
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda one: PlainBackward.apply(one, lengths), (qkv,))
+    seeds = range(len(lengths))
+    assert torch.autograd.gradcheck(lambda one: PlainBackward.apply(one, lengths, dropout, seeds), (qkv,))
+
+
+@settings(max_examples=30, deadline=None)
+@given(MANY_LENGTHS, st.sampled_from([0.1, 0.5]), st.integers(0, 1000))
+def test_with_dropout_the_plain_backward_is_that_of_the_same_products(
+    lengths: list[int], dropout: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    batch = random_batch(lengths, VOCAB_SIZE)
+    exact, direction = draw(batch, torch.float64), torch.randn(sum(lengths), 2, 16, dtype=torch.float64)
+    seeds = [seed + at for at in range(len(lengths))]
+    windows = zip(exact.split(lengths), seeds, strict=True)
+    expected = torch.cat([attend_by_products(window, dropout, one) for window, one in windows])
+    (reference,) = torch.autograd.grad((expected * direction).sum(), exact)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 0.02)):
+        qkv = exact.detach().to(dtype).requires_grad_()
+        found = attend_per_window(qkv, dropout=dropout, lengths=lengths, seeds=seeds)
+        error = (found.double() - expected).detach().norm()
+        assert float(error) <= tolerance * float(expected.detach().norm())
+        (derivative,) = torch.autograd.grad((found * direction.to(dtype)).sum(), qkv)
+        assert float((derivative.double() - reference).norm()) <= tolerance * float(reference.norm())
 
 
 @settings(max_examples=30)
@@ -168,26 +191,37 @@ def test_plain_products_attend_as_fused_attention(length: int, seed: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("instructions", "dtype", "dropout", "is_plain"),
+    ("instructions", "dtype", "is_plain"),
     [
-        ({"avx512_bf16"}, torch.bfloat16, 0.0, True),
-        ({"avx512_bf16"}, torch.bfloat16, 0.1, False),
-        ({"avx512_bf16"}, torch.float32, 0.0, False),
-        ({"avx512_bf16", "amx_bf16"}, torch.bfloat16, 0.0, False),
-        ({"avx2"}, torch.bfloat16, 0.0, False),
+        ({"avx512_bf16"}, torch.bfloat16, True),
+        ({"avx512_bf16"}, torch.float32, False),
+        ({"avx512_bf16", "amx_bf16"}, torch.bfloat16, False),
+        ({"avx2"}, torch.bfloat16, False),
     ],
 )
 def test_plain_products_are_for_bf16_by_vector_instructions(
-    monkeypatch: pytest.MonkeyPatch, instructions: set[str], dtype: torch.dtype, dropout: float, is_plain: bool
+    monkeypatch: pytest.MonkeyPatch, instructions: set[str], dtype: torch.dtype, is_plain: bool
 ) -> None:
     window = torch.randn(9, 3, 2, 16, dtype=dtype)
+    used = []
+
+    def by_products(one: torch.Tensor) -> torch.Tensor:
+        used.append("plain")
+        return one
+
+    def fused(one: torch.Tensor, dropout: float) -> torch.Tensor:
+        assert not dropout
+        used.append("fused")
+        return one
+
     with monkeypatch.context() as patch:
         patch.setattr(attention, "read_processor", lambda: Processor("a processor", frozenset(instructions)))
-        patch.setattr(attention, "attend_by_products", lambda _: "plain")
-        patch.setattr(attention, "attend_fused", lambda *_: "fused")
+        patch.setattr(attention, "attend_by_products", by_products)
+        patch.setattr(attention, "attend_fused", fused)
         for one in (attention._has_fast_products, attention._has_slow_attention):
             one.cache_clear()
-        assert attention._attend_in_window(window, dropout) == ("plain" if is_plain else "fused")
+        attend_per_window(window, dropout=0.0, lengths=[4, 5])
+        assert used == ["plain" if is_plain else "fused"] * 2
     for one in (attention._has_fast_products, attention._has_slow_attention):
         one.cache_clear()
 
@@ -196,12 +230,13 @@ def test_plain_products_are_for_bf16_by_vector_instructions(
     ("has_bf16", "dtype", "dropout", "is_plain"),
     [
         (True, torch.bfloat16, 0.0, True),
-        (True, torch.bfloat16, 0.1, False),
         (True, torch.float32, 0.0, False),
         (False, torch.bfloat16, 0.0, False),
+        (True, torch.bfloat16, 0.1, True),
+        (False, torch.float32, 0.1, True),
     ],
 )
-def test_the_plain_backward_is_for_bf16_in_hardware_and_without_dropout(
+def test_the_plain_backward_is_for_bf16_in_hardware_and_for_dropout(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: torch.dtype, dropout: float, is_plain: bool
 ) -> None:
     instructions = frozenset({"avx512_bf16"} if has_bf16 else {"avx2"})

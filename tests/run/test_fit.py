@@ -145,8 +145,11 @@ def test_the_count_sees_what_the_backward_pass_needs_and_ends_at_nothing(
 def test_many_windows_need_no_more_than_the_bound_and_little_less(
     tiny_folder: Path, tmp_path: Path, store: WindowStore, recompute: bool, vocab_size: int
 ) -> None:
-    """With many embeddings, their gradient is what one window needs most for; it says nothing of what more need."""
-    folder = save_albert(tiny_folder, tmp_path, vocab_size=vocab_size)
+    """With many embeddings, their gradient is what one window needs most for; it says nothing of what more need.
+
+    As in real encoders, what a window keeps for the backward pass is more than what its attention needs for a moment.
+    """
+    folder = save_albert(tiny_folder, tmp_path, vocab_size=vocab_size, hidden_size=128, intermediate_size=512)
     model, _ = open_model(folder, COURSE, hidden_dropout=0.1, attention_dropout=0.1)
     if recompute:
         model.recompute_activations()

@@ -13,13 +13,13 @@ once for all layers.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
 
-from albertqa.model.dropout import seed_generator
+from albertqa.model.dropout import draw_kept, kept_scale
 from albertqa.model.processor import read_processor
 from albertqa.windows.batches import PackedBatch
 
@@ -92,7 +92,7 @@ def attend_per_window(
         qkv: Queries, keys and values of all windows.
         dropout: Dropout of the attention probabilities.
         lengths: Tokens of each window, in order.
-        seeds: What each window's dropout is drawn from; None: PyTorch's generator as it is.
+        seeds: What each window's dropout is drawn from, on CPUs; None: PyTorch's generator.
 
     Returns:
         The attended values.
@@ -101,21 +101,19 @@ def attend_per_window(
         qkv: (T, 3, heads, head size)
         returns: (T, heads, head size)
     """
-    if qkv.device.type == "cpu" and not dropout and qkv.requires_grad and _has_fast_products(qkv.dtype):
-        attended: torch.Tensor = PlainBackward.apply(qkv, lengths)  # type: ignore[no-untyped-call]
+    if qkv.device.type == "cpu" and (dropout or (qkv.requires_grad and _has_fast_products(qkv.dtype))):
+        if dropout and seeds is None:
+            seeds = torch.randint(2**63 - 1, (len(lengths),)).tolist()
+        attended: torch.Tensor = PlainBackward.apply(qkv, lengths, dropout, seeds)  # type: ignore[no-untyped-call]
         return attended
-    of_windows: Sequence[int | None] = [None] * len(lengths) if seeds is None else seeds
-    parts = zip(qkv.split(list(lengths)), of_windows, strict=True)
-    return torch.cat([_attend_in_window(window, dropout, seed) for window, seed in parts])
+    return _attend_in_each(qkv, lengths, dropout)
 
 
-def _attend_in_window(window: torch.Tensor, dropout: float, seed: int | None = None) -> torch.Tensor:
-    """Attend in a window: (n, 3, heads, head size) -> (n, heads, head size)."""
-    if seed is not None:
-        seed_generator(window.device, seed)
-    if window.device.type == "cpu" and not dropout and _has_slow_attention(window.dtype):
-        return attend_by_products(window)
-    return attend_fused(window, dropout)
+def _attend_in_each(qkv: torch.Tensor, lengths: Sequence[int], dropout: float = 0.0) -> torch.Tensor:
+    """Attend in one window after the other, in the faster way; on CPUs without dropout."""
+    by_products = qkv.device.type == "cpu" and _has_slow_attention(qkv.dtype)
+    attend = attend_by_products if by_products else partial(attend_fused, dropout=dropout)
+    return torch.cat([attend(window) for window in qkv.split(list(lengths))])
 
 
 def attend_fused(window: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
@@ -124,8 +122,13 @@ def attend_fused(window: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)[0].transpose(0, 1)
 
 
-def attend_by_products(window: torch.Tensor) -> torch.Tensor:
+def attend_by_products(window: torch.Tensor, dropout: float = 0.0, seed: int = 0) -> torch.Tensor:
     """Attend in a window by plain products, of half precision with scores in fp32, as PyTorch's fused attention has.
+
+    Args:
+        window: Its queries, keys and values.
+        dropout: Dropout of the probabilities; only on CPUs.
+        seed: What is dropped is drawn from it.
 
     Shapes:
         window: (n, 3, heads, head size)
@@ -135,7 +138,11 @@ def attend_by_products(window: torch.Tensor) -> torch.Tensor:
     at_least_fp32 = torch.promote_types(window.dtype, torch.float32)
     query = query.to(at_least_fp32) * query.shape[-1] ** -0.5
     scores = torch.bmm(query, key.to(at_least_fp32).transpose(1, 2))
-    return torch.bmm(scores.softmax(dim=-1).to(window.dtype), value).transpose(0, 1)
+    probabilities = scores.softmax(dim=-1).to(window.dtype)
+    if dropout:
+        probabilities = probabilities * draw_kept(torch.empty_like(probabilities), dropout, seed)
+        value = value * kept_scale(dropout)
+    return torch.bmm(probabilities, value).transpose(0, 1)
 
 
 @cache
@@ -157,42 +164,54 @@ def _has_slow_attention(dtype: torch.dtype) -> bool:
 
 
 class PlainBackward(torch.autograd.Function):
-    """Attention in one window after the other with a backward of plain products.
+    """Attention on CPUs in one window after the other with a backward of plain products.
 
-    The probabilities are computed again, in fp32 where the type is half precision. There is no dropout.
+    The probabilities are computed again, in fp32 where the type is half precision, and what is dropped is drawn again.
 
     Shapes:
         forward: (T, 3, heads, head size) -> (T, heads, head size)
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    def forward(
+        ctx: Any, qkv: torch.Tensor, lengths: Sequence[int], dropout: float, seeds: Sequence[int] | None
+    ) -> torch.Tensor:
         """Attend, and keep nothing but queries, keys and values."""
         ctx.save_for_backward(qkv)
-        ctx.lengths = list(lengths)
-        return torch.cat([_attend_in_window(window, 0.0) for window in qkv.split(ctx.lengths)])
+        ctx.lengths, ctx.dropout, ctx.seeds = list(lengths), dropout, [0] * len(lengths) if seeds is None else seeds
+        if not dropout:
+            return _attend_in_each(qkv, lengths)
+        windows = zip(qkv.split(ctx.lengths), ctx.seeds, strict=True)
+        return torch.cat([attend_by_products(window, dropout, seed) for window, seed in windows])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         """Return the gradient of queries, keys and values."""
         (qkv,) = ctx.saved_tensors
         scale = qkv.shape[-1] ** -0.5
         found = torch.empty_like(qkv)
         at_least_fp32 = torch.promote_types(qkv.dtype, torch.float32)
-        parts = zip(*(one.split(ctx.lengths) for one in (qkv, gradient, found)), strict=True)
-        for window, out_gradient, into in parts:
+        if ctx.dropout:
+            gradient = gradient * kept_scale(ctx.dropout)
+        parts = zip(*(one.split(ctx.lengths) for one in (qkv, gradient, found)), ctx.seeds, strict=True)
+        for window, out_gradient, into, seed in parts:
             query, key, value = window.permute(1, 2, 0, 3).contiguous()
             out_gradient = out_gradient.transpose(0, 1).contiguous()
             query = query * scale
             scores = torch.bmm(query, key.transpose(1, 2))
             probabilities = scores.softmax(dim=-1, dtype=at_least_fp32).to(qkv.dtype)
             weighted = torch.bmm(out_gradient, value.transpose(1, 2))
+            dropped = probabilities
+            if ctx.dropout:
+                kept = draw_kept(torch.empty_like(probabilities), ctx.dropout, seed)
+                dropped = probabilities * kept
+                weighted.mul_(kept)
             score_gradient = torch._softmax_backward_data(weighted, probabilities, -1, qkv.dtype)
             query_gradient, key_gradient, value_gradient = into.permute(1, 2, 0, 3)
             query_gradient.copy_(torch.bmm(score_gradient, key).mul_(scale))
             key_gradient.copy_(torch.bmm(score_gradient.transpose(1, 2), query))
-            value_gradient.copy_(torch.bmm(probabilities.transpose(1, 2), out_gradient))
-        return found, None
+            value_gradient.copy_(torch.bmm(dropped.transpose(1, 2), out_gradient))
+        return found, None, None, None
 
 
 def attend_varlen(qkv: torch.Tensor, *, dropout: float, first_token: torch.Tensor, longest: int) -> torch.Tensor:

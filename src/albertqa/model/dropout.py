@@ -5,8 +5,8 @@ it (`window_seeds`). What a window's tokens drop follows from that seed and the 
 the number of processes, nor the micro-batch, nor a step that is done again changes it. Batches without seeds draw from
 PyTorch's generators, as any module does.
 
-On a GPU, where a kernel for every window would have it wait for the host, a pass draws for all its windows at once:
-there what is dropped also depends on how a step is divided into passes (`seeds_of_pass`).
+That is so on CPUs. On a GPU, where a kernel for every window would have it wait for the host, a pass draws for all its
+windows at once: there what is dropped also depends on how a step is divided into passes (`seeds_of_pass`).
 """
 
 import struct
@@ -50,9 +50,12 @@ def seeds_of_pass(
         The seeds of its windows; None on a GPU, whose generator was seeded for all of them.
     """
     seeds = window_seeds(seed, step, windows)
-    if device.type != "cuda":
+    if device.type == "cpu":
         return seeds
-    seed_generator(device, seeds[0])
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seeds[0])
+    else:
+        torch.manual_seed(seeds[0])
     return None
 
 
@@ -74,7 +77,7 @@ def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth
 
     Args:
         batch: The windows that the tokens belong to.
-        x: Hidden states, for their shape, device and type.
+        x: Hidden states, for their shape and type.
         rate: Share that is dropped.
         kind: What drops there.
         depth: How often the layers were applied before.
@@ -90,9 +93,35 @@ def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth
         return None
     mask = torch.empty_like(x, requires_grad=False)
     for part, seed in zip(mask.split(list(batch.lengths)), seeds, strict=True):
-        seed_generator(x.device, seed)
-        part.bernoulli_(1 - rate)
-    return mask.div_(1 - rate)
+        draw_kept(part, rate, seed)
+    return mask.mul_(kept_scale(rate))
+
+
+def draw_kept(out: torch.Tensor, rate: float, seed: int) -> torch.Tensor:
+    """Draw which numbers are kept, on the CPU: write 0 or 1 to a tensor, of any type.
+
+    Args:
+        out: The tensor.
+        rate: Share that is dropped, to the nearest 65,536th.
+        seed: What is drawn from.
+
+    Returns:
+        The tensor.
+    """
+    # Sixteen random bits a number: six times as fast as `bernoulli_`.
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.empty(-(-out.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    bits = draws.view(torch.int16)[: out.numel()].view(out.shape)
+    return torch.ge(bits, _drops_below(rate) - 2**15, out=out)
+
+
+def kept_scale(rate: float) -> float:
+    """Return what numbers that `draw_kept` keeps are multiplied with, so that the mean stays."""
+    return 2**16 / (2**16 - _drops_below(rate))
+
+
+def _drops_below(rate: float) -> int:
+    return min(round(rate * 2**16), 2**16 - 1)
 
 
 def dropped(x: torch.Tensor, mask: torch.Tensor | None, rate: float, training: bool) -> torch.Tensor:
@@ -102,16 +131,6 @@ def dropped(x: torch.Tensor, mask: torch.Tensor | None, rate: float, training: b
         x, mask, returns: (T, H)
     """
     return functional.dropout(x, rate, training) if mask is None else x * mask
-
-
-def seed_generator(device: torch.device, seed: int) -> None:
-    """Seed the generator that a device's operations draw from."""
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
-    elif device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
 
 
 def _mixed(*numbers: int) -> int:
