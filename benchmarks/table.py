@@ -95,6 +95,7 @@ def _distance_over_seeds(compared: Any) -> dict[str, float] | None:
 
 
 _TRAINING = ("train-throughput", "train-throughput-cuda")
+_DROPOUT = ("train-throughput-dropout", "train-throughput-dropout-cuda")
 _EVALUATION = ("evaluate", "evaluate-cuda")
 _LEARNING = ("learning", "learning-cuda")
 _ANSWERING = ("answering", "answering-cuda")
@@ -152,6 +153,14 @@ ROWS = (
         "Training in fp32, share of the peak of matrix products",
         _TRAINING,
         _where(lambda result: not _is_bf16(result), _at("share_of_gemm_peak")),
+    ),
+    Row("Training in bf16 with dropout 0.1, against A", _DROPOUT, _at("ratios", "ours / A"), unit=" times"),
+    Row("Training in fp32 with dropout 0.1, against A", _DROPOUT, _at("ratios", "ours_fp32 / A"), unit=" times"),
+    Row(
+        "Training in bf16 with dropout 0.1, against B",
+        _DROPOUT,
+        _where(_is_bf16, _at("ratios", "ours_on_B / B")),
+        unit=" times",
     ),
     Row(
         "Evaluation in bf16, against a padded fp32 forward",
