@@ -15,7 +15,9 @@ B: run_qa's best flags: padded to the longest of the step, windows grouped by le
    have short windows, others long ones.
 """
 
+import math
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="windows of a step (16)")
     parser.add_argument("--shape", choices=SHAPES, default="base", help="the model's shape (base)")
     parser.add_argument("--dropout", type=float, default=0.0, help="dropout, as ALBERT v1 has 0.1 (0, as v2)")
+    parser.add_argument("--mixed-precision", choices=["auto", "no"], default="auto", help="no: B in fp32, too (auto)")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="no further round after so many")
     parser.add_argument("--compile", action="store_true", help="compile our layer")
     parser.add_argument("--questions", type=int, metavar="N", help="only the first so many questions")
     options = parser.parse_args(arguments)
+    begun = time.perf_counter()
     device = choose_device(options.device)
     is_cpu = device.type == "cpu"
     if is_cpu:
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batch: int = options.batch
     questions = real_questions(options.questions)
     store = questions.windows()
-    bf16 = choose_precision("auto", device)
+    bf16 = choose_precision(options.mixed_precision, device)
     with tempfile.TemporaryDirectory() as folder, OwnProcess(Baseline, folder, device) as own:
         save_random(options.shape, folder, vocab_size=questions.tokenizer.vocab_size, dropout=options.dropout)
         kept = Baseline(folder, device)
@@ -97,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for random, grouped in () if is_cpu else rounds * 2:
             _train(steppers[best], store, random + grouped)
         for number, (random, grouped) in enumerate(rounds):
+            if rows and time.perf_counter() - begun > options.seconds:
+                break
             a = [padded(store, indices, MAX_LENGTH) for indices in random]
             b = [padded(store, indices, None) for indices in grouped]
             seconds = {"B": own.call("train", b, bf16)}
@@ -117,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_result(
         "train-throughput-dropout" if options.dropout else "train-throughput",
         {
-            "n": options.rounds,
+            "n": len(rows),
             "shape": options.shape,
             "batch": batch,
             "steps_of_a_round": steps,
