@@ -66,7 +66,7 @@ def _ways(windows: list[torch.Tensor], direction: torch.Tensor) -> dict[str, Cal
     """Return what is timed; the forwards that the backwards start from are done before."""
     lengths = [len(direction)]
     fused = [attend_fused(window) for window in windows]
-    plain = [PlainBackward.apply(window, lengths, 0.0, None) for window in windows]  # type: ignore[no-untyped-call]
+    plain = [PlainBackward.apply(window, lengths, [None]) for window in windows]  # type: ignore[no-untyped-call]
 
     def forward(attend: Callable[[torch.Tensor], torch.Tensor]) -> None:
         with torch.no_grad():

@@ -283,7 +283,7 @@ class MonitoringConfig(Config):
 
 @dataclass(frozen=True)
 class MemoryConfig(Config):
-    """How a step fits the machine; none of it changes what a step computes."""
+    """How a step fits the machine; none of it changes what a step computes, but for what dropout draws on a GPU."""
 
     fit: bool = True
     """Measure before training how many windows fit into one forward pass, and accumulate up to the same step."""

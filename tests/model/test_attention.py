@@ -124,7 +124,7 @@ def gradient(way: Attend, qkv: torch.Tensor, batch: PackedBatch, direction: torc
 
 def by_plain_backward(qkv: torch.Tensor, *, dropout: float, lengths: tuple[int, ...]) -> torch.Tensor:
     assert not dropout
-    return PlainBackward.apply(qkv, lengths, 0.0, None)
+    return PlainBackward.apply(qkv, lengths, [None] * len(lengths))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -132,8 +132,8 @@ def by_plain_backward(qkv: torch.Tensor, *, dropout: float, lengths: tuple[int, 
 def test_the_plain_backward_is_the_derivative_of_the_forward(lengths: tuple[int, ...], dropout: float) -> None:
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3, 2, 4, dtype=torch.float64, requires_grad=True)
-    seeds = range(len(lengths))
-    assert torch.autograd.gradcheck(lambda one: PlainBackward.apply(one, lengths, dropout, seeds), (qkv,))
+    drops = [(dropout, seed) if dropout else None for seed in range(len(lengths))]
+    assert torch.autograd.gradcheck(lambda one: PlainBackward.apply(one, lengths, drops), (qkv,))
 
 
 @settings(max_examples=30, deadline=None)
@@ -146,7 +146,7 @@ def test_with_dropout_the_plain_backward_is_that_of_the_same_products(
     exact, direction = draw(batch, torch.float64), torch.randn(sum(lengths), 2, 16, dtype=torch.float64)
     seeds = [seed + at for at in range(len(lengths))]
     windows = zip(exact.split(lengths), seeds, strict=True)
-    expected = torch.cat([attend_by_products(window, dropout, one) for window, one in windows])
+    expected = torch.cat([attend_by_products(window, (dropout, one)) for window, one in windows])
     (reference,) = torch.autograd.grad((expected * direction).sum(), exact)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 0.02)):
         qkv = exact.detach().to(dtype).requires_grad_()

@@ -20,6 +20,7 @@ from albertqa.model.cuda_graphs import Pass, RecordedPasses
 from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.span_loss import span_losses
+from albertqa.run.objective import Objective, build_objective
 from albertqa.windows.batches import PackedBatch
 
 from .cases import random_batch, save_albert
@@ -117,25 +118,30 @@ def test_a_batch_forward_and_backward_have_the_host_never_wait(folder: Path, hal
             span_losses(*model.logits(batch), batch).mean().backward()
 
 
-def span_pass(model: SpanModel, passes: Counter[str]) -> Pass:
+def counted_pass(model: SpanModel, objective: Objective, passes: Counter[str]) -> Pass:
     """Return a pass as a training step does it, counting where the host takes part."""
 
     def run_pass(batch: PackedBatch, counted: int, num_windows: int) -> torch.Tensor:
         passes["by the host"] += 1
-        each = span_losses(*model.logits(batch), batch)[:counted]
+        each = objective(model, batch)[:counted]
         (each.sum() / num_windows).backward()
         return each.detach()
 
     return run_pass
 
 
+@pytest.mark.parametrize("objective", [{}, {"label_smoothing": 0.1, "r_drop_alpha": 1.0}], ids=["span", "regularized"])
 @pytest.mark.parametrize("has_dropout", [False, True], ids=["plain", "dropout"])
-def test_replayed_passes_equal_passes_kernel_by_kernel(folder: Path, has_dropout: bool) -> None:
+def test_replayed_passes_equal_passes_kernel_by_kernel(
+    folder: Path, has_dropout: bool, objective: dict[str, float]
+) -> None:
     rates = dict.fromkeys(("hidden_dropout", "attention_dropout", "head_dropout"), 0.2 if has_dropout else 0.0)
     model = load_model(folder, device=CUDA, precision=torch.bfloat16, **rates)
     model.model.train()
     passes: Counter[str] = Counter()
-    recorded = RecordedPasses(span_pass(model, passes), list(model.model.parameters()), CUDA)
+    recorded = RecordedPasses(
+        counted_pass(model, build_objective(**objective), passes), list(model.model.parameters()), CUDA
+    )
 
     def do(seed: int, *, draws: int) -> list[torch.Tensor]:
         batches = [random_batch(lengths, VOCAB_SIZE, seed=seed) for lengths in LENGTHS[-2:]]

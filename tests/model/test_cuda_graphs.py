@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from albertqa.model.cuda_graphs import RecordedPasses, RecordingError
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.span_loss import span_losses
+from albertqa.run.objective import Objective, build_objective, span_objective
 from albertqa.windows.batches import PackedBatch, with_spare_window
 
 from .cases import random_batch
@@ -32,21 +33,22 @@ def model(tiny_weights: Path) -> SpanModel:
 class StandIn(RecordedPasses):
     """Passes whose graphs are the pass itself, run again on the batch that was recorded; counts them."""
 
-    def __init__(self, model: SpanModel) -> None:
-        self.model, self.done, self.replayed, self.error = model, 0, 0, ""
+    def __init__(self, model: SpanModel, objective: Objective = span_objective) -> None:
+        self.model, self.objective, self.replayed, self.error = model, objective, 0, ""
         super().__init__(self._do, list(model.model.parameters()), CPU)
 
     def _do(self, batch: PackedBatch, counted: int, num_windows: int) -> torch.Tensor:
-        self.done += 1
         # The host does not know a recorded batch's lengths; attention here asks it for them.
         batch = replace(batch, lengths=tuple(batch.first_token.diff().tolist()))
-        each = span_losses(*self.model.logits(batch), batch)[:counted]
+        each = self.objective(self.model, batch)[:counted]
         (each.sum() / num_windows).backward()
         return each.detach()
 
     def _graph(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
         if self.error:
-            raise RuntimeError(self.error)
+            error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+            error.__context__ = RuntimeError(self.error)
+            raise error
         gradients = [one.clone() for one in self._gradients]
         losses = work()
         torch._foreach_copy_(self._gradients, gradients)
@@ -58,12 +60,14 @@ class StandIn(RecordedPasses):
         return replay, losses
 
 
-def plain(model: SpanModel, batches: list[PackedBatch], num_windows: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def plain(
+    model: SpanModel, batches: list[PackedBatch], num_windows: int, objective: Objective = span_objective
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return the losses and gradients of passes as they are."""
     model.model.zero_grad()
     losses = []
     for batch in batches:
-        each = span_losses(*model.logits(batch), batch)
+        each = objective(model, batch)
         (each.sum() / num_windows).backward()
         losses.append(each.detach())
     return torch.cat(losses), [one.grad.clone() for one in model.model.parameters()]
@@ -92,13 +96,17 @@ def test_a_spare_window_changes_no_other_windows_loss_or_gradient(
     assert_same([one.grad for one in model.model.parameters()], gradients)
 
 
-def test_steps_of_several_passes_give_the_losses_and_gradients_of_plain_ones(model: SpanModel) -> None:
-    passes = StandIn(model)
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1, "r_drop_alpha": 1.0}], ids=["span", "regularized"])
+def test_steps_of_several_passes_give_the_losses_and_gradients_of_plain_ones(
+    model: SpanModel, settings: dict[str, float]
+) -> None:
+    objective = build_objective(**settings)
+    passes = StandIn(model, objective)
     for step in range(4):
         # The second pass of a step has another shape than the first.
         shapes = [(30, 9, 51), (200, 100, 20)]
         batches = [random_batch(lengths, VOCAB_SIZE, seed=10 * step + at) for at, lengths in enumerate(shapes)]
-        expected, gradients = plain(model, batches, 6)
+        expected, gradients = plain(model, batches, 6, objective)
         passes.begin_step()
         losses = torch.cat([passes(batch, 6) for batch in batches])
         torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)

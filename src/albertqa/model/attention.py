@@ -3,13 +3,13 @@
 - One window after the other, by PyTorch's fused attention or plain products, whichever is faster: no token too many.
   The way on CPUs and Apple's GPUs.
 - FlashAttention over windows of any lengths: one kernel for all of them. The way on CUDA GPUs in bf16 and fp16.
-- Rows of equal length with a mask, one fused attention for all of them: CUDA GPUs in fp32, and those older than
-  FlashAttention's kernels. Rows have more tokens, but a kernel for every window in every layer would have a fast GPU
-  wait for the host.
+- Rows of equal length with a mask, one fused attention for all of them: CUDA GPUs in fp32, those older than
+  FlashAttention's kernels, and heads that these have no kernel for. Rows have more tokens, but a kernel for every
+  window in every layer would have a fast GPU wait for the host.
 
 Where every window's dropout has a seed of its own, as in training steps on CPUs, windows attend one after the other.
-Which one a forward uses follows from device, precision and dropout; what it needs to know of the batch is worked out
-once for all layers.
+Which one a forward uses follows from device, precision, head size and seeds; what it needs to know of the batch is
+worked out once for all layers.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +26,8 @@ from albertqa.windows.batches import PackedBatch
 # Takes queries, keys and values in one tensor, the dropout of probabilities, and what `attention_inputs` returns.
 # Shapes: (T, 3, heads, head size) -> (T, heads, head size).
 Attend: TypeAlias = Callable[..., torch.Tensor]
+# The dropout of a window's probabilities, above 0, and what it is drawn from.
+Drop: TypeAlias = tuple[float, int]
 
 
 def choose_attention(device: torch.device, precision: torch.dtype | None, *, head_size: int) -> Attend:
@@ -101,10 +103,11 @@ def attend_per_window(
         qkv: (T, 3, heads, head size)
         returns: (T, heads, head size)
     """
+    drops: Sequence[Drop | None] = [None] * len(lengths)
+    if dropout:
+        drops = [(dropout, seed) for seed in seeds or torch.randint(2**63 - 1, (len(lengths),)).tolist()]
     if qkv.device.type == "cpu" and (dropout or (qkv.requires_grad and _has_fast_products(qkv.dtype))):
-        if dropout and seeds is None:
-            seeds = torch.randint(2**63 - 1, (len(lengths),)).tolist()
-        attended: torch.Tensor = PlainBackward.apply(qkv, lengths, dropout, seeds)  # type: ignore[no-untyped-call]
+        attended: torch.Tensor = PlainBackward.apply(qkv, lengths, drops)  # type: ignore[no-untyped-call]
         return attended
     return _attend_in_each(qkv, lengths, dropout)
 
@@ -122,13 +125,12 @@ def attend_fused(window: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)[0].transpose(0, 1)
 
 
-def attend_by_products(window: torch.Tensor, dropout: float = 0.0, seed: int = 0) -> torch.Tensor:
+def attend_by_products(window: torch.Tensor, drop: Drop | None = None) -> torch.Tensor:
     """Attend in a window by plain products, of half precision with scores in fp32, as PyTorch's fused attention has.
 
     Args:
         window: Its queries, keys and values.
-        dropout: Dropout of the probabilities; only on CPUs.
-        seed: What is dropped is drawn from it.
+        drop: What is dropped of the probabilities; only on CPUs.
 
     Shapes:
         window: (n, 3, heads, head size)
@@ -139,9 +141,9 @@ def attend_by_products(window: torch.Tensor, dropout: float = 0.0, seed: int = 0
     query = query.to(at_least_fp32) * query.shape[-1] ** -0.5
     scores = torch.bmm(query, key.to(at_least_fp32).transpose(1, 2))
     probabilities = scores.softmax(dim=-1).to(window.dtype)
-    if dropout:
-        probabilities = probabilities * draw_kept(torch.empty_like(probabilities), dropout, seed)
-        value = value * kept_scale(dropout)
+    if drop:
+        probabilities = probabilities * draw_kept(torch.empty_like(probabilities), *drop)
+        value = value * kept_scale(drop[0])
     return torch.bmm(probabilities, value).transpose(0, 1)
 
 
@@ -173,37 +175,35 @@ class PlainBackward(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, qkv: torch.Tensor, lengths: Sequence[int], dropout: float, seeds: Sequence[int] | None
-    ) -> torch.Tensor:
+    def forward(ctx: Any, qkv: torch.Tensor, lengths: Sequence[int], drops: Sequence[Drop | None]) -> torch.Tensor:
         """Attend, and keep nothing but queries, keys and values."""
         ctx.save_for_backward(qkv)
-        ctx.lengths, ctx.dropout, ctx.seeds = list(lengths), dropout, [0] * len(lengths) if seeds is None else seeds
-        if not dropout:
+        ctx.lengths, ctx.drops = list(lengths), drops
+        if not any(drops):
             return _attend_in_each(qkv, lengths)
-        windows = zip(qkv.split(ctx.lengths), ctx.seeds, strict=True)
-        return torch.cat([attend_by_products(window, dropout, seed) for window, seed in windows])
+        windows = zip(qkv.split(ctx.lengths), drops, strict=True)
+        return torch.cat([attend_by_products(window, drop) for window, drop in windows])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Return the gradient of queries, keys and values."""
         (qkv,) = ctx.saved_tensors
         scale = qkv.shape[-1] ** -0.5
         found = torch.empty_like(qkv)
         at_least_fp32 = torch.promote_types(qkv.dtype, torch.float32)
-        if ctx.dropout:
-            gradient = gradient * kept_scale(ctx.dropout)
-        parts = zip(*(one.split(ctx.lengths) for one in (qkv, gradient, found)), ctx.seeds, strict=True)
-        for window, out_gradient, into, seed in parts:
+        parts = zip(*(one.split(ctx.lengths) for one in (qkv, gradient, found)), ctx.drops, strict=True)
+        for window, out_gradient, into, drop in parts:
             query, key, value = window.permute(1, 2, 0, 3).contiguous()
             out_gradient = out_gradient.transpose(0, 1).contiguous()
+            if drop:
+                out_gradient = out_gradient * kept_scale(drop[0])
             query = query * scale
             scores = torch.bmm(query, key.transpose(1, 2))
             probabilities = scores.softmax(dim=-1, dtype=at_least_fp32).to(qkv.dtype)
             weighted = torch.bmm(out_gradient, value.transpose(1, 2))
             dropped = probabilities
-            if ctx.dropout:
-                kept = draw_kept(torch.empty_like(probabilities), ctx.dropout, seed)
+            if drop:
+                kept = draw_kept(torch.empty_like(probabilities), *drop)
                 dropped = probabilities * kept
                 weighted.mul_(kept)
             score_gradient = torch._softmax_backward_data(weighted, probabilities, -1, qkv.dtype)
@@ -211,7 +211,7 @@ class PlainBackward(torch.autograd.Function):
             query_gradient.copy_(torch.bmm(score_gradient, key).mul_(scale))
             key_gradient.copy_(torch.bmm(score_gradient.transpose(1, 2), query))
             value_gradient.copy_(torch.bmm(dropped.transpose(1, 2), out_gradient))
-        return found, None, None, None
+        return found, None, None
 
 
 def attend_varlen(qkv: torch.Tensor, *, dropout: float, first_token: torch.Tensor, longest: int) -> torch.Tensor:

@@ -3,8 +3,8 @@
 A pass of albert-base over 16 windows is some 900 small kernels, and a fast GPU computes them in a quarter of the time
 that the host takes to start them one by one; a graph starts them all at once. It needs:
 
-- **Few shapes.** A window of padding tokens, whose loss counts nothing, brings the tokens to a multiple of 256; the
-  longest window counts as a multiple of 128. A shape runs kernel by kernel when it first comes, and is recorded when it
+- **Few shapes.** A spare window, whose loss does not count, brings the tokens to a multiple of 256; the longest window
+  counts as a multiple of 128. A shape runs kernel by kernel when it first comes, and is recorded when it
   comes again.
 - **Fixed places.** A graph reads its batch where it was, and adds to gradients where they were.
 - **Nothing from the host.** A number that the host had while recording stays what it was.
@@ -22,7 +22,7 @@ from albertqa.windows.batches import PackedBatch, with_spare_window
 
 _TOKENS_MULTIPLE = 256
 _LONGEST_MULTIPLE = 128
-# Recording a batch that has been on the host only until now must not read these.
+# Lengths of a recorded batch: a graph would keep them, so there are none to read.
 _UNKNOWN: tuple[int, ...] = ()
 
 # Does a forward and backward pass: takes a batch on the device, how many of its windows count, and the windows of the
@@ -103,15 +103,22 @@ class RecordedPasses:
         try:
             replay, losses = self._graph(lambda: self._run(batch, counted, num_windows))
         except RuntimeError as error:
-            raise RecordingError(first_line(error)) from error
+            raise RecordingError(first_line(_first_cause(error))) from error
         return _Recording(batch, replay, losses)
 
     def _graph(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
         """Record the kernels that some work starts; none of them runs."""
         graph = torch.cuda.CUDAGraph()
-        # What is left of earlier passes in a reference cycle would have gradients added up on another stream.
+        # Nodes of autograd that an earlier pass left in a reference cycle add gradients on that pass's stream.
         gc.collect()
         # The outer context gives the stream back, which `torch.cuda.graph` keeps where recording fails.
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, pool=self._pool):
             result = work()
         return graph.replay, result
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what went wrong first: a recording that ends early has an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

@@ -73,7 +73,7 @@ def place_seeds(batch: PackedBatch, kind: int, depth: int) -> tuple[int, ...] | 
 
 
 def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth: int = 0) -> torch.Tensor | None:
-    """Draw what is dropped of hidden states: factors of 0 and 1 / (1 - rate).
+    """Draw what is dropped of hidden states, on the CPU: 0, and what is kept: 1.
 
     Args:
         batch: The windows that the tokens belong to.
@@ -83,7 +83,7 @@ def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth
         depth: How often the layers were applied before.
 
     Returns:
-        The factors; None where nothing is dropped, or where the batch has no seeds.
+        Zeros and ones; None where nothing is dropped, or where the batch has no seeds.
 
     Shapes:
         x, returns: (T, H)
@@ -94,7 +94,7 @@ def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth
     mask = torch.empty_like(x, requires_grad=False)
     for part, seed in zip(mask.split(list(batch.lengths)), seeds, strict=True):
         draw_kept(part, rate, seed)
-    return mask.mul_(kept_scale(rate))
+    return mask
 
 
 def draw_kept(out: torch.Tensor, rate: float, seed: int) -> torch.Tensor:
@@ -111,7 +111,16 @@ def draw_kept(out: torch.Tensor, rate: float, seed: int) -> torch.Tensor:
     # Sixteen random bits a number: six times as fast as `bernoulli_`.
     generator = torch.Generator().manual_seed(seed)
     draws = torch.empty(-(-out.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    bits = draws.view(torch.int16)[: out.numel()].view(out.shape)
+    return keep(draws.view(torch.int16)[: out.numel()].view(out.shape), rate, out)
+
+
+def keep(bits: torch.Tensor, rate: float, out: torch.Tensor) -> torch.Tensor:
+    """Write 1 where random bits are among those that are kept, else 0; of all int16, the rate's share is dropped.
+
+    Shapes:
+        bits: any, int16
+        out, returns: the same, any type
+    """
     return torch.ge(bits, _drops_below(rate) - 2**15, out=out)
 
 
@@ -130,7 +139,8 @@ def dropped(x: torch.Tensor, mask: torch.Tensor | None, rate: float, training: b
     Shapes:
         x, mask, returns: (T, H)
     """
-    return functional.dropout(x, rate, training) if mask is None else x * mask
+    # The scale apart from the mask, which may be of a type that rounds it.
+    return functional.dropout(x, rate, training) if mask is None else x * mask * kept_scale(rate)
 
 
 def _mixed(*numbers: int) -> int:

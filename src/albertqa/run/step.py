@@ -3,7 +3,8 @@
 **Memory.** The micro-batch is halved and the whole step is done again; where one window at a time does not fit, the
 encoder's activations are recomputed in the backward pass. Loss and gradient are those of the step's windows, however
 they are divided: they differ by the rounding of sums alone, and on GPUs by what dropout draws
-(`albertqa.model.dropout`). What was found to fit holds for the rest of the run, resumed or not.
+(`albertqa.model.dropout`). What was found to fit holds for the rest of the run, resumed or not, but for CUDA graphs:
+a resumed run tries them again.
 
 **GPUs.** In bf16 one process on NVIDIA's replays CUDA graphs (`albertqa.model.cuda_graphs`), until the memory does not
 hold them or a pass cannot be recorded.
@@ -20,6 +21,7 @@ import gc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,7 +55,7 @@ class Step:
         micro_batch: Windows of one forward and backward pass, at most.
         faulty_windows: Positions, among the step's windows, of those whose loss is NaN or infinite; all of them where
             only the gradient is. Empty where the step was not skipped for that.
-        ran_out_of_memory: Whether the memory did not hold it as it was first tried.
+        ran_out_of_memory: Whether it had to be done again with fewer windows at a time, or recomputing activations.
     """
 
     loss: float
@@ -101,7 +103,8 @@ class Stepper:
         self._recorded: RecordedPasses | None = None
         if _is_replayed(model) and world.size == 1:
             trained = [one for one in model.model.parameters() if one.requires_grad]
-            self._recorded = RecordedPasses(self._pass, trained, model.device)
+            run = partial(_run_pass, model, objective, self._scaler)
+            self._recorded = RecordedPasses(run, trained, model.device)
         self._heap_limit: HeapLimit | None = None
         if model.device.type == "cpu":
             self._heap_limit = HeapLimit(int(SHARE_OF_FREE * available_bytes(model.device)))
@@ -180,12 +183,12 @@ class Stepper:
                     raise
             if not self.world.any(losses is None) and losses is not None:
                 return self._summed(losses, windows)
+            had_graphs, self._recorded = self._recorded is not None, None
             # Outside the handler nothing holds the failed pass's tensors any more, but for reference cycles.
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-            if self._recorded is not None:
-                self._recorded = None
+            if had_graphs:
                 self._say(f"step {number}: without CUDA graphs from here on, which is slower: {reason}")
                 continue
             self._use_less_memory(windows, number, most=max(map(len, shares)))
@@ -202,18 +205,12 @@ class Stepper:
             seeds = seeds_of_pass(self._model.device, self._config.seed, number, part)
             batch = pack(windows, part, dropout_seeds=seeds)
             if self._recorded is None:
-                each = self._pass(batch.to(self._model.device), len(part), len(windows))
+                batch = batch.to(self._model.device)
+                each = _run_pass(self._model, self._objective, self._scaler, batch, len(part), len(windows))
             else:
                 each = self._recorded(batch, len(windows))
             losses[torch.from_numpy(part).to(losses.device)] = each
         return losses
-
-    def _pass(self, batch: PackedBatch, counted: int, num_windows: int) -> torch.Tensor:
-        """Do a forward and backward pass of which the first windows count; return their losses."""
-        each = self._objective(self._model, batch)[:counted]
-        # The sum over the step's windows divided by their number is the mean, however they are divided.
-        self._scaler.scale(each.sum() / num_windows).backward()
-        return each.detach()
 
     def _summed(self, losses: torch.Tensor, windows: Sequence[Window]) -> tuple[torch.Tensor, int]:
         """Add up gradients and losses over all processes, in one exchange; return the losses, and the step's tokens."""
@@ -272,10 +269,39 @@ class Stepper:
         )
 
 
+def _run_pass(
+    model: SpanModel,
+    objective: Objective,
+    scaler: torch.amp.GradScaler,
+    batch: PackedBatch,
+    counted: int,
+    num_windows: int,
+) -> torch.Tensor:
+    """Do a forward and backward pass.
+
+    Args:
+        model: The model.
+        objective: What is minimized.
+        scaler: fp16's.
+        batch: The pass's windows, on the device.
+        counted: The first so many count.
+        num_windows: Windows of the whole step.
+
+    Returns:
+        The losses of the windows that count, detached.
+    """
+    each = objective(model, batch)[:counted]
+    # The sum over the step's windows divided by their number is the mean, however they are divided.
+    scaler.scale(each.sum() / num_windows).backward()
+    return each.detach()
+
+
 def _is_replayed(model: SpanModel) -> bool:
     """Report whether passes are quick enough for the host to be what is waited for, and can be recorded."""
-    is_on_nvidia = model.device.type == "cuda" and torch.version.hip is None
-    return is_on_nvidia and model.autocast_dtype is torch.bfloat16 and not model.model.recompute
+    if model.device.type != "cuda" or torch.version.hip is not None or model.model.recompute:
+        return False
+    is_current = model.device.index in {None, torch.cuda.current_device()}
+    return is_current and model.autocast_dtype is torch.bfloat16
 
 
 def _count(windows: int) -> str:

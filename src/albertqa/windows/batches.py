@@ -37,7 +37,8 @@ class PackedBatch:
         longest: Tokens of the longest window.
         start_positions: Labels: index of the first answer token within its window (0 is CLS).
         end_positions: Labels: index of the last answer token, inclusive.
-        dropout_seeds: What each window's dropout is drawn from (`albertqa.model.dropout`); None: PyTorch's generators.
+        dropout_seeds: What each window's dropout is drawn from, on the CPU only (`albertqa.model.dropout`); None:
+            PyTorch's generators.
 
     Shapes:
         input_ids, token_type_ids, position_ids: (T,) int64, T the sum of lengths
@@ -95,7 +96,7 @@ def pack(
     Args:
         source: The windows.
         indices: Which ones, in this order; at least one.
-        dropout_seeds: What the dropout of each is drawn from, in training.
+        dropout_seeds: What the dropout of each is drawn from, in training on the CPU.
 
     Returns:
         The batch, on the CPU.
@@ -118,11 +119,11 @@ def pack(
 
 
 def with_spare_window(batch: PackedBatch, multiple: int) -> PackedBatch:
-    """Add a last window of padding tokens, one or more, that brings a batch's tokens to a multiple.
+    """Add a last window of one or more tokens, whose ids, positions and labels are 0; its loss means nothing.
 
     Args:
         batch: The batch, without seeds of its dropout.
-        multiple: What the number of tokens shall be a multiple of.
+        multiple: The number of tokens becomes a multiple of this.
     """
     import torch
 
