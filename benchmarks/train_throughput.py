@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     operations = _operations_per_token(SHAPES[options.shape], store.lengths)
     pairs = dict.fromkeys([(best, "A"), ("ours_on_B", "B"), ("ours_on_B", "B_kept"), ("ours_fp32", "A")])
     write_result(
-        "train-throughput-dropout" if options.dropout else "train-throughput",
+        "train-throughput" + "-dropout" * (options.dropout > 0) + "-fp32" * (options.mixed_precision == "no"),
         {
             "n": len(rows),
             "shape": options.shape,

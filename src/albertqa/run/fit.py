@@ -45,7 +45,8 @@ class Fit:
         recompute: Whether activations are recomputed.
         is_enough: Whether that fits; if not, it is the least there is.
         tokens: Tokens of the longest window.
-        needed_bytes: What training takes at most with `micro_batch` windows of that length, beyond the model.
+        needed_bytes: What training takes at most with `micro_batch` windows of that length, beyond the model and CUDA
+            graphs, which are given up where they do not fit.
         wanted_bytes: The same with `wanted` windows.
         available_bytes: What there was.
     """
