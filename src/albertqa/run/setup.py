@@ -97,7 +97,7 @@ def set_up_device(settings: Settings) -> torch.device:
     device = choose_device(settings.device)
     if device.type == "cuda" and ":" not in settings.device and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         # CUDA graphs are recorded on the current one.
         torch.cuda.set_device(device)
     if device.type == "cpu":
