@@ -197,6 +197,7 @@ def test_both_ways_of_adding_gradients_are_compared(tmp_path: Path) -> None:
     assert all(0 < value < 1 for value in result["gradient"].values())
     # The same start, the same windows: only rounding differs.
     assert abs(result["learning"]["difference"]["median"]) < 0.1
+    assert all(0 < score < 100 for way in result["learning"]["f1"].values() for score in way)
 
 
 def test_both_loops_are_compared_on_the_same_windows(tmp_path: Path) -> None:
