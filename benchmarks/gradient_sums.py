@@ -1,6 +1,6 @@
 """What does it cost that the gradients of shared weights are added up in bf16, where fp32 would round less?
 
-    python -m benchmarks.gradient_sums [--steps 800] [--seeds 1 2 3]
+    python -m benchmarks.gradient_sums [--steps 600] [--seeds 1 2 3]
 
 In bf16 the encoder casts its weights once a step, so the twelve gradients of ALBERT's shared layer are added up in bf16
 and the sum becomes fp32. Cast at every use, each of them becomes fp32 first. Two figures:
@@ -46,7 +46,7 @@ _BATCH, _LEARNING_RATE = 8, 2e-4
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = command_line(__doc__)
-    parser.add_argument("--steps", type=int, default=800, metavar="N", help="steps of a training (800)")
+    parser.add_argument("--steps", type=int, default=600, metavar="N", help="steps of a training (600)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="SEED", help="(1 2 3)")
     parser.add_argument("--shape", default="base", help="shape of the model whose gradients are compared (base)")
     options = parser.parse_args(arguments)
