@@ -103,13 +103,13 @@ def attend_per_window(
         qkv: (T, 3, heads, head size)
         returns: (T, heads, head size)
     """
+    if qkv.device.type != "cpu" or not (dropout or (qkv.requires_grad and _has_fast_products(qkv.dtype))):
+        return _attend_in_each(qkv, lengths, dropout)
     drops: Sequence[Drop | None] = [None] * len(lengths)
     if dropout:
         drops = [(dropout, seed) for seed in seeds or torch.randint(2**63 - 1, (len(lengths),)).tolist()]
-    if qkv.device.type == "cpu" and (dropout or (qkv.requires_grad and _has_fast_products(qkv.dtype))):
-        attended: torch.Tensor = PlainBackward.apply(qkv, lengths, drops)  # type: ignore[no-untyped-call]
-        return attended
-    return _attend_in_each(qkv, lengths, dropout)
+    attended: torch.Tensor = PlainBackward.apply(qkv, lengths, drops)  # type: ignore[no-untyped-call]
+    return attended
 
 
 def _attend_in_each(qkv: torch.Tensor, lengths: Sequence[int], dropout: float = 0.0) -> torch.Tensor:
