@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from .blocks import ROOT
+from .blocks import PAGES, ROOT
 
 LINK = re.compile(r'(?:href|src)="([^"]*)"')
 
@@ -42,6 +42,17 @@ def test_files_that_documents_link_to_exist() -> None:
         text = (ROOT / document).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
             assert (ROOT / target).exists(), f"{document} links to {target}"
+
+
+def test_source_files_that_documents_name_exist() -> None:
+    named = [
+        (document, path)
+        for document in PAGES
+        for path in re.findall(r"`((?:\w+/)+\w+\.py)`", (ROOT / document).read_text(encoding="utf-8"))
+    ]
+    assert named
+    for document, path in named:
+        assert any((folder / path).is_file() for folder in (ROOT, ROOT / "src/albertqa")), f"{document} names {path}"
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
