@@ -338,7 +338,7 @@ def test_costs_that_are_too_small_have_no_exponent() -> None:
 
 
 def result(name: str, date: str, **content: Any) -> dict[str, Any]:
-    machine = {"processor": {"name": "Some Processor"}, "cores": 2}
+    machine = {"processor": {"name": "Some Processor", "instructions": ["avx2", "avx512f"]}, "cores": 2}
     return {
         "name": name,
         "date": date,
@@ -386,7 +386,7 @@ def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
     )
     cells = row(tables_of(tmp_path), "Windows built")
     assert cells[1:6] == ["2,500", "", "2,600 (2,400 to 2,700)", "5", "reached"]
-    assert cells[6:] == ["Some Processor, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
+    assert cells[6:] == ["Some Processor with AVX512, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(3.3, "aim reached"), (3.0, "reached"), (1.9, "**missed**")])
@@ -394,7 +394,7 @@ def test_the_verdict_compares_with_the_targets(ratio: float, verdict: str, tmp_p
     write(tmp_path, result("train-throughput", "2026", ratios={"ours_fp32 / A": ratio}))
     cells = row(tables_of(tmp_path), "Training in fp32, against A")
     assert cells[1:3] == ["2.9 times", "3.2 times"]
-    assert cells[5:7] == [verdict, "Some Processor, 2 cores"]
+    assert cells[5:7] == [verdict, "Some Processor with AVX512, 2 cores"]
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1.9, "reached"), (2.1, "**missed**")])
@@ -414,7 +414,7 @@ def test_every_machine_has_a_line_and_a_gpu_no_verdict(tmp_path: Path) -> None:
     )
     lines = [line for line in tables_of(tmp_path).splitlines() if line.startswith("| Training in fp32, against A")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")][3:7] for line in lines]
-    assert cells == [["3 times", "5", "reached", "Some Processor, 2 cores"], ["1.5 times", "5", "", "G"]]
+    assert cells == [["3 times", "5", "reached", "Some Processor with AVX512, 2 cores"], ["1.5 times", "5", "", "G"]]
 
 
 def test_bf16_and_fp32_do_not_take_each_others_place(tmp_path: Path) -> None:
