@@ -386,7 +386,10 @@ def test_the_newest_result_that_has_the_figure_is_shown(tmp_path: Path) -> None:
     )
     cells = row(tables_of(tmp_path), "Windows built")
     assert cells[1:6] == ["2,500", "", "2,600 (2,400 to 2,700)", "5", "reached"]
-    assert cells[6:] == ["Some Processor with AVX512, 2 cores", "[windows-20260102-0123456789](windows-20260102-0123456789.json)"]
+    assert cells[6:] == [
+        "Some Processor with AVX512, 2 cores",
+        "[windows-20260102-0123456789](windows-20260102-0123456789.json)",
+    ]
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(3.3, "aim reached"), (3.0, "reached"), (1.9, "**missed**")])
