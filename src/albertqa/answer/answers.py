@@ -100,8 +100,8 @@ def rank_answers(
         The answer with the best candidates (see `albertqa.decode.ranking`).
     """
     candidates = []
-    for ranked in rank(question, texts, answers)[:n_best]:
-        one, (document, first) = answers[ranked.document].n_best[ranked.at], places[ranked.document]
+    for index, at in rank(question, texts, answers)[:n_best]:
+        one, (document, first) = answers[index].n_best[at], places[index]
         if not one.text:
             candidates.append(DocumentCandidate("", None, 0, 0, one.probability, one.score))
             continue

@@ -40,16 +40,7 @@ class Agreement:
 def label_agreement(
     logits: WindowLogits, start_positions: NDArray[np.integer], end_positions: NDArray[np.integer]
 ) -> Agreement:
-    """Compare a model's most probable spans with the labels.
-
-    Args:
-        logits: Logits of some windows.
-        start_positions: The windows' labels; those without an answer, 0, are contradicted by nothing.
-        end_positions: The last token of each, inclusive.
-
-    Shapes:
-        start_positions, end_positions: (W,)
-    """
+    """Compare a model's most probable spans with the labels (W,): first and last token, both 0 without an answer."""
     first = logits.first_token[:-1]
     starts, ends = (_highest(part, logits.first_token) for part in (logits.start, logits.end))
     margins = (

@@ -71,8 +71,8 @@ class Confidence:
             n_best_size: Candidates that it was fitted with; further ones are not looked at.
 
         Returns:
-            The probability; None where it is unknown: there is no candidate, "no answer" is the answer and was not
-            fitted, or the null score is not known and counts.
+            None where it is unknown: there is no candidate, "no answer" is the answer and was not fitted, or the null
+            score is not known and counts.
         """
         model = self.answer if prediction.text else self.no_answer
         found = features(prediction, n_best_size)
@@ -82,11 +82,7 @@ class Confidence:
 
 
 def features(prediction: Prediction, n_best_size: int) -> dict[str, float] | None:
-    """Return what tells right answers from wrong ones.
-
-    Args:
-        prediction: The prediction.
-        n_best_size: Candidates to look at; further ones would change the features.
+    """Return what tells right answers from wrong ones, of so many candidates: further ones would change the features.
 
     Returns:
         None where there is no candidate that is an answer, else of the best one:
@@ -105,27 +101,17 @@ def features(prediction: Prediction, n_best_size: int) -> dict[str, float] | Non
     spans = {(one.start_char, one.end_char): one for one in reversed(answers)}
     total = sum(math.exp(one.score - best.score) for one in spans.values())
     others = max(total - 1.0, math.exp(-_MOST_ODDS))
-    found = {
-        "odds": -math.log(others),
-        "score": best.score,
-        "length": math.log(1 + len(best.text)),
-    }
+    found = {"odds": -math.log(others), "score": best.score, "length": math.log(1 + len(best.text))}
     if prediction.cls_score is not None:
         found["null_margin"] = best.score - prediction.cls_score
     return found
 
 
 def with_probability(candidates: tuple[Candidate, ...], chosen: int, probability: float) -> tuple[Candidate, ...]:
-    """Return candidates with one's calibrated probability, and the others' scaled to fit beside it.
+    """Return candidates with the calibrated probability of the chosen one, and the others' scaled to fit beside it.
 
-    Args:
-        candidates: The candidates, with the softmax of their scores as probability.
-        chosen: Position of the answer among them.
-        probability: Its calibrated probability.
-
-    Returns:
-        The candidates in the same order. The others keep their proportions; they are scaled by the same factor as the
-        answer, or by less where all together would exceed 1.
+    The others keep their proportions; they are scaled by the same factor as the chosen one, or by less where all
+    together would exceed 1.
     """
     own = candidates[chosen].probability
     rest = max(1.0 - own, 1e-12)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from albertqa.decode.spans import WindowLogits
 from albertqa.errors import SettingsError
-from albertqa.model.window_model import WindowModel, WindowScores
+from albertqa.model.window_model import WindowModel
 from albertqa.windows.batches import WindowSource, by_length
 
 if TYPE_CHECKING:
@@ -88,9 +88,6 @@ def run_windows(
         progress: Called after each forward with the number of windows done in it.
         world: The processes that divide the windows among them; each gets all logits. None: this one is alone.
 
-    Returns:
-        Logits, losses, time.
-
     Raises:
         SettingsError: The memory does not hold one window.
     """
@@ -106,14 +103,19 @@ def run_windows(
         left = deque(mine[group] for group in groups)
         while left:
             indices = left.popleft()
-            passed = _pass_in_memory(model, store, indices)
-            if passed is None:
+            scores = model.score_windows(store, indices)
+            if scores is None:  # the memory does not hold them
+                if len(indices) == 1:
+                    raise SettingsError(
+                        f"out of memory with one window of {lengths[indices[0]]} tokens. Use a shorter "
+                        "--max-seq-length, a smaller model, or --device cpu"
+                    )
                 # The longest come first, so this happens at once: this batch and all behind it are cut anew.
                 rest, half = np.concatenate([indices, *left]), int(lengths[indices].sum()) // 2
                 left = deque(rest[group] for group in by_length(lengths[rest], max_tokens=half))
                 continue
             spans = np.concatenate([np.arange(first_token[i], first_token[i + 1]) for i in indices])
-            start[spans], end[spans], losses[indices] = passed
+            start[spans], end[spans], losses[indices] = scores
             if progress is not None:
                 progress(len(indices))
     if world is not None:
@@ -121,14 +123,3 @@ def run_windows(
             # What the other processes read is 0 here.
             world.sum_array(values)
     return Pass(WindowLogits(start, end, first_token), losses, time.perf_counter() - begun)
-
-
-def _pass_in_memory(model: WindowModel, store: EvaluatedWindows, indices: NDArray[np.int64]) -> WindowScores | None:
-    """Return the scores of a batch, or None where the memory does not hold it."""
-    scores = model.score_windows(store, indices)
-    if scores is None and len(indices) == 1:
-        raise SettingsError(
-            f"out of memory with one window of {store.lengths[indices[0]]} tokens. Use a shorter --max-seq-length, "
-            "a smaller model, or --device cpu"
-        )
-    return scores

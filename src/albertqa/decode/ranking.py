@@ -8,7 +8,6 @@ words are near it, rare ones counting more (Okapi BM25 over the texts themselves
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from albertqa.data.answer_fit import words_of
@@ -49,20 +48,7 @@ class Answer(Candidate, Protocol):
         """The best candidates, what is answered first."""
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """A candidate and where it comes from.
-
-    Attributes:
-        document: Index of its text.
-        at: Index of the candidate among those of its text.
-    """
-
-    document: int
-    at: int
-
-
-def rank(question: str, texts: Sequence[str], answers: Sequence[Answer]) -> list[Ranked]:
+def rank(question: str, texts: Sequence[str], answers: Sequence[Answer]) -> list[tuple[int, int]]:
     """Order the candidates of one question over several texts.
 
     Args:
@@ -71,32 +57,27 @@ def rank(question: str, texts: Sequence[str], answers: Sequence[Answer]) -> list
         answers: What is answered from each.
 
     Returns:
-        The candidates, what is answered first; of one text, in its own order. Texts with an answer come before those
-        that say "no answer", which is listed once: first where no text has an answer, else behind the answer.
+        Each candidate as the index of its text, and its index among those of the text. What is answered is first; those
+        of one text are in its own order. Texts with an answer come before those that say "no answer", which is listed
+        once: first where no text has an answer, else behind the answer.
     """
     best = [next((one for one in answer.n_best if one.text), None) for answer in answers]
     near = word_scores(question, [_near(text, one) for text, one in zip(texts, best, strict=True)])
-    spans: list[tuple[bool, float, Ranked]] = []
-    nulls: list[tuple[float, Ranked]] = []
-    for document, answer in enumerate(answers):
+    spans, nulls = [], []
+    for index, answer in enumerate(answers):
         for at, one in enumerate(answer.n_best):
-            ranked = Ranked(document, at)
             if one.text:
-                spans.append((not answer.text, -(one.score + WORDS_WEIGHT * near[document]), ranked))
+                spans.append((not answer.text, -(one.score + WORDS_WEIGHT * near[index]), (index, at)))
             else:
-                nulls.append((one.score, ranked))
-    ordered = [ranked for *_, ranked in sorted(spans, key=lambda one: one[:2])]
-    least = [min(nulls, key=lambda one: one[0])[1]] if nulls else []
+                nulls.append((one.score, (index, at)))
+    ordered = [place for *_, place in sorted(spans)]
+    least = [min(nulls)[1]] if nulls else []
     has_answer = any(answer.text for answer in answers)
     return [*ordered[:1], *least, *ordered[1:]] if has_answer else [*least, *ordered]
 
 
 def word_scores(question: str, texts: Sequence[str]) -> list[float]:
-    """Return how many of a question's words each text has: about 0 for none, 1 for all.
-
-    Args:
-        question: The question.
-        texts: The texts; words that few of them have count more.
+    """Return how many of a question's words each text has: about 0 for none, 1 for all; rare words count more.
 
     Source:
         Okapi BM25 (k1 1.2, b 0.75) with Lucene's idf, which is never negative, divided by the idf of all words found.
@@ -119,7 +100,6 @@ def word_scores(question: str, texts: Sequence[str]) -> list[float]:
 
 
 def _near(text: str, candidate: Candidate | None) -> str:
-    """Return the part of a text around a candidate."""
     if candidate is None:
         return ""
     return text[max(0, candidate.start_char - _NEAR_CHARS) : candidate.end_char + _NEAR_CHARS]

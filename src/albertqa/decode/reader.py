@@ -46,9 +46,6 @@ def load_reader(
             exported model and no other weights.
         changes: Reader settings instead of the model's own (see `ReaderSettings`); None: its own.
 
-    Returns:
-        The model with its tokenizer and settings.
-
     Raises:
         AlbertQAError: It is not there, damaged, was never trained to answer questions, or has too few positions.
     """
@@ -67,7 +64,6 @@ def load_reader(
 
 
 def _has_weights(folder: Path) -> bool:
-    """Report whether a folder has weights for PyTorch, in one file or several."""
     return any(next(folder.glob(pattern), None) is not None for pattern in ("model*.safetensors", "pytorch_model*.bin"))
 
 

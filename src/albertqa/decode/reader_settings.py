@@ -51,13 +51,7 @@ class ReaderSettings(DecodeConfig, WindowConfig):
 
     @classmethod
     def load(cls, folder: Path) -> "ReaderSettings":
-        """Read it from a model's folder.
-
-        Args:
-            folder: The folder; a model that was trained by another tool has none.
-
-        Returns:
-            The settings; the recipe's where there are none.
+        """Read it from a model's folder; a model of another tool has none, and reads as the recipe says.
 
         Raises:
             AlbertQAError: The file is damaged, or a number is out of range.
@@ -67,8 +61,7 @@ class ReaderSettings(DecodeConfig, WindowConfig):
             return cls()
         remedy = "Put the file back as it was, or remove it"
         settings = read_struct(path, cls, remedy=remedy)
-        problems = list(settings.problems())
-        if problems:
+        if problems := list(settings.problems()):
             raise ModelError(f"{path}: {'; '.join(problems)}. {remedy}")
         return settings
 

@@ -23,6 +23,7 @@ from albertqa.data.example import Example
 from albertqa.windows.store import WindowStore
 
 Float32Array: TypeAlias = NDArray[np.float32]
+Int64Array: TypeAlias = NDArray[np.int64]
 UInt64Array: TypeAlias = NDArray[np.uint64]
 
 # No null score can exceed a best answer that is not there; JSON has no infinity.
@@ -113,7 +114,7 @@ def decode(
     *,
     version_2: bool = False,
 ) -> list[Prediction]:
-    """Turn logits into predictions.
+    """Turn logits into predictions, one an example, in order.
 
     Args:
         logits: Logits of every window of the store.
@@ -121,13 +122,10 @@ def decode(
         examples: The examples that the store was built from, in its order.
         config: Candidates kept, longest answer, threshold of "no answer"; None: the recipe's.
         version_2: Whether "no answer" is a candidate.
-
-    Returns:
-        One prediction an example, in order.
     """
     config = config or DecodeConfig()
-    window, start, end, score = _ranked_pairs(logits, store, config.n_best_size, config.max_answer_length)
     # All arithmetic is done for all pairs at once; what is left to the loop is to make objects of it.
+    window, start, end, score = _ranked_pairs(logits, store, config.n_best_size, config.max_answer_length)
     of_example = store.columns["example_index"][window]
     first = np.searchsorted(of_example, np.arange(len(examples) + 1), side="left")
     kept = np.arange(len(window)) - first[of_example] < config.n_best_size
@@ -144,31 +142,28 @@ def decode(
         begins, ends = start_char[pairs], end_char[pairs]
         texts = [example.context[begin:end] for begin, end in zip(begins, ends, strict=True)]
         found = list(zip(texts, begins, ends, start_logit[pairs], end_logit[pairs], strict=True))
-        scores = score[pairs]
-        if not version_2:
-            n_best = _with_probabilities(found, scores)
-            text = n_best[0].text if n_best else ""
-            predictions.append(Prediction(example.id, text, n_best, cls_score=cls_score[index]))
-            continue
-        windows = np.arange(store.first_window[index], store.first_window[index + 1])
-        null_window = windows[int(np.argmin(null_start[windows] + null_end[windows]))]
-        null_score = np.float32(cls_score[index])
-        difference = float(null_score) - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
-        # Among the n-best by its score; appended where it would fall out of them.
-        at = min(int(np.searchsorted(-scores, -null_score, side="right")), config.n_best_size)
-        most = config.n_best_size if at == config.n_best_size else config.n_best_size - 1
-        null = ("", 0, 0, float(null_start[null_window]), float(null_end[null_window]))
-        found = [*found[:at], null, *found[at:most]]
-        scores = np.concatenate([scores[:at], [null_score], scores[at:most]])
-        best = texts[0] if texts else ""
-        text = "" if difference > config.null_score_diff_threshold else best
+        scores, text = score[pairs], texts[0] if texts else ""
+        null_score = difference = None
+        if version_2:
+            windows = slice(store.first_window[index], store.first_window[index + 1])
+            lowest = int(np.argmin(null_start[windows] + null_end[windows]))
+            null = ("", 0, 0, float(null_start[windows][lowest]), float(null_end[windows][lowest]))
+            null_score = cls_score[index]
+            difference = null_score - float(scores[0]) if found else NO_ANSWER_SCORE_DIFF
+            if difference > config.null_score_diff_threshold:
+                text = ""
+            # Among the n-best by its score; appended where it would fall out of them.
+            at = min(int(np.searchsorted(-scores, -np.float32(null_score), side="right")), config.n_best_size)
+            most = config.n_best_size if at == config.n_best_size else config.n_best_size - 1
+            found = [*found[:at], null, *found[at:most]]
+            scores = np.concatenate([scores[:at], [np.float32(null_score)], scores[at:most]])
         n_best = _with_probabilities(found, scores)
-        predictions.append(Prediction(example.id, text, n_best, float(null_score), difference, float(null_score)))
+        predictions.append(Prediction(example.id, text, n_best, null_score, difference, cls_score[index]))
     return predictions
 
 
 def _characters(
-    store: WindowStore, window: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+    store: WindowStore, window: Int64Array, start: Int64Array, end: Int64Array
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return first character and character after the last one, in their contexts, of token spans."""
     start_char, end_char = np.empty(len(window), dtype=np.int32), np.empty(len(window), dtype=np.int32)
@@ -194,24 +189,25 @@ def _with_probabilities(
 
 def _ranked_pairs(
     logits: WindowLogits, store: WindowStore, n_best_size: int, max_answer_length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Float32Array]:
-    """Give the valid pairs of all windows: window, start token, end token, score; by example, best first."""
+) -> tuple[Int64Array, Int64Array, Int64Array, Float32Array]:
+    """Return the valid pairs of all windows: window, start token, end token, score; by example, best first."""
     parts = [
         _pairs_of(logits, store, first, min(first + _WINDOWS_PER_CHUNK, len(store)), n_best_size, max_answer_length)
         for first in range(0, len(store), _WINDOWS_PER_CHUNK)
     ]
     window, key = (np.concatenate(column) for column in zip(*parts, strict=True))
-    score = _from_ordered(key >> _PAIR_BITS)
     start = (_TOKEN_MASK - ((key >> _TOKEN_BITS) & _TOKEN_MASK)).astype(np.int64)
     end = (_TOKEN_MASK - (key & _TOKEN_MASK)).astype(np.int64)
+    begin = logits.first_token[window]
+    score = logits.start[begin + start] + logits.end[begin + end]
     order = np.lexsort((end, start, window, -score, store.columns["example_index"][window]))
     return window[order], start[order], end[order], score[order]
 
 
 def _pairs_of(
     logits: WindowLogits, store: WindowStore, first: int, last: int, n_best_size: int, max_answer_length: int
-) -> tuple[NDArray[np.int64], UInt64Array]:
-    """Give the best valid pairs of windows first..last as (window, key); a greater key is a better pair."""
+) -> tuple[Int64Array, UInt64Array]:
+    """Return the best valid pairs of windows first..last as (window, key); a greater key is a better pair."""
     lengths = store.lengths[first:last].astype(np.int64)
     begin = logits.first_token[first:last]
     column = np.arange(int(lengths.max()))
@@ -223,34 +219,27 @@ def _pairs_of(
     context_end = lengths - len(store.layout.suffix)
     context_start = (context_end - num_context)[:, None, None]
     start, end = top_start[:, :, None], top_end[:, None, :]
-    valid = (
-        (start >= context_start)
-        & (end < context_end[:, None, None])
-        & (end >= start)
-        & (end - start < max_answer_length)
-    )
+    in_context = (start >= context_start) & (end < context_end[:, None, None])
+    valid = in_context & (end >= start) & (end - start < max_answer_length)
     safe_start, safe_end = np.maximum(start, 0), np.maximum(end, 0)
     score = logits.start[begin[:, None, None] + safe_start] + logits.end[begin[:, None, None] + safe_end]
     tokens = (_TOKEN_MASK - safe_start.astype(np.uint64)) << _TOKEN_BITS | (_TOKEN_MASK - safe_end.astype(np.uint64))
     key = np.where(valid, _to_ordered(score) << _PAIR_BITS | tokens, np.uint64(0)).reshape(last - first, -1)
-    kept = min(n_best_size, key.shape[1])
-    key = np.partition(key, key.shape[1] - kept, axis=1)[:, -kept:]
+    key = _greatest(key, n_best_size)
     row, at_pair = np.nonzero(key)
     return row.astype(np.int64) + first, key[row, at_pair]
 
 
-def _top_tokens(values: Float32Array, inside: NDArray[np.bool_], n_best_size: int) -> NDArray[np.int64]:
-    """Give the positions of the greatest logits of each row; -1 where a row has fewer tokens.
-
-    Shapes:
-        values, inside: (W, T)
-        returns: (W, N)
-    """
+def _top_tokens(values: Float32Array, inside: NDArray[np.bool_], n_best_size: int) -> Int64Array:
+    """Return the positions (W, N) of the greatest logits (W, T) of each row; -1 where a row has fewer tokens."""
     tokens = _TOKEN_MASK - np.arange(values.shape[1], dtype=np.uint64)
-    key = np.where(inside, _to_ordered(values) << _TOKEN_BITS | tokens, np.uint64(0))
-    kept = min(n_best_size, key.shape[1])
-    key = np.partition(key, key.shape[1] - kept, axis=1)[:, -kept:]
+    key = _greatest(np.where(inside, _to_ordered(values) << _TOKEN_BITS | tokens, np.uint64(0)), n_best_size)
     return np.where(key > 0, (_TOKEN_MASK - (key & _TOKEN_MASK)).astype(np.int64), -1)
+
+
+def _greatest(keys: UInt64Array, most: int) -> UInt64Array:
+    kept = min(most, keys.shape[1])
+    return np.partition(keys, keys.shape[1] - kept, axis=1)[:, -kept:]
 
 
 def _to_ordered(values: Float32Array) -> UInt64Array:
@@ -259,9 +248,3 @@ def _to_ordered(values: Float32Array) -> UInt64Array:
     bits = (values.astype(np.float32) + np.float32(0.0)).view(np.uint32)
     negative = bits >> np.uint32(31) == 1
     return np.where(negative, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
-
-
-def _from_ordered(keys: UInt64Array) -> Float32Array:
-    bits = keys.astype(np.uint32)
-    negative = bits >> np.uint32(31) == 0
-    return np.where(negative, ~bits, bits & np.uint32(0x7FFFFFFF)).astype(np.uint32).view(np.float32)

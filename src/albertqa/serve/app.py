@@ -451,7 +451,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         )
         texts = [one.text for one in asked.documents]
         ranked = rank(asked.question, texts, found)[: asked.n_best]
-        spans = [_span(found[one.document].n_best[one.at], ids[one.document], texts[one.document]) for one in ranked]
+        spans = [_span(found[index].n_best[at], ids[index], texts[index]) for index, at in ranked]
         answer = spans[0] if spans and spans[0].text else None
         nulls = [one.null_score for one in found if one.null_score is not None]
         service.metrics.on_answer(is_answer=answer is not None)
