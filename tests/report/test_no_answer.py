@@ -9,7 +9,7 @@ from albertqa.report.analysis import analyse, load_runs
 from albertqa.report.no_answer import judge_no_answer
 from albertqa.rundir.directory import load_run
 from albertqa.scoring.official import score
-from albertqa.scoring.threshold import apply_threshold
+from scoring.cases import apply_threshold
 
 
 def test_every_point_of_the_sweep_is_what_its_threshold_gives(run_v2: Path) -> None:

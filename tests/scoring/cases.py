@@ -1,5 +1,6 @@
 """Hypothesis strategies: small data sets with predictions and null odds, rich in the metric's corner cases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -23,6 +24,11 @@ texts = st.one_of(
 
 # Few different values, so that ties are the rule.
 odds = st.one_of(st.sampled_from((-2.5, -1.0, 0.0, 0.5, 1.0, 1.5)), st.floats(-5.0, 5.0))
+
+
+def apply_threshold(texts: Mapping[str, str], null_odds: Mapping[str, float], threshold: float) -> dict[str, str]:
+    """Predict "" where the null odds are above the threshold, and the best non-null answer elsewhere."""
+    return {question_id: "" if null_odds[question_id] > threshold else text for question_id, text in texts.items()}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
-from albertqa.scoring import compare_ids, read_null_odds, read_predictions
+from albertqa.scoring.predictions import compare_ids, read_null_odds, read_predictions
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -44,13 +44,13 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
             "broken JSON at line 2 column 6: expecting ':' delimiter; write one answer",
         ),
         (b"", "broken JSON at line 1 column 1"),
-        (b'["x"]', "expected an object of question id to answer text, found a list at the top"),
-        (b'"x"', "expected an object of question id to answer text, found a text at the top"),
-        (b'{"a": "x", "b": 5}', "question b: expected the answer text, found the number 5"),
-        (b'{"a": null}', "question a: expected the answer text, found null"),
-        (b'{"a": true}', "question a: expected the answer text, found true"),
-        (b'{"a": [{"text": "x"}]}', "question a: expected the answer text, found a list"),
-        (b'{"a": {"text": "x"}}', "question a: expected the answer text, found an object"),
+        (b'["x"]', 'expected an object of question id to answer text, found ["x"] at the top'),
+        (b'"x"', 'expected an object of question id to answer text, found "x" at the top'),
+        (b'{"a": "x", "b": 5}', "question b: expected one answer text, found 5.0"),
+        (b'{"a": null}', "question a: expected one answer text, found null"),
+        (b'{"a": true}', "question a: expected one answer text, found true"),
+        (b'{"a": [{"text": "x"}]}', 'question a: expected one answer text, found [{"text": "x"}]'),
+        (b'{"a": {"text": "x"}}', 'question a: expected one answer text, found {"text": "x"}'),
         (b'{"a": "x", "b": "y", "a": "x"}', "'a' is there twice; write one answer text for each question id"),
         (b'{"a": "\xe9"}', "expected UTF-8, found other bytes at offset 7"),
         (b"\xff\xfe{\x00}\x00", "expected UTF-8, found other bytes at offset 0"),
@@ -69,11 +69,11 @@ def test_a_bad_predictions_file_gets_one_line_that_says_where_and_what(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": 1.0, "b": "x"}', "question b: expected a number, found a text"),
-        (b'{"a": false}', "question a: expected a number, found false"),
-        (b'{"a": NaN}', "question a: expected a number, found NaN"),
+        (b'{"a": 1.0, "b": "x"}', 'question b: expected one number, found "x"'),
+        (b'{"a": false}', "question a: expected one number, found false"),
+        (b'{"a": NaN}', "question a: expected one number, found NaN"),
         (b'{"a": 1, "a": 2}', "'a' is there twice; write one number for each question id"),
-        (b"3", "expected an object of question id to number, found the number 3 at the top"),
+        (b"3", "expected an object of question id to number, found 3.0 at the top"),
     ],
 )
 def test_a_bad_null_odds_file_gets_one_line_that_says_where_and_what(
@@ -94,6 +94,6 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from("abcdef"), unique=True), st.lists(st.sampled_from("cdefgh"), unique=True))
 def test_ids_on_one_side_only_are_named_in_order(question_ids: list[str], predicted_ids: list[str]) -> None:
     examples = [Example(question_id, "?", "") for question_id in question_ids]
-    difference = compare_ids(examples, dict.fromkeys(predicted_ids, ""))
-    assert list(difference.missing) == [name for name in question_ids if name not in predicted_ids]
-    assert list(difference.unknown) == [name for name in predicted_ids if name not in question_ids]
+    missing, unknown = compare_ids(examples, dict.fromkeys(predicted_ids, ""))
+    assert missing == [name for name in question_ids if name not in predicted_ids]
+    assert unknown == [name for name in predicted_ids if name not in question_ids]

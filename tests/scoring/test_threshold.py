@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from albertqa.data.example import Example, Gold
 from albertqa.errors import DataError
-from albertqa.scoring import apply_threshold, score, tune_threshold
+from albertqa.scoring.official import score
+from albertqa.scoring.threshold import tune_threshold
 
-from .cases import Case, cases, odds
+from .cases import Case, apply_threshold, cases, odds
 
 
 def question(question_id: str, *gold_texts: str) -> Example:
@@ -116,4 +117,4 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(DataError, match=r"null odds: 1 of 1 predicted questions have none or NaN \(first: a\)"):
         tune_threshold([question("a")], {"a": "x"}, {})
     with pytest.raises(DataError, match=r"null odds: 1 of 2 predicted questions have none or NaN \(first: b\)"):
-        apply_threshold({"a": "x", "b": "x"}, {"a": 1.0, "b": math.nan}, 0.0)
+        tune_threshold([question("a"), question("b")], {"a": "x", "b": "x"}, {"a": 1.0, "b": math.nan})

@@ -34,20 +34,22 @@ class Score:
         """Score, and print."""
         from albertqa.cli.terminal import Terminal
         from albertqa.data.reading import load_examples
-        from albertqa.scoring import compare_ids, read_null_odds, read_predictions, score, unspaced_note
+        from albertqa.scoring.metric import unspaced_note
+        from albertqa.scoring.official import score
+        from albertqa.scoring.predictions import compare_ids, read_null_odds, read_predictions
 
         examples = load_examples(self.data, options=self.table)
         predictions = read_predictions(self.predictions)
         odds = read_null_odds(self.null_odds) if self.null_odds is not None else None
-        difference = compare_ids(examples, predictions)
+        missing, unknown = compare_ids(examples, predictions)
         if not predictions:
             raise DataError(f"{self.predictions}: has no predictions, expected an object of question id to answer text")
-        if len(difference.unknown) == len(predictions):
+        if len(unknown) == len(predictions):
             raise DataError(
                 f"{self.predictions}: none of its {plural(len(predictions), 'id')} is in {self.data}: "
-                f"{_some(difference.unknown)}. Are the two files of the same data?"
+                f"{_some(unknown)}. Are the two files of the same data?"
             )
-        for what, ids in (("has no prediction for", difference.missing), ("names unknown", difference.unknown)):
+        for what, ids in (("has no prediction for", missing), ("names unknown", unknown)):
             if ids:
                 warn(f"{self.predictions} {what} {plural(len(ids), 'id')}: {_some(ids)}")
         scores = score(examples, predictions, null_odds=odds, version_2=self.version_2_with_negative)
@@ -60,5 +62,5 @@ class Score:
         return 0
 
 
-def _some(ids: tuple[str, ...]) -> str:
+def _some(ids: list[str]) -> str:
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")

@@ -4,6 +4,9 @@ A probability is calibrated where, of the answers given with probability 0.7, se
 fits on the questions of one half of the contexts; the figures that it reports are of the other half, so that no
 question on a context of the fit is judged.
 
+Throughout, `probability` is the probability of each answer, `right` is 1 where it is right, else 0, and `f1` is its F1,
+0 to 1: arrays (Q,) float64.
+
 Source: Guo et al., On Calibration of Modern Neural Networks (2017): expected calibration error; Kamath et al.,
 Selective Question Answering under Domain Shift (2020): a calibrator on features of the answer, risk and coverage.
 """
@@ -26,14 +29,10 @@ NUM_BINS = 10
 LEAST_QUESTIONS = 100
 """Fewer questions than this are not split into halves: what is fitted on them says nothing."""
 
-MOST_FOREIGN = 500
-"""Most questions that are asked on foreign contexts for a fit."""
-
-_FOREIGN_SHARE = 4
+_MOST_FOREIGN, _FOREIGN_SHARE = 500, 4
 """One question in so many is also asked on a foreign context: a reader meets such questions, and validation data has
 none. More of them make the probabilities of ordinary questions too low (docs/experiments.md)."""
 _LEAST_OF_A_KIND = 10
-_RIDGE = 1.0
 _LEAST_GAIN = 1e-3
 _NEARLY = 1e-6
 _Z_95 = 1.959964
@@ -47,8 +46,7 @@ class Bin:
         questions: Their number.
         probability: Their mean probability.
         right: The share of them that is right.
-        low: Lower end of the share's 95 % interval (Wilson).
-        high: Upper end.
+        low, high: The share's 95 % interval (Wilson).
     """
 
     questions: int
@@ -65,8 +63,7 @@ class Coverage:
     Attributes:
         share: Share of the questions that is answered, 0 to 1.
         threshold: The lowest probability that is answered.
-        exact: Exact match of the answered ones in percent.
-        f1: Their F1 in percent.
+        exact, f1: Scores of the answered ones, percent.
     """
 
     share: float
@@ -76,18 +73,7 @@ class Coverage:
 
 
 def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[Bin, ...]:
-    """Put answers into bins of equal width by their probability.
-
-    Args:
-        probability: Probability of each answer.
-        right: 1 where it is right, else 0.
-
-    Returns:
-        The bins that hold answers, from low to high.
-
-    Shapes:
-        probability, right: (Q,) float64
-    """
+    """Put answers into bins of equal width by their probability; return those that hold answers, from low to high."""
     index = np.minimum((probability * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     bins = []
     for at in range(NUM_BINS):
@@ -112,16 +98,8 @@ def risk_coverage(
 
     Answers with equal probability go together: no threshold distinguishes them.
 
-    Args:
-        probability: Probability of each answer.
-        right: 1 where it is right, else 0.
-        f1: F1 of each answer, 0 to 1.
-
     Returns:
         The points from the most probable answers to all, and the area under risk over coverage.
-
-    Shapes:
-        probability, right, f1: (Q,) float64
     """
     order = np.argsort(-probability, kind="stable")
     number = np.arange(1, len(order) + 1)
@@ -145,15 +123,8 @@ def risk_coverage(
 def auroc(probability: NDArray[np.float64], right: NDArray[np.float64]) -> float | None:
     """Return how often a right answer has a higher probability than a wrong one; ties count half.
 
-    Args:
-        probability: Probability of each answer.
-        right: 1 where it is right, else 0.
-
     Returns:
         The area under the receiver operating characteristic, 0 to 1; None where all answers are right, or all wrong.
-
-    Shapes:
-        probability, right: (Q,) float64
     """
     num_right = int(right.sum())
     num_wrong = len(right) - num_right
@@ -166,11 +137,7 @@ def auroc(probability: NDArray[np.float64], right: NDArray[np.float64]) -> float
 
 
 def log_loss(probability: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """Return the mean negative log-likelihood of "right" or "wrong", in nats.
-
-    Shapes:
-        probability, right: (Q,) float64
-    """
+    """Return the mean negative log-likelihood of "right" or "wrong", in nats."""
     inside = np.clip(probability, _NEARLY, 1 - _NEARLY)
     return float(-(right * np.log(inside) + (1 - right) * np.log(1 - inside)).mean())
 
@@ -184,33 +151,23 @@ def wilson(share: float, number: int) -> tuple[float, float]:
 
 
 def first_half(contexts: Sequence[str]) -> NDArray[np.bool_]:
-    """Split questions by context, in the same way wherever and in whatever order they are.
-
-    Args:
-        contexts: The context of each question.
+    """Split questions by their contexts, in the same way wherever and in whatever order they are.
 
     Returns:
-        Whether a question is of the half to fit on.
-
-    Shapes:
-        returns: (Q,) bool
+        Whether a question is of the half to fit on: (Q,) bool.
     """
     halves = {context: hashlib.sha256(context.encode("utf-8", "surrogatepass")).digest()[0] % 2 for context in contexts}
     return np.asarray([halves[context] == 0 for context in contexts], dtype=np.bool_)
 
 
-def foreign_questions(examples: Sequence[Example], *, seed: int = 42) -> list[Example]:
+def foreign_questions(examples: Sequence[Example]) -> list[Example]:
     """Ask some of the questions on a context of another article, which has no answer to them.
-
-    Args:
-        examples: The questions.
-        seed: Seed of the draw.
 
     Returns:
         Every fourth question, 500 at most, with another context; none where there is only one context.
     """
     by_context = list({one.context: one for one in examples}.values())
-    draw, found = random.Random(seed), []
+    draw, found = random.Random(42), []
     for example in examples[::_FOREIGN_SHARE]:
         for _ in range(10):
             other = draw.choice(by_context)
@@ -218,7 +175,7 @@ def foreign_questions(examples: Sequence[Example], *, seed: int = 42) -> list[Ex
                 found.append(replace(example, id=f"{example.id}-foreign", context=other.context, golds=()))
                 break
     draw.shuffle(found)
-    return found[:MOST_FOREIGN]
+    return found[:_MOST_FOREIGN]
 
 
 def fit_confidence(
@@ -277,17 +234,12 @@ def _figures(before: NDArray[np.float64], after: NDArray[np.float64], right: NDA
 
 
 def _fit_logistic(names: Sequence[str], table: NDArray[np.float64], right: NDArray[np.float64]) -> Logistic | None:
-    """Fit a logistic model by Newton's method with a little ridge; None where there is too little of either kind.
-
-    Shapes:
-        table: (Q, features) float64
-        right: (Q,) float64
-    """
+    """Fit a logistic model to a table (Q, features) by Newton's method and a little ridge; None: too few of a kind."""
     if min(right.sum(), (1 - right).sum()) < _LEAST_OF_A_KIND:
         return None
     mean, spread = table.mean(axis=0), table.std(axis=0) + 1e-9
     columns = np.column_stack([np.ones(len(table)), (table - mean) / spread])
-    ridge = _RIDGE * np.diag([0.0] + [1.0] * len(names))
+    ridge = np.diag([0.0] + [1.0] * len(names))
     weights = np.zeros(columns.shape[1])
     for _ in range(100):
         probability = 1 / (1 + np.exp(-np.clip(columns @ weights, -50, 50)))

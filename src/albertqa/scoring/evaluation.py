@@ -3,7 +3,7 @@
 Run it as ``albertqa evaluate`` or `albertqa.evaluate(model, data)`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -19,7 +19,7 @@ from albertqa.decode.confidence import Confidence
 from albertqa.decode.predict import run_windows
 from albertqa.decode.reader import load_reader
 from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
-from albertqa.decode.spans import Prediction, WindowLogits, decode
+from albertqa.decode.spans import Candidate, Prediction, WindowLogits, decode
 from albertqa.files import NBEST_JSON, NULL_ODDS_JSON, PREDICTIONS_JSON, write_json
 from albertqa.model.window_model import WindowModel
 from albertqa.scoring.calibration import LEAST_QUESTIONS, fit_confidence, foreign_questions
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from albertqa.model.world import World
 
 _DEFAULTS = ReadOptions()
+_N_BEST_KEYS = ("text", "start_char", "end_char", "probability", "start_logit", "end_logit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,7 @@ class AnswerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class FileScore:
-    """Scores of one of several files.
-
-    Attributes:
-        file: Its name.
-        questions: Its questions.
-        exact: Exact match in percent, with its interval.
-        f1: F1 likewise.
-    """
+    """Scores of one of several files, percent, with their intervals."""
 
     file: str
     questions: int
@@ -180,14 +174,12 @@ def evaluate(
         return evaluation
     named = [(str(source), part) for source, part in zip(sources, parts, strict=True) if part]
     texts = {prediction.id: prediction.text for prediction in evaluation.predictions}
-    files = [_file_score(name, part, texts, version_2=version_2) for name, part in (*named, ("all", examples))]
+    files = []
+    for name, part in (*named, ("all", examples)):
+        scores = score_each(part, texts, version_2=version_2).values()
+        exact, f1 = (mean_interval([100 * getattr(one, key) for one in scores]) for key in ("exact", "f1"))
+        files.append(FileScore(name, len(part), exact, f1))
     return replace(evaluation, files=tuple(files))
-
-
-def _file_score(name: str, examples: Sequence[Example], texts: Mapping[str, str], *, version_2: bool) -> FileScore:
-    scores = score_each(examples, texts, version_2=version_2).values()
-    exact, f1 = (mean_interval([100 * getattr(one, key) for one in scores]) for key in ("exact", "f1"))
-    return FileScore(name, len(examples), exact, f1)
 
 
 def evaluate_windows(
@@ -212,43 +204,29 @@ def evaluate_windows(
         batch_size: See `run_windows`.
         progress: Called with the number of windows done in each forward pass.
         world: The processes that divide the windows; each gets the whole evaluation.
-
-    Returns:
-        Scores, loss and predictions.
     """
     passed = run_windows(model, store, batch_size=batch_size, progress=progress, world=world)
     predictions = decode(passed.logits, store, examples, config, version_2=version_2)
     texts = {prediction.id: prediction.text for prediction in predictions}
     scores = score(examples, texts, null_odds=null_odds(predictions) if version_2 else None, version_2=version_2)
-    statistics = answer_statistics(passed.logits, predictions, store)
     return Evaluation(
-        scores,
-        passed.loss,
-        passed.loss_error,
-        len(store),
-        passed.seconds,
-        tuple(predictions),
-        statistics,
-        examples,
+        scores=scores,
+        loss=passed.loss,
+        loss_error=passed.loss_error,
+        num_windows=len(store),
+        seconds=passed.seconds,
+        predictions=tuple(predictions),
+        answer_statistics=answer_statistics(passed.logits, predictions, store),
+        examples=examples,
     )
 
 
 def fit_probabilities(
     model: WindowModel, tokenizer: QATokenizer, settings: ReaderSettings, evaluation: Evaluation, *, version_2: bool
 ) -> Confidence | None:
-    """Fit a model's probabilities to an evaluation: what `ReaderSettings.confidence` holds.
+    """Fit a model's probabilities to an evaluation on questions that it was not trained on (see `fit_confidence`).
 
     Some of the questions are also asked on foreign contexts, where every answer is wrong.
-
-    Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        settings: How it reads.
-        evaluation: What it scored on questions that it was not trained on.
-        version_2: Whether "no answer" was an answer.
-
-    Returns:
-        What was fitted; None where there are too few questions, or it does not help (see `fit_confidence`).
     """
     if len(evaluation.examples) < LEAST_QUESTIONS:
         return None
@@ -268,13 +246,7 @@ def fit_probabilities(
 
 
 def answer_statistics(logits: WindowLogits, predictions: Sequence[Prediction], store: WindowStore) -> AnswerStatistics:
-    """Describe how a model answers, right or wrong: one that has learned nothing repeats itself.
-
-    Args:
-        logits: Logits of all windows.
-        predictions: What was made of them.
-        store: The windows.
-    """
+    """Describe how a model answers, right or wrong: one that has learned nothing repeats itself."""
     labels = store.columns["start_position"], store.columns["end_position"]
     agreement, answered = label_agreement(logits, *labels), int((labels[0] > 0).sum())
     starts = np.bincount(agreement.starts[agreement.starts >= 0], minlength=1)
@@ -300,7 +272,7 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
         The file names and keys of `run_qa.py` and of Google's `run_squad.py`; start_char and end_char are added.
     """
     write_json(folder / PREDICTIONS_JSON, {one.id: one.text for one in predictions})
-    write_json(folder / NBEST_JSON, {one.id: n_best_rows(one) for one in predictions})
+    write_json(folder / NBEST_JSON, {one.id: [_row(each) for each in one.n_best] for one in predictions})
     odds = null_odds(predictions)
     if odds:
         write_json(folder / NULL_ODDS_JSON, odds)
@@ -308,16 +280,5 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
         (folder / NULL_ODDS_JSON).unlink(missing_ok=True)
 
 
-def n_best_rows(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return a prediction's n-best as JSON rows, best first."""
-    return [
-        {
-            "text": one.text,
-            "start_char": one.start_char,
-            "end_char": one.end_char,
-            "probability": one.probability,
-            "start_logit": one.start_logit,
-            "end_logit": one.end_logit,
-        }
-        for one in prediction.n_best
-    ]
+def _row(candidate: Candidate) -> dict[str, Any]:
+    return {key: getattr(candidate, key) for key in _N_BEST_KEYS}

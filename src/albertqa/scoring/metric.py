@@ -51,11 +51,7 @@ def normalize_answer(text: str) -> str:
 
 
 def unspaced_note(gold_texts: Iterable[str]) -> str:
-    """Return what to say of F1 where most golds are of a script without spaces between words; else "".
-
-    Args:
-        gold_texts: The golds of a data set.
-    """
+    """Return what to say of F1 where most golds are of a script without spaces between words; else ""."""
     texts = list(gold_texts)
     num_unspaced = sum(_UNSPACED.search(text) is not None for text in texts)
     if 2 * num_unspaced <= len(texts):
@@ -69,13 +65,15 @@ def unspaced_note(gold_texts: Iterable[str]) -> str:
 def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> QuestionScore:
     """Score one answer against its golds; the maxima of exact match and F1 are taken separately.
 
+    >>> score_answer("the Rollo!", ["Rollo", "Duke Rollo"])
+    QuestionScore(exact=1.0, f1=1.0)
+    >>> score_answer("Duke Rollo", ["Rollo"])
+    QuestionScore(exact=0.0, f1=0.6666666666666666)
+
     Args:
         prediction: The answer; "" says that there is none.
         gold_texts: Acceptable answers. None at all means "no answer", which only version 2.0 knows.
         version_2: Follow the script for SQuAD 2.0 instead of 1.1.
-
-    Returns:
-        Exact match and F1, each 0.0 to 1.0.
 
     Raises:
         DataError: There is no gold and `version_2` is false.
@@ -96,42 +94,7 @@ def score_answer(prediction: str, gold_texts: Iterable[str], *, version_2: bool 
     return QuestionScore(float(answer in golds), max(_token_f1(answer.split(), gold.split()) for gold in golds))
 
 
-def exact_match(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> float:
-    """Return whether an answer equals some gold after normalisation (1.0) or not (0.0); see `score_answer`.
-
-    >>> exact_match("the Rollo!", ["Rollo", "Duke Rollo"])
-    1.0
-
-    Args:
-        prediction: The answer.
-        gold_texts: Acceptable answers.
-        version_2: Follow the script for SQuAD 2.0 instead of 1.1.
-
-    Returns:
-        1.0 or 0.0.
-    """
-    return score_answer(prediction, gold_texts, version_2=version_2).exact
-
-
-def f1(prediction: str, gold_texts: Iterable[str], *, version_2: bool = False) -> float:
-    """Compute the largest token F1 of an answer with any gold; see `score_answer`.
-
-    >>> f1("Duke Rollo", ["Rollo"])
-    0.6666666666666666
-
-    Args:
-        prediction: The answer.
-        gold_texts: Acceptable answers.
-        version_2: Follow the script for SQuAD 2.0 instead of 1.1.
-
-    Returns:
-        0.0 to 1.0.
-    """
-    return score_answer(prediction, gold_texts, version_2=version_2).f1
-
-
 def _token_f1(answer_tokens: list[str], gold_tokens: list[str]) -> float:
-    """Compute the F1 of two token multisets; 0.0 where they share nothing."""
     num_same = (Counter(answer_tokens) & Counter(gold_tokens)).total()
     if num_same == 0:
         return 0.0

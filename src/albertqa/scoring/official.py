@@ -1,7 +1,7 @@
 """Score a predictions file on a data set: the figures of the official SQuAD scripts, to the last digit."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from albertqa.data.example import Example, has_unanswerable
 from albertqa.errors import DataError, SettingsError
@@ -69,19 +69,15 @@ def score(
         if na_prob_threshold is not None:
             final = _discard_answers_above(na_prob_threshold, scores, null_odds, answerable)
     result = _means(final.values())
-    for prefix, group in (
-        ("HasAns", [value for question_id, value in final.items() if question_id in answerable]),
-        ("NoAns", [value for question_id, value in final.items() if question_id not in answerable]),
-    ):
+    for prefix, has_answer in (("HasAns", True), ("NoAns", False)):
+        group = [value for question_id, value in final.items() if (question_id in answerable) == has_answer]
         if group:
             result |= {f"{prefix}_{key}": value for key, value in _means(group).items()}
     if null_odds is not None:
-        answers = {question_id: predictions[question_id] for question_id in scores}
-        for key, raw in (
-            ("best_exact", {question_id: value.exact for question_id, value in scores.items()}),
-            ("best_f1", {question_id: value.f1 for question_id, value in scores.items()}),
-        ):
-            result[key], result[f"{key}_thresh"] = _official_best(answers, raw, null_odds, answerable)
+        for key in ("exact", "f1"):
+            raw = {question_id: getattr(value, key) for question_id, value in scores.items()}
+            best, threshold = _official_best(predictions, raw, null_odds, answerable)
+            result |= {f"best_{key}": best, f"best_{key}_thresh": threshold}
     return result
 
 
@@ -120,11 +116,7 @@ def score_each(
 
 
 def require_null_odds(question_ids: Collection[str], null_odds: Mapping[str, float]) -> None:
-    """Check that each of these questions has null odds to compare with a threshold.
-
-    Args:
-        question_ids: Question ids that will be compared.
-        null_odds: Null odds for each question id; further ids do not matter.
+    """Check that each of these questions has null odds to compare with a threshold; further ids do not matter.
 
     Raises:
         DataError: Some have none, or NaN.
@@ -138,14 +130,7 @@ def require_null_odds(question_ids: Collection[str], null_odds: Mapping[str, flo
 
 
 def mean_percent(values: Collection[float]) -> float:
-    """Average scores from 0 to 1 into percent, as the official scripts do.
-
-    Args:
-        values: Scores in the order of the data set; at least one.
-
-    Returns:
-        100 times the mean.
-    """
+    """Average scores from 0 to 1, in the order of the data set, into percent, as the official scripts do."""
     total = 0.0
     # Left to right on purpose: from Python 3.12 on, sum() compensates rounding and can differ in the last digit.
     for value in values:
@@ -153,13 +138,12 @@ def mean_percent(values: Collection[float]) -> float:
     return 100.0 * total / len(values)
 
 
-def _means(scores: Iterable[QuestionScore]) -> dict[str, float | int]:
+def _means(scores: Collection[QuestionScore]) -> dict[str, float | int]:
     """Summarise some questions under the official keys."""
-    rows = list(scores)
     return {
-        "exact": mean_percent([row.exact for row in rows]),
-        "f1": mean_percent([row.f1 for row in rows]),
-        "total": len(rows),
+        "exact": mean_percent([one.exact for one in scores]),
+        "f1": mean_percent([one.f1 for one in scores]),
+        "total": len(scores),
     }
 
 

@@ -1,50 +1,33 @@
 """Read the two files a run leaves for scoring: predictions (id to text) and null odds (id to number)."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
 from albertqa.schema import ParseError, parse_json, read_text
 
-
-@dataclass(frozen=True, slots=True)
-class IdDifference:
-    """Where the ids of a predictions file and a data set differ.
-
-    Attributes:
-        missing: Questions without a prediction, in the order of the data set.
-        unknown: Predictions for no question of the data set, in the order of the file.
-    """
-
-    missing: tuple[str, ...]
-    unknown: tuple[str, ...]
+T = TypeVar("T", str, float)
 
 
-def compare_ids(examples: Iterable[Example], predictions: Mapping[str, object]) -> IdDifference:
+def compare_ids(examples: Iterable[Example], predictions: Mapping[str, object]) -> tuple[list[str], list[str]]:
     """Compare the question ids of a data set with those of a predictions or null odds file.
 
-    Args:
-        examples: The data set.
-        predictions: Anything keyed by question id.
-
     Returns:
-        The ids that only one of the two has.
+        Questions without a prediction, in the order of the data set; and predictions for no question of it, in the
+        order of the file.
     """
     question_ids = dict.fromkeys(example.id for example in examples)
-    return IdDifference(
-        missing=tuple(question_id for question_id in question_ids if question_id not in predictions),
-        unknown=tuple(question_id for question_id in predictions if question_id not in question_ids),
-    )
+    missing = [question_id for question_id in question_ids if question_id not in predictions]
+    unknown = [question_id for question_id in predictions if question_id not in question_ids]
+    return missing, unknown
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """Read a predictions file: a JSON object of question id to answer text.
-
-    Args:
-        path: The file, UTF-8.
+    """Read a predictions file: a JSON object (UTF-8) of question id to answer text.
 
     Returns:
         The answer text of each question id, in file order.
@@ -52,22 +35,11 @@ def read_predictions(path: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing, not UTF-8, not JSON, not such an object, or names an id twice.
     """
-    predictions: dict[str, str] = {}
-    for question_id, value in _read_object(path, "answer text").items():
-        if not isinstance(value, str):
-            raise DataError(
-                f"{path}: question {question_id}: expected the answer text, found {_kind(value)}; "
-                'write the text itself, "" for no answer'
-            )
-        predictions[question_id] = value
-    return predictions
+    return _read_object(path, str, "answer text", 'write the text itself, "" for no answer')
 
 
 def read_null_odds(path: Path) -> dict[str, float]:
-    """Read a null odds file: a JSON object of question id to null score minus best answer's score.
-
-    Args:
-        path: The file, UTF-8.
+    """Read a null odds file: a JSON object (UTF-8) of question id to null score minus best answer's score.
 
     Returns:
         The null odds of each question id, in file order (the official threshold search depends on it).
@@ -75,43 +47,24 @@ def read_null_odds(path: Path) -> dict[str, float]:
     Raises:
         DataError: The file is missing, not UTF-8, not JSON, not such an object, or names an id twice.
     """
-    null_odds: dict[str, float] = {}
-    for question_id, value in _read_object(path, "number").items():
-        if not isinstance(value, float) or math.isnan(value):
-            raise DataError(
-                f"{path}: question {question_id}: expected a number, found {_kind(value)}; "
-                "write null score minus best answer's score"
-            )
-        null_odds[question_id] = value
-    return null_odds
+    return _read_object(path, float, "number", "write null score minus best answer's score")
 
 
-def _read_object(path: Path, value_name: str) -> dict[str, object]:
-    """Read a JSON object."""
+def _read_object(path: Path, kind: type[T], name: str, remedy: str) -> dict[str, T]:
     try:
         content = parse_json(read_text(path, DataError), by_id=True)
     except ParseError as error:
-        raise DataError(f"{path}: {error.message}; write one {value_name} for each question id") from error
+        raise DataError(f"{path}: {error.message}; write one {name} for each question id") from error
     if not isinstance(content, dict):
         raise DataError(
-            f"{path}: expected an object of question id to {value_name}, found {_kind(content)} at the top; "
-            f'write {{"ID": {value_name}, …}}'
+            f"{path}: expected an object of question id to {name}, found {_shown(content)} at the top; "
+            f'write {{"ID": {name}, …}}'
         )
+    for question_id, value in content.items():
+        if not isinstance(value, kind) or (isinstance(value, float) and math.isnan(value)):
+            raise DataError(f"{path}: question {question_id}: expected one {name}, found {_shown(value)}; {remedy}")
     return content
 
 
-def _kind(value: object) -> str:
-    """Name what JSON value this is, as a person would."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return "NaN" if math.isnan(value) else f"the number {value:g}"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)[:40]

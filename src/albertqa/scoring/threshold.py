@@ -1,12 +1,13 @@
-"""Find and apply the null odds above which "no answer" is predicted.
+"""Find the null odds above which "no answer" is predicted.
 
 Unlike the official `best_*` search, only thresholds that a predictor can really use count: questions with equal null
 odds go together. Applying the threshold found here to the same answers gives exactly the score promised.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from albertqa.data.example import Example
 from albertqa.errors import DataError
@@ -31,37 +32,6 @@ class Threshold:
     best_exact_thresh: float
     best_f1: float
     best_f1_thresh: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What one question scores if it is answered, and if "no answer" is predicted."""
-
-    null_odds: float
-    answered: float
-    unanswered: float
-
-
-def apply_threshold(
-    non_null_texts: Mapping[str, str], null_odds: Mapping[str, float], threshold: float
-) -> dict[str, str]:
-    """Predict "" where the null odds are above the threshold, and the best non-null answer elsewhere.
-
-    Args:
-        non_null_texts: For each question id, the best answer that is not "no answer".
-        null_odds: For each question id, null score minus best answer's score.
-        threshold: Null odds up to and including this keep their answer.
-
-    Returns:
-        The prediction for each question id of `non_null_texts`, in its order.
-
-    Raises:
-        DataError: Some question has no null odds.
-    """
-    require_null_odds(non_null_texts, null_odds)
-    return {
-        question_id: "" if null_odds[question_id] > threshold else text for question_id, text in non_null_texts.items()
-    }
 
 
 def tune_threshold(
@@ -90,33 +60,27 @@ def tune_threshold(
         raise DataError(f"nothing to tune on: {len(non_null_texts)} answers, {len(examples)} questions, no id in both")
     require_null_odds(answered, null_odds)
     unanswered = score_each(examples, dict.fromkeys(answered, ""), version_2=True)
-    best_exact, best_exact_thresh = _best(
-        [_Choice(null_odds[key], answered[key].exact, unanswered[key].exact) for key in answered]
-    )
-    best_f1, best_f1_thresh = _best([_Choice(null_odds[key], answered[key].f1, unanswered[key].f1) for key in answered])
-    return Threshold(best_exact, best_exact_thresh, best_f1, best_f1_thresh)
+
+    def best(metric: str) -> tuple[float, float]:
+        scores = ([getattr(one, metric) for one in each.values()] for each in (answered, unanswered))
+        return _best([null_odds[key] for key in answered], *scores)
+
+    return Threshold(*best("exact"), *best("f1"))
 
 
-def _best(choices: Sequence[_Choice]) -> tuple[float, float]:
+def _best(null_odds: Sequence[float], answered: Sequence[float], unanswered: Sequence[float]) -> tuple[float, float]:
     """Find the best mean score in percent, and its threshold.
 
     The score changes only at the null odds themselves, so these are all thresholds worth trying, with one below them
     all ("no answer" everywhere) and 0.
     """
-    by_odds = sorted(choices, key=lambda choice: choice.null_odds)
-    below_all = math.nextafter(by_odds[0].null_odds, -math.inf)
-    candidates = sorted({0.0, below_all, *(choice.null_odds for choice in choices)})
-    totals: list[float] = []
-    total, position = sum(choice.unanswered for choice in choices), 0
-    for candidate in candidates:
-        while position < len(by_odds) and by_odds[position].null_odds <= candidate:
-            total += by_odds[position].answered - by_odds[position].unanswered
-            position += 1
-        totals.append(total)
-    enough = max(totals) - _SAME_SCORE
-    threshold = min(
-        (candidate for candidate, reached in zip(candidates, totals, strict=True) if reached >= enough), key=abs
-    )
+    odds, gains = np.asarray(null_odds), np.asarray(answered) - unanswered
+    below_all = float(np.nextafter(odds.min(), -np.inf))
+    candidates = np.asarray(sorted({0.0, below_all, *null_odds}))
+    order = np.argsort(odds)
+    gained = np.concatenate([[0.0], np.cumsum(gains[order])])
+    totals = sum(unanswered) + gained[np.searchsorted(odds[order], candidates, side="right")]
+    best = candidates[totals >= totals.max() - _SAME_SCORE]
+    threshold = float(best[np.abs(best).argmin()])
     # Added up anew in the order of the data set, as `score` does, so that the last digit agrees.
-    final = [choice.unanswered if choice.null_odds > threshold else choice.answered for choice in choices]
-    return mean_percent(final), float(threshold)
+    return mean_percent(np.where(odds > threshold, unanswered, answered).tolist()), threshold
