@@ -1,14 +1,12 @@
 """Model cards for the Hub: a README.md with metadata in each of a run's model folders."""
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 
 from albertqa import files
 from albertqa.config import Settings
 from albertqa.data.formats.hub_datasets import parse_hub_name
-from albertqa.errors import RunError
-from albertqa.report.analysis import Analysis, analyse, load_runs
+from albertqa.report.analysis import Analysis
 from albertqa.report.compare import differing_settings
 from albertqa.report.origin import command_again, data_facts, origin_facts, sources_of, title_of
 from albertqa.report.templates import render
@@ -17,30 +15,10 @@ from albertqa.rundir.directory import Run
 README = "README.md"
 
 
-def write_model_card(run: str | PathLike[str]) -> list[Path]:
+def write_cards(analysis: Analysis) -> list[Path]:
     """Write the model cards of a run.
 
     The figures of ``best/`` are those of ``eval.json``, those of ``final/`` of the evaluation after the last step.
-
-    Args:
-        run: Run directory with ``best/`` or ``final/``.
-
-    Returns:
-        The README files written, best first.
-
-    Raises:
-        AlbertQAError: The directory is not a run, is damaged, or has no model yet.
-    """
-    path = Path(run)
-    (analysis,) = analyse(load_runs([path]))
-    written = write_cards(analysis)
-    if not written:
-        raise RunError(f"{path}: this run has neither {files.BEST}/ nor {files.FINAL}/ yet, so no model to describe")
-    return written
-
-
-def write_cards(analysis: Analysis) -> list[Path]:
-    """Write the model cards of a run that is already analysed.
 
     Returns:
         The README files written, best first; none if the run has no model yet.
@@ -58,7 +36,7 @@ def _card(analysis: Analysis, model: str) -> str:
     run = analysis.run
     name = run.path.resolve().name
     is_best = model == files.BEST or run.best_step == run.step
-    figures = _best_figures(run) if is_best else _final_figures(run)
+    figures = _figures(run, of_best=is_best)
     return render(
         "card.md.jinja",
         name=name,
@@ -80,12 +58,10 @@ def _card(analysis: Analysis, model: str) -> str:
     )
 
 
-def _best_figures(run: Run) -> dict[str, float]:
-    return {**run.scores, "step": run.best_step} if run.scores else {}
-
-
-def _final_figures(run: Run) -> dict[str, float]:
-    """Return the figures of the evaluation after the last step; empty if there was none."""
+def _figures(run: Run, *, of_best: bool) -> dict[str, float]:
+    """Return the figures of the best model, or of the evaluation after the last step; empty if there was none."""
+    if of_best:
+        return {**run.scores, "step": run.best_step} if run.scores else {}
     row = next((one for one in reversed(run.evaluations) if one.step == run.step), None)
     if row is None or row.exact is None:
         return {}

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 Numbers = tuple[float | None, ...]
 
@@ -81,10 +80,6 @@ class Chart:
     diagonal: bool = False
     style: str = "fixed"
     end_labels: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the chart as a plain dictionary."""
-        return asdict(self)
 
 
 def numbers(values: Iterable[float | None]) -> Numbers:

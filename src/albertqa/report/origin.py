@@ -11,13 +11,7 @@ from albertqa.rundir.run_json import Part
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about where figures come from.
-
-    Attributes:
-        name: What it is.
-        value: Its value, formatted.
-        is_code: Whether it is shown in a fixed-width font.
-    """
+    """One line about where figures come from; code is shown in a fixed-width font."""
 
     name: str
     value: str
@@ -56,10 +50,10 @@ def origin_facts(run: Run) -> list[Fact]:
     facts = run.facts
     model, machine, plan = facts.model, facts.machine, facts.plan
     parameters = f", {model.parameters:,} parameters" if model.parameters is not None else ""
-    threads = f", {_counted(machine.threads, 'CPU thread')}" if machine.device == "cpu" and machine.threads else ""
+    threads = f", {files.plural(machine.threads, 'CPU thread')}" if machine.device == "cpu" and machine.threads else ""
     lowered = f", float32 from step {facts.fp32_since_step:,} on" if facts.fp32_since_step is not None else ""
     processes = f", {facts.world_size} processes" if facts.world_size > 1 else ""
-    resumed = f" (resumed {_counted(len(facts.started) - 1, 'time')})" if len(facts.started) > 1 else ""
+    resumed = f" (resumed {files.plural(len(facts.started) - 1, 'time')})" if len(facts.started) > 1 else ""
     return [
         Fact("model", f"{model.source} ({model.type}{parameters})"),
         Fact("SHA-256 of the tokenizer", model.tokenizer_sha256, is_code=True),
@@ -76,10 +70,9 @@ def origin_facts(run: Run) -> list[Fact]:
 
 def command_started(run: Run) -> str:
     """Return the command line that started the run, for a shell."""
-    if run.facts.world_size > 1:
-        launch = ["torchrun", "--nproc-per-node", str(run.facts.world_size), "-m"]
-        return shlex.join([*launch, "albertqa", *run.facts.command[1:]])
-    return shlex.join(["albertqa", *run.facts.command[1:]])
+    size = run.facts.world_size
+    launch = ["torchrun", "--nproc-per-node", str(size), "-m"] if size > 1 else []
+    return shlex.join([*launch, "albertqa", *run.facts.command[1:]])
 
 
 def command_again(run: Run) -> str:
@@ -94,8 +87,4 @@ def _time_spent(run: Run) -> str:
     if not run.evaluations:
         return training
     evaluating = duration(sum(row.eval_seconds or 0.0 for row in run.evaluations))
-    return f"{training}, {evaluating} for {_counted(len(run.evaluations), 'evaluation')}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{training}, {evaluating} for {files.plural(len(run.evaluations), 'evaluation')}"

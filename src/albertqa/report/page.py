@@ -1,13 +1,10 @@
 """The report: one HTML file with style, script and data inside, which loads nothing from anywhere.
 
-Its security policy runs only the script whose hash it names. Data reaches the page as escaped HTML, or as JSON that the
-script shows as text.
+Data reaches the page as escaped HTML, or as JSON that the script shows as text.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib import metadata, resources
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from albertqa.errors import RunError
 from albertqa.report import origin
 from albertqa.report.analysis import Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
+from albertqa.report.card import write_cards
 from albertqa.report.chart import Chart, Mark
 from albertqa.report.compare import SharedData, differing_settings, seed_groups, share_data
 from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
@@ -27,13 +25,25 @@ from albertqa.report.outcome import KINDS, RANKS
 from albertqa.report.payload import answers_json, packed_json, questions_json, script_json
 from albertqa.report.probability_charts import probability_charts
 from albertqa.report.published import CARD
-from albertqa.report.templates import render
+from albertqa.report.templates import render_page
 from albertqa.scoring.calibration import LEAST_QUESTIONS
 
 REPORT_HTML = "report.html"
 
-_SCRIPTS = ("charts.js", "questions.js", "page.js")
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Description:
+    """The files that describe a run.
+
+    Attributes:
+        page: The report.
+        model_cards: A README.md for each model of the run, best first; empty if it has no model yet.
+    """
+
+    page: Path
+    model_cards: tuple[Path, ...]
 
 
 def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str] | None = None) -> Path:
@@ -46,35 +56,29 @@ def write_report(runs: Sequence[str | PathLike[str]], output: str | PathLike[str
     Raises:
         AlbertQAError: A directory is not a run or is damaged, or the file cannot be written.
     """
+    target, analyses = _analysed(runs, output)
+    return _write(analyses, target)
+
+
+def describe_run(run: str | PathLike[str], output: str | PathLike[str] | None = None) -> Description:
+    """Write a run's report and the cards of its models, from one analysis; see `write_report`."""
+    target, analyses = _analysed([run], output)
+    cards = write_cards(analyses[0])
+    return Description(_write(analyses, target), tuple(cards))
+
+
+def _analysed(runs: Sequence[str | PathLike[str]], output: str | PathLike[str] | None) -> tuple[Path, list[Analysis]]:
+    """Find the file of the page, before anything is computed for it, and analyse the runs."""
     paths = [Path(run) for run in runs]
     loaded = load_runs(paths)
-    target = page_target(paths, output)
-    return write_page(analyse(loaded), target)
-
-
-def page_target(runs: Sequence[Path], output: str | PathLike[str] | None) -> Path:
-    """Return the file of the page, before anything is computed for it.
-
-    Args:
-        runs: The run directories.
-        output: The file that the user asked for; None: see `write_report`.
-
-    Raises:
-        RunError: It is a folder.
-    """
-    default = runs[0] / REPORT_HTML if len(runs) == 1 else Path(REPORT_HTML)
+    default = paths[0] / REPORT_HTML if len(paths) == 1 else Path(REPORT_HTML)
     target = default if output is None else Path(output)
     if target.is_dir():
         raise RunError(f"{target}: is a folder, expected a file for the report. Choose {target / REPORT_HTML}")
-    return target
+    return target, analyse(loaded)
 
 
-def write_page(analyses: Sequence[Analysis], target: Path) -> Path:
-    """Write the page about runs that are already analysed.
-
-    Raises:
-        RunError: It cannot be written.
-    """
+def _write(analyses: Sequence[Analysis], target: Path) -> Path:
     html = _page(analyses)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,16 +92,14 @@ def _page(analyses: Sequence[Analysis]) -> str:
     runs = {one.name: one.run for one in analyses}
     shared = share_data(analyses)
     charts = _charts(analyses)
-    css, script = _file("page.css"), "\n".join(_file(name) for name in _SCRIPTS)
-    html = render(
+    return render_page(
         "page.html.jinja",
-        policy=_policy(css, script),
-        css=Markup(css),
-        script=Markup(script),
-        charts_json=Markup(script_json(charts)),
+        "charts.js",
+        "questions.js",
+        "page.js",
+        charts_json=Markup(script_json({key: asdict(chart) for key, chart in charts.items()})),
         questions_json=Markup(packed_json(_questions(shared)) if shared else ""),
         page_title=origin.title_of(analyses[0].run) if len(runs) == 1 else f"{len(runs)} runs compared",
-        version=metadata.version("albertqa"),
         analyses=analyses,
         findings_page=files.FINDINGS_PAGE,
         several=len(analyses) > 1,
@@ -116,11 +118,9 @@ def _page(analyses: Sequence[Analysis]) -> str:
         smoothed_steps=smoothed_steps,
         origin=origin,
     )
-    # A lone surrogate, which JSON data may hold, has no UTF-8 form.
-    return html.encode("utf-8", "replace").decode("utf-8")
 
 
-def _charts(analyses: Sequence[Analysis]) -> dict[str, dict[str, Any]]:
+def _charts(analyses: Sequence[Analysis]) -> dict[str, Chart]:
     references = []
     if any(one.card for one in analyses):
         references = [
@@ -128,8 +128,7 @@ def _charts(analyses: Sequence[Analysis]) -> dict[str, dict[str, Any]]:
             Mark(CARD.exact, f"published exact {CARD.exact:.2f}", "reference"),
         ]
     curves = curves_of({one.name: one.run for one in analyses}, references)
-    charts: list[Chart] = [*curves, *probability_charts(analyses)]
-    return {chart.key: chart.to_json() for chart in charts}
+    return {chart.key: chart for chart in (*curves, *probability_charts(analyses))}
 
 
 def _questions(shared: Sequence[SharedData]) -> dict[str, Any]:
@@ -144,18 +143,3 @@ def _questions(shared: Sequence[SharedData]) -> dict[str, Any]:
             for one in data.analyses
         ],
     }
-
-
-def _file(name: str) -> str:
-    return resources.files("albertqa.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(css: str, script: str) -> str:
-    """Return the content security policy: nothing but this style and this script."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") for text in (css, script)
-    )
-    return (
-        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )

@@ -10,17 +10,7 @@ from albertqa.rundir.directory import Run
 
 @dataclass(frozen=True, slots=True)
 class PublishedCard:
-    """The figures of a public model card.
-
-    Attributes:
-        name: The model's name on the Hub.
-        exact: Exact match in percent.
-        f1: F1 in percent.
-        questions: Questions of its validation data.
-        windows: Its "eval_samples".
-        base: The encoder that was fine-tuned.
-        data: The training data.
-    """
+    """The figures of a public model card, percent; its "eval_samples" are windows."""
 
     name: str
     exact: float

@@ -1,19 +1,13 @@
 """The page of a study: one HTML file without scripts that loads nothing from anywhere."""
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from importlib import metadata, resources
 from pathlib import Path
 
-from markupsafe import Markup
-
 from albertqa import files
-from albertqa.report.templates import render
+from albertqa.report.templates import render_page
 from albertqa.study.result import STUDY_HTML, SettingResult, Spread, StudyResult
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 260, 46
-_COLOURS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +32,17 @@ class Line:
     Attributes:
         label: What was tried.
         points: Its points, as SVG takes them.
-        colour: Index of its colour.
         band: Outline of the range over seeds; empty for none.
     """
 
     label: str
     points: str
-    colour: int
     band: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The metric while training.
-
-    Attributes:
-        lines: A line for each setting.
-        last_step: Right end of the horizontal axis.
-        low: Lower end of the vertical axis, percent.
-        high: Upper end.
-    """
+    """The metric while training: a line for each setting, and the ends of the axes, in steps and percent."""
 
     lines: list[Line]
     last_step: int
@@ -66,30 +51,17 @@ class Curves:
 
 
 def write_study_page(result: StudyResult, folder: Path) -> Path:
-    """Write a study's page.
-
-    Args:
-        result: What it found.
-        folder: The study's folder.
-
-    Returns:
-        The file.
-    """
-    css = resources.files("albertqa.report").joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+    """Write a study's page into its folder; return the file."""
     ranked = [one for one in result.settings if one.f1 is not None]
-    axes, parallel = parallel_coordinates(ranked, result.metric)
-    html = render(
+    axes, parallel = _parallel_coordinates(ranked, result.metric)
+    html = render_page(
         "study.html.jinja",
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
-        css=Markup(css),
-        version=metadata.version("albertqa"),
         result=result,
         compared={one.setting: one for one in result.comparisons},
         num_trials=sum(len(one.trials) for one in result.settings),
         axes=axes,
         parallel=parallel,
-        curves=folded_curves(ranked),
+        curves=_folded_curves(ranked),
         width=_WIDTH,
         height=_HEIGHT,
         margin=_MARGIN,
@@ -99,13 +71,8 @@ def write_study_page(result: StudyResult, folder: Path) -> Path:
     return target
 
 
-def parallel_coordinates(settings: list[SettingResult], metric: str) -> tuple[list[Axis], list[Line]]:
-    """Return one axis for each tried setting and one for the metric, and a line for each setting.
-
-    Args:
-        settings: The settings with complete runs.
-        metric: ``f1`` or ``exact``.
-    """
+def _parallel_coordinates(settings: list[SettingResult], metric: str) -> tuple[list[Axis], list[Line]]:
+    """Return one axis for each tried setting and one for the metric, and a line for each setting."""
     if not settings:
         return [], []
     names = list(settings[0].values)
@@ -122,18 +89,14 @@ def parallel_coordinates(settings: list[SettingResult], metric: str) -> tuple[li
         labels = [f"{one:.4g}" if isinstance(one, float) else str(one) for one in shown]
         axes.append(Axis(name, round(x, 1), [(place[one], label) for one, label in zip(shown, labels, strict=True)]))
         heights.append([place[one] for one in column])
-    lines = [
-        Line(
-            one.label,
-            " ".join(f"{axis.x},{column[at]}" for axis, column in zip(axes, heights, strict=True)),
-            at % _COLOURS,
-        )
-        for at, one in enumerate(settings)
-    ]
+    lines = []
+    for one, places in zip(settings, zip(*heights, strict=True), strict=True):
+        points = " ".join(f"{axis.x},{place}" for axis, place in zip(axes, places, strict=True))
+        lines.append(Line(one.label, points))
     return axes, lines
 
 
-def folded_curves(settings: list[SettingResult]) -> Curves:
+def _folded_curves(settings: list[SettingResult]) -> Curves:
     """Return each setting's mean curve over its seeds, with the range of the seeds."""
     curves = []
     for setting in settings:
@@ -153,11 +116,11 @@ def folded_curves(settings: list[SettingResult]) -> Curves:
         return f"{x:.1f},{_height(value - low, high - low)}"
 
     lines = []
-    for at, (setting, curve) in enumerate(zip(settings, curves, strict=True)):
+    for setting, curve in zip(settings, curves, strict=True):
         means = " ".join(point(step, sum(found) / len(found)) for step, found in curve.items())
         ends = [point(step, min(found)) for step, found in curve.items()]
         ends += [point(step, max(found)) for step, found in reversed(curve.items())]
-        lines.append(Line(setting.label, means, at % _COLOURS, " ".join(ends) if len(curve) > 1 else ""))
+        lines.append(Line(setting.label, means, " ".join(ends) if len(curve) > 1 else ""))
     return Curves(lines, last, low, high)
 
 

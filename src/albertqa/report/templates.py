@@ -1,7 +1,10 @@
-"""The templates of the page and of the model cards, and the filters that format their values."""
+"""The templates of the pages and of the model cards, and the filters that format their values."""
 
+import base64
+import hashlib
 import math
 import re
+from importlib import metadata, resources
 from typing import Any
 
 import jinja2
@@ -45,6 +48,25 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
+def render_page(template: str, *scripts: str, **values: Any) -> str:
+    """Render an HTML page of its own style and scripts; its security policy allows nothing but these.
+
+    Args:
+        template: Its file name.
+        scripts: File names of its scripts.
+        values: What it shows.
+    """
+    css, script = _text("page.css"), "\n".join(map(_text, scripts))
+    allowed = f"script-src '{_source(script)}'; " if scripts else ""
+    policy = (
+        f"default-src 'none'; {allowed}style-src '{_source(css)}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    version = metadata.version("albertqa")
+    html = render(template, policy=policy, css=Markup(css), script=Markup(script), version=version, **values)
+    # A lone surrogate, which JSON data may hold, has no UTF-8 form.
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
 def duration(seconds: float) -> str:
     """Format a time; times of a damaged record may add up to more than a number holds.
 
@@ -75,6 +97,15 @@ def format_setting(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def _text(name: str) -> str:
+    return resources.files("albertqa.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _source(content: str) -> str:
+    """Return what a security policy calls a style or script by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}"
 
 
 def _signed_interval(one: Interval) -> str:

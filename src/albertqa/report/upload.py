@@ -2,34 +2,23 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from albertqa.errors import ModelError
 from albertqa.files import first_line
 
-
-class HubClient(Protocol):
-    """The two calls of `huggingface_hub.HfApi` that an upload makes."""
-
-    def create_repo(self, repo_id: str, *, exist_ok: bool, private: bool) -> Any:
-        """Create a model repository, unless it exists."""
-        ...
-
-    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> Any:
-        """Upload a folder as one commit."""
-        ...
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 
-def push_to_hub(
-    folder: str | PathLike[str], name: str, *, private: bool = False, client: HubClient | None = None
-) -> str:
+def push_to_hub(folder: str | PathLike[str], name: str, *, private: bool = False, client: "HfApi | None" = None) -> str:
     """Upload a model folder, with its model card, to the Hub.
 
     Args:
         folder: A Transformers folder with ``config.json``, weights and tokenizer, such as a run's ``best/``.
         name: ``OWNER/NAME`` on the Hub; created if it does not exist.
         private: Whether a repository that is created is private.
-        client: The Hub's client; None: `huggingface_hub.HfApi` with the token of ``hf auth login``.
+        client: The Hub's client; None: one with the token of ``hf auth login``.
 
     Raises:
         ModelError: The folder is not a model, or the Hub refused the upload or cannot be reached.
@@ -44,7 +33,7 @@ def push_to_hub(
     # The HTTP library under the client has changed more than once; its base error is always this one's first base.
     transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
 
-    hub: HubClient = client if client is not None else HfApi()
+    hub = client if client is not None else HfApi()
     try:
         hub.create_repo(name, exist_ok=True, private=private)
         hub.upload_folder(repo_id=name, folder_path=str(path), commit_message="Upload a model fine-tuned with albertqa")
