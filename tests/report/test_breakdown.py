@@ -107,7 +107,7 @@ def test_facets_with_one_group_are_left_out() -> None:
 def test_group_scores_are_the_means_of_the_groups() -> None:
     examples = cases.examples_of(3)
     outcomes = [
-        Outcome(one, "", None, None, None, float(at % 2), 0.5 + 0.5 * (at % 2), (), None, 0, None)
+        Outcome(one, "", None, None, None, float(at % 2), 0.5 + 0.5 * (at % 2), (), 0, None)
         for at, one in enumerate(examples)
     ]
     facet = next(one for one in facets_of(examples, None) if one.key == "word")

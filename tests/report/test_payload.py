@@ -42,7 +42,7 @@ def test_positions_are_counted_as_browsers_count(context: str, data: st.DataObje
     example = Example("q", "?", context, (Gold(context[start:end], start),), "t")
     columns = questions_json([example], [])
     assert _in_browser(context, *columns["golds"][0]) == context[start:end]
-    outcome = Outcome(example, context[start:end], (start, end), 0.5, 0.5, 1.0, 1.0, (), 0, 0, 0)
+    outcome = Outcome(example, context[start:end], (start, end), 0.5, 0.5, 1.0, 1.0, (), 0, 0)
     assert _in_browser(context, *answers_json("run", [outcome])["answer"][0]) == context[start:end]
 
 
@@ -57,7 +57,7 @@ def test_every_context_and_gold_span_is_there_once() -> None:
 
 def test_an_answer_without_a_position_is_written_out() -> None:
     example = Example("q", "?", "a b", (Gold("a", 0),))
-    columns = answers_json("run", [Outcome(example, "elsewhere", None, None, None, 0.0, 0.0, (), None, 2, None)])
+    columns = answers_json("run", [Outcome(example, "elsewhere", None, None, None, 0.0, 0.0, (), 2, None)])
     assert columns["answer"] == ["elsewhere"]
     assert columns["probability"] == [None]
     assert columns["rank"] == [-1]

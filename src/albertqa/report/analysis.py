@@ -6,10 +6,11 @@ from pathlib import Path
 
 from albertqa import files
 from albertqa.data.example import Example
+from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import RunError
 from albertqa.report.no_answer import NoAnswer, judge_no_answer
 from albertqa.report.outcome import KINDS, RANKS, Outcome, Ranges, outcomes_of, reload_validation, window_ranges
-from albertqa.report.probabilities import Calibration, confidence_of, judge_calibration
+from albertqa.report.probabilities import Calibration, judge_calibration
 from albertqa.report.published import PublishedCard, published_card
 from albertqa.rundir.directory import Run, load_run
 from albertqa.scoring.interval import Interval, mean_interval
@@ -87,14 +88,7 @@ def load_runs(paths: Sequence[Path]) -> dict[str, Run]:
 
 
 def analyse(runs: Mapping[str, Run]) -> list[Analysis]:
-    """Analyse runs.
-
-    Args:
-        runs: The runs by their names.
-
-    Returns:
-        One analysis for each run.
-    """
+    """Analyse runs; the same validation data is read once."""
     loaded: dict[tuple[str, ...], tuple[list[Example], str]] = {}
     analyses = []
     for name, run in runs.items():
@@ -117,7 +111,7 @@ def _analyse_one(name: str, run: Run, examples: Sequence[Example], missing: str)
     if missing:
         return Analysis(name, run, missing=missing, card=card)
     windows, windows_missing = window_ranges(run, examples)
-    confidence = confidence_of(run)
+    confidence = ReaderSettings.load(run.path / files.BEST).confidence
     outcomes = outcomes_of(run, examples, windows, confidence)
     exact = mean_interval([100 * one.exact for one in outcomes])
     f1 = mean_interval([100 * one.f1 for one in outcomes])

@@ -1,6 +1,7 @@
 """Scores by groups of questions: question word, answer length and type, context length and others."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ NUM_RESAMPLES = 1000
 
 QUESTION_WORDS = ("what", "who", "how many/much", "when", "which", "where", "how", "why", "whose", "other")
 _SAME_WORD = {"whom": "who", "what's": "what", "who's": "who", "where's": "where", "when's": "when"}
+_ANSWER_BOUNDS = (1, 2, 3, 5, 10)
 _ANSWER_LENGTHS = ("1 word", "2 words", "3 words", "4 to 5 words", "6 to 10 words", "11 words or more", "no answer")
-_CONTEXT_LENGTHS = (75, 125, 175, 250)
-_CONTEXT_GROUPS = ("up to 75 words", "76 to 125", "126 to 175", "176 to 250", "251 or more")
+_CONTEXT_BOUNDS = (75, 125, 175, 250)
+_CONTEXT_LENGTHS = ("up to 75 words", "76 to 125", "126 to 175", "176 to 250", "251 or more")
 _WINDOW_COUNTS = ("1 window", "2 windows", "3 windows or more")
 _ANSWER_TYPES = ("number", "date", "name", "phrase", "no answer")
+_OVERLAP_BOUNDS = (0.0, 0.25, 0.5, 0.75)
 _OVERLAPS = ("none", "up to 25 %", "26 to 50 %", "51 to 75 %", "above 75 %", "no answer")
 
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
@@ -70,13 +73,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class GroupScore:
-    """The scores of a run on one group.
-
-    Attributes:
-        questions: Its questions.
-        exact: Exact match in percent.
-        f1: F1 in percent, with its interval.
-    """
+    """The scores of a run on one group, in percent."""
 
     questions: int
     exact: float
@@ -84,18 +81,15 @@ class GroupScore:
 
 
 def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) -> list[Facet]:
-    """Group questions in every way that the page shows.
+    """Group questions in every way that the page shows, if at least two groups have questions.
 
     Args:
         examples: The questions.
         num_windows: Number of windows of each question; None if unknown.
-
-    Returns:
-        The facets that have at least two groups with questions.
     """
 
     def facet(key: str, title: str, note: str, groups: tuple[str, ...], place: Callable[[Example], int]) -> Facet:
-        return Facet(key, title, note, groups, tuple(place(example) for example in examples))
+        return Facet(key, title, note, groups, tuple(map(place, examples)))
 
     facets = [
         facet(
@@ -132,27 +126,19 @@ def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) ->
             "context",
             "Context length",
             "Words of the context.",
-            _CONTEXT_GROUPS,
-            lambda example: int(np.searchsorted(_CONTEXT_LENGTHS, len(example.context.split()))),
+            _CONTEXT_LENGTHS,
+            lambda example: bisect_left(_CONTEXT_BOUNDS, len(example.context.split())),
         ),
     ]
     if num_windows is not None:
-        of_question = tuple(min(max(number, 1), 3) - 1 for number in num_windows)
+        of_question = tuple(bisect_left((1, 2), number) for number in num_windows)
         note = "Number of overlapping windows of the context."
         facets.append(Facet("windows", "Windows", note, _WINDOW_COUNTS, of_question))
     return [one for one in facets if len(set(one.of_question)) > 1]
 
 
 def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore | None]:
-    """Score each group of a facet.
-
-    Args:
-        facet: The facet.
-        outcomes: A run's answers, one for each question of the facet.
-
-    Returns:
-        One score for each group; None for a group without questions.
-    """
+    """Score a run's answers to the questions of a facet: one score for each group, None where it has no questions."""
     group = np.asarray(facet.of_question)
     exact = np.asarray([one.exact for one in outcomes]) * 100
     f1 = np.asarray([one.f1 for one in outcomes]) * 100
@@ -170,11 +156,8 @@ def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore |
 def question_word(question: str) -> str:
     """Return the question word of a question.
 
-    >>> question_word("In what year did it open?"), question_word("How many were there?")
-    ('what', 'how many/much')
-
-    Returns:
-        Its question word, or "other".
+    >>> [question_word(text) for text in ("In what year did it open?", "How many were there?", "Name the king.")]
+    ['what', 'how many/much', 'other']
     """
     tokens: list[str] = re.findall(r"[a-z]+(?:'s)?", question.lower())
     for token, following in zip(tokens, [*tokens, ""][1:], strict=True):
@@ -191,9 +174,6 @@ def answer_type(text: str) -> str:
 
     >>> [answer_type(text) for text in ("24 million", "24 June 1999", "Levi's Stadium", "because of the heat")]
     ['number', 'date', 'name', 'phrase']
-
-    Returns:
-        "number", "date", "name" or "phrase".
     """
     words = text.split()
     first = words[0].lower().strip(",.") if words else ""
@@ -208,11 +188,7 @@ def answer_type(text: str) -> str:
 
 
 def lexical_overlap(example: Example) -> float | None:
-    """Measure how much of a question is in the sentence of its first gold answer.
-
-    Returns:
-        Share of its content words, 0 to 1; None without a gold answer or without content words.
-    """
+    """Return the share of a question's content words in the sentence of its first gold answer; None without either."""
     if not example.golds:
         return None
     asked = _content_words(example.question)
@@ -229,16 +205,11 @@ def _content_words(text: str) -> frozenset[str]:
 def _answer_length(example: Example) -> int:
     if not example.golds:
         return len(_ANSWER_LENGTHS) - 1
-    num_words = len(example.golds[0].text.split())
-    if num_words <= 3:
-        return max(num_words, 1) - 1
-    return 3 if num_words <= 5 else 4 if num_words <= 10 else 5
+    return bisect_left(_ANSWER_BOUNDS, len(example.golds[0].text.split()))
 
 
 def _overlap_group(example: Example) -> int:
     if not example.golds:
         return len(_OVERLAPS) - 1
     overlap = lexical_overlap(example)
-    if overlap is None:
-        return -1
-    return 0 if overlap == 0 else min(int(np.ceil(overlap * 4)), 4)
+    return -1 if overlap is None else bisect_left(_OVERLAP_BOUNDS, overlap)

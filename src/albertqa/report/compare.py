@@ -21,13 +21,7 @@ _NO_RESULT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """A setting that differs.
-
-    Attributes:
-        name: The setting.
-        meaning: Its docstring.
-        values: Its values, formatted, in the order of the runs.
-    """
+    """A setting that differs: its docstring, and its values, formatted, in the order of the runs."""
 
     name: str
     meaning: str
@@ -78,15 +72,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SeedGroup:
-    """Runs that differ in the seed only.
-
-    Attributes:
-        names: Their names.
-        seeds: Their seeds.
-        exact: Exact match in percent.
-        f1: F1 in percent.
-        loss: Validation loss.
-    """
+    """Runs that differ in the seed only: percent, and the validation loss."""
 
     names: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -96,11 +82,7 @@ class SeedGroup:
 
 
 def differing_settings(columns: Sequence[Settings]) -> list[SettingRow]:
-    """Return the settings that are not the same in all columns and can change a result.
-
-    Args:
-        columns: The settings of several runs, or of a run and the recipe (`Settings()`).
-    """
+    """Return the settings that differ between runs, or between a run and the recipe, and can change a result."""
     docs = field_docs()
     rows = []
     for field in dataclasses.fields(Settings):
@@ -111,14 +93,7 @@ def differing_settings(columns: Sequence[Settings]) -> list[SettingRow]:
 
 
 def share_data(analyses: Sequence[Analysis]) -> list[SharedData]:
-    """Group runs by their validation questions.
-
-    Args:
-        analyses: The runs; those without outcomes are left out.
-
-    Returns:
-        The groups, in the order of their first run.
-    """
+    """Group runs by their validation questions, in the order of their first run; without outcomes they are left out."""
     groups: dict[str, list[Analysis]] = {}
     for one in analyses:
         if one.outcomes:
@@ -126,19 +101,7 @@ def share_data(analyses: Sequence[Analysis]) -> list[SharedData]:
     return [_shared(members) for members in groups.values()]
 
 
-def paired_difference(baseline: Sequence[Outcome], candidate: Sequence[Outcome]) -> Difference:
-    """Compare two runs question by question.
-
-    Args:
-        baseline: The first run's answers.
-        candidate: The other's, to the same questions.
-
-    Returns:
-        The difference with its paired bootstrap intervals.
-
-    Raises:
-        DataError: The questions are not the same.
-    """
+def _difference(baseline: Sequence[Outcome], candidate: Sequence[Outcome]) -> Difference:
     exact_before, exact_after = ({one.example.id: 100 * one.exact for one in of} for of in (baseline, candidate))
     f1_before, f1_after = ({one.example.id: 100 * one.f1 for one in of} for of in (baseline, candidate))
     return Difference(
@@ -150,30 +113,19 @@ def paired_difference(baseline: Sequence[Outcome], candidate: Sequence[Outcome])
 
 
 def seed_groups(runs: Mapping[str, Run]) -> list[SeedGroup]:
-    """Group runs that differ in the seed only.
-
-    Args:
-        runs: The runs by their names; those without an evaluation are left out.
-
-    Returns:
-        The groups with at least two seeds, in the order of their first run.
-    """
+    """Group evaluated runs that differ in the seed only, in the order of their first run; one seed is no group."""
     groups: dict[tuple[Settings, str], dict[str, Run]] = {}
     for name, run in runs.items():
         if run.scores:
             key = (_without_seed(run.settings), run.facts.data.validation.content_sha256)
             groups.setdefault(key, {})[name] = run
-    return [
-        SeedGroup(
-            names=tuple(members),
-            seeds=tuple(run.settings.seed for run in members.values()),
-            exact=_spread([run.scores["exact"] for run in members.values()]),
-            f1=_spread([run.scores["f1"] for run in members.values()]),
-            loss=_spread([run.scores["loss"] for run in members.values()]),
-        )
-        for members in groups.values()
-        if len({run.settings.seed for run in members.values()}) > 1
-    ]
+    found = []
+    for members in groups.values():
+        seeds = tuple(run.settings.seed for run in members.values())
+        if len(set(seeds)) > 1:
+            values = ([run.scores[key] for run in members.values()] for key in ("exact", "f1", "loss"))
+            found.append(SeedGroup(tuple(members), seeds, *map(_spread, values)))
+    return found
 
 
 def _shared(members: Sequence[Analysis]) -> SharedData:
@@ -183,7 +135,7 @@ def _shared(members: Sequence[Analysis]) -> SharedData:
         analyses=members,
         facets=facets,
         scores=[[group_scores(facet, one.outcomes) for one in members] for facet in facets],
-        differences=[paired_difference(members[0].outcomes, one.outcomes) for one in members[1:]],
+        differences=[_difference(members[0].outcomes, one.outcomes) for one in members[1:]],
     )
 
 

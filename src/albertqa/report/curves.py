@@ -29,14 +29,16 @@ def curves_of(runs: Mapping[str, Run], references: Sequence[Mark] = ()) -> list[
         The charts that have points; all have the same range of steps.
     """
     marks = _marks(runs)
+    training = _step_lines(runs, "train_loss", _minimized)
+    validation = _evaluation_lines(runs, ("validation_loss", "validation", 1))
     charts = [
-        Chart("loss", "Loss", "step", "loss", _loss_lines(runs), marks, end_labels=True),
+        Chart("loss", "Loss", "step", "loss", (*training, *validation), marks, end_labels=True),
         Chart(
             "scores",
             "Exact match and F1 on the validation questions",
             "step",
             "percent",
-            _score_lines(runs),
+            _evaluation_lines(runs, ("f1", "F1", 0), ("exact", "exact", 1)),
             marks,
             tuple(references),
             style="percent",
@@ -79,31 +81,10 @@ def smoothed_steps(run: Run) -> int:
     return max(1, round(num_steps * _SMOOTHED_SHARE), min(_LEAST_SMOOTHED, num_steps // 5))
 
 
-def _loss_lines(runs: Mapping[str, Run]) -> tuple[Series, ...]:
-    training = [
-        _step_line(run, "train_loss", _label(runs, name, _minimized(run)), index, band=len(runs) == 1)
-        for index, (name, run) in enumerate(runs.items())
-    ]
-    validation = [
-        _evaluation_line(run, "validation_loss", _label(runs, name, "validation"), index if len(runs) > 1 else 1, 1)
-        for index, (name, run) in enumerate(runs.items())
-    ]
-    return (*training, *validation)
-
-
 def _minimized(run: Run) -> str:
     """Name the training loss; with a regularizer in it, it does not compare with the validation loss."""
     parts = {"label smoothing": run.settings.label_smoothing_factor, "R-Drop": run.settings.r_drop_alpha}
     return "training" + "".join(f" + {name}" for name, strength in parts.items() if strength)
-
-
-def _score_lines(runs: Mapping[str, Run]) -> tuple[Series, ...]:
-    several = len(runs) > 1
-    lines = []
-    for index, (name, run) in enumerate(runs.items()):
-        lines.append(_evaluation_line(run, "f1", _label(runs, name, "F1"), index if several else 0, 0))
-        lines.append(_evaluation_line(run, "exact", _label(runs, name, "exact"), index if several else 1, 1))
-    return tuple(lines)
 
 
 def _norm_chart(runs: Mapping[str, Run], marks: tuple[Mark, ...]) -> Chart:
@@ -121,19 +102,29 @@ def _label(runs: Mapping[str, Run], name: str, what: str) -> str:
     return f"{name}: {what}" if len(runs) > 1 else what
 
 
-def _evaluation_line(run: Run, key: str, label: str, colour: int, dash: int) -> Series:
-    steps = numbers(row.step for row in run.evaluations)
-    return Series(label, steps, numbers(getattr(row, key) for row in run.evaluations), colour, dash, points=True)
+def _evaluation_lines(runs: Mapping[str, Run], *drawn: tuple[str, str, int]) -> tuple[Series, ...]:
+    """Return lines of figures, each with its key, its name and its dash pattern, for one run after the other."""
+    lines = []
+    for index, (name, run) in enumerate(runs.items()):
+        steps = numbers(row.step for row in run.evaluations)
+        for key, what, dash in drawn:
+            values = numbers(getattr(row, key) for row in run.evaluations)
+            colour = index if len(runs) > 1 else dash
+            lines.append(Series(_label(runs, name, what), steps, values, colour, dash, points=True))
+    return tuple(lines)
 
 
-def _step_lines(runs: Mapping[str, Run], key: str, what: str, *, smooth: bool = True) -> tuple[Series, ...]:
-    return tuple(
-        _step_line(run, key, _label(runs, name, what), index, smooth=smooth, band=smooth and len(runs) == 1)
-        for index, (name, run) in enumerate(runs.items())
-    )
+def _step_lines(
+    runs: Mapping[str, Run], key: str, what: str | Callable[[Run], str], *, smooth: bool = True
+) -> tuple[Series, ...]:
+    lines = []
+    for index, (name, run) in enumerate(runs.items()):
+        label = _label(runs, name, what if isinstance(what, str) else what(run))
+        lines.append(_step_line(run, key, label, index, smooth=smooth, band=smooth and len(runs) == 1))
+    return tuple(lines)
 
 
-def _step_line(run: Run, key: str, label: str, colour: int, *, smooth: bool = True, band: bool = False) -> Series:
+def _step_line(run: Run, key: str, label: str, colour: int, *, smooth: bool, band: bool) -> Series:
     steps = [row.step for row in run.steps]
     raw = np.asarray([getattr(row, key) for row in run.steps], dtype=np.float64)
     window = smoothed_steps(run) if smooth else 1

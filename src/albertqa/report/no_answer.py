@@ -69,11 +69,7 @@ class NoAnswer:
 
 
 def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
-    """Judge a run's "no answer" predictions.
-
-    Returns:
-        The judgement; None on v1.1, and if the run kept no null odds or no candidates.
-    """
+    """Judge a run's "no answer" predictions; None on v1.1, and if the run kept no null odds or no candidates."""
     if not run.facts.version_2 or not outcomes:
         return None
     if any(one.example.id not in run.null_odds or not one.n_best for one in outcomes):
@@ -84,22 +80,19 @@ def judge_no_answer(run: Run, outcomes: Sequence[Outcome]) -> NoAnswer | None:
         for one in outcomes
     }
     is_empty = np.asarray([not one.text for one in outcomes])
-    has_none = np.asarray([not one.example.has_answer for one in outcomes])
-    odds = {one.example.id: run.null_odds[one.example.id] for one in outcomes}
-    answered = score_each(examples, best_texts, version_2=True)
-    unanswered = score_each(examples, dict.fromkeys(best_texts, ""), version_2=True)
+    has_none = np.asarray([not one.has_answer for one in examples])
+    odds = {one.id: run.null_odds[one.id] for one in examples}
+    answered, unanswered = (
+        [[score.exact, score.f1] for score in score_each(examples, texts, version_2=True).values()]
+        for texts in (best_texts, dict.fromkeys(best_texts, ""))
+    )
     return NoAnswer(
         threshold=run.settings.null_score_diff_threshold,
         found=int((is_empty & has_none).sum()),
         missed=int((~is_empty & has_none).sum()),
         wrongly_empty=int((is_empty & ~has_none).sum()),
         answered=int((~is_empty & ~has_none).sum()),
-        sweep=_sweep(
-            np.asarray([odds[one.id] for one in examples]),
-            np.asarray([[answered[one.id].exact, answered[one.id].f1] for one in examples]),
-            np.asarray([[unanswered[one.id].exact, unanswered[one.id].f1] for one in examples]),
-            has_none,
-        ),
+        sweep=_sweep(np.asarray(list(odds.values())), np.asarray(answered), np.asarray(unanswered), has_none),
         best=tune_threshold(examples, best_texts, odds),
     )
 
@@ -122,17 +115,17 @@ def _sweep(
     # The first k questions by null odds are answered, the rest is predicted empty.
     found = int(has_none.sum()) - np.concatenate([[0], np.cumsum(has_none[order])])
     predicted = len(odds) - np.arange(len(odds) + 1)
-    last_of_equal = np.append(np.flatnonzero(np.diff(odds[order]) > 0) + 1, len(odds))
-    places = [0, *last_of_equal.tolist()]
-    thinned = sorted({places[round(at)] for at in np.linspace(0, len(places) - 1, min(_MOST_POINTS, len(places)))})
-    below_all = float(odds[order[0]]) - 1.0
+    thresholds = np.concatenate([[odds.min() - 1.0], np.unique(odds)])
+    thinned = np.linspace(0, len(thresholds) - 1, min(_MOST_POINTS, len(thresholds))).round().astype(np.int64)
+    thresholds = thresholds[np.unique(thinned)]
+    places = np.searchsorted(odds[order], thresholds, side="right")
     return tuple(
         SweepPoint(
-            threshold=below_all if not at else float(odds[order[at - 1]]),
+            threshold=float(threshold),
             exact=float(scores[at, 0]),
             f1=float(scores[at, 1]),
             precision=100 * float(found[at]) / int(predicted[at]) if predicted[at] else None,
             recall=100 * float(found[at]) / max(1, int(has_none.sum())),
         )
-        for at in thinned
+        for threshold, at in zip(thresholds, places, strict=True)
     )

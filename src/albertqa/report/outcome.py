@@ -1,7 +1,7 @@
 """What a run answered to each validation question, scored and classified by kind of error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from albertqa import files
 from albertqa.data.example import Example, content_sha256
@@ -88,7 +88,6 @@ class Outcome:
         exact: Exact match, 0 or 1.
         f1: F1, 0 to 1.
         n_best: All candidates kept, best first.
-        chosen: Position of the answer among them; None if it is not one of them.
         kind: Index into `KINDS`.
         rank: Index into `RANKS`: the rank of the first right candidate; None if the run kept no candidates.
     """
@@ -101,7 +100,6 @@ class Outcome:
     exact: float
     f1: float
     n_best: tuple[Candidate, ...]
-    chosen: int | None
     kind: int
     rank: int | None
 
@@ -129,11 +127,7 @@ def reload_validation(run: Run) -> tuple[list[Example], str]:
 
 
 def window_ranges(run: Run, examples: Sequence[Example]) -> tuple[list[Ranges] | None, str]:
-    """Find which part of its context each window of each question holds, as the run built them.
-
-    Args:
-        run: The run; its model's tokenizer builds the windows.
-        examples: Its validation data.
+    """Find which part of its context each window of each question holds, as the run's tokenizer builds them.
 
     Returns:
         The ranges of each question and "", or None and the reason why they are unknown.
@@ -170,12 +164,9 @@ def outcomes_of(
 
     Args:
         run: The run.
-        examples: Its validation data.
+        examples: Its validation data; questions without a prediction are left out.
         windows: Ranges of each question's windows; None if unknown.
         confidence: What calibrates its probabilities; None: they are the softmax.
-
-    Returns:
-        One outcome for each question with a prediction, in the order of the data.
 
     Raises:
         DataError: A v1.1 run has a question without an answer.
@@ -190,7 +181,11 @@ def outcomes_of(
         chosen = next((at for at, one in enumerate(n_best) if one.text == text), None)
         softmax = None if chosen is None else n_best[chosen].probability
         if confidence is not None and chosen is not None:
-            n_best = _calibrated(Prediction(example.id, text, n_best), chosen, confidence, run.settings.n_best_size)
+            null = next((one.score for one in n_best if not one.text), None)
+            prediction = Prediction(example.id, text, n_best, null_score=null, cls_score=null)
+            probability = confidence.probability(prediction, run.settings.n_best_size)
+            if probability is not None:
+                n_best = with_probability(n_best, chosen, probability)
         candidate = None if chosen is None else n_best[chosen]
         is_span = candidate is not None and candidate.end_char > candidate.start_char
         span = (candidate.start_char, candidate.end_char) if candidate is not None and is_span else None
@@ -205,21 +200,11 @@ def outcomes_of(
                 exact=score.exact,
                 f1=score.f1,
                 n_best=n_best,
-                chosen=chosen,
                 kind=_KIND_INDEX[_kind(example, text, span, score, windows[index] if windows else ())],
                 rank=_rank(example, n_best),
             )
         )
     return found
-
-
-def _calibrated(prediction: Prediction, chosen: int, confidence: Confidence, n_best_size: int) -> tuple[Candidate, ...]:
-    """Return the candidates with the calibrated probability of the answer."""
-    null = next((one.score for one in prediction.n_best if not one.text), None)
-    probability = confidence.probability(replace(prediction, null_score=null, cls_score=null), n_best_size)
-    if probability is None:
-        return prediction.n_best
-    return with_probability(prediction.n_best, chosen, probability)
 
 
 def _kind(example: Example, text: str, span: tuple[int, int] | None, score: QuestionScore, windows: Ranges) -> str:

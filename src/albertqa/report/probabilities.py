@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from albertqa.decode.confidence import Confidence
-from albertqa.decode.reader_settings import ReaderSettings
-from albertqa.files import BEST
 from albertqa.report.outcome import Outcome
-from albertqa.rundir.directory import Run
 from albertqa.scoring.calibration import (
     Bin,
     Coverage,
@@ -25,18 +21,15 @@ from albertqa.scoring.calibration import (
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What calibration does to the questions that it was not fitted on.
+    """What calibration does to the questions that it was not fitted on: the softmax before, calibrated after.
 
     Attributes:
         fitted_questions: Questions it was fitted on.
-        tested_questions: Questions, on other contexts, that the figures below are of.
-        ece_before: Expected calibration error of the softmax.
-        ece_after: The same, calibrated.
-        nll_before: Mean negative log-likelihood of "right" or "wrong", in nats.
-        nll_after: The same, calibrated.
-        auroc_before: How often a right answer has a higher probability than a wrong one; None without both.
-        auroc_after: The same, calibrated.
-        bins_after: Reliability, calibrated.
+        tested_questions: Questions, on other contexts, that the figures are of.
+        ece_before, ece_after: See `expected_error`.
+        nll_before, nll_after: See `log_loss`.
+        auroc_before, auroc_after: See `auroc`.
+        bins_after: See `reliability`.
     """
 
     fitted_questions: int
@@ -75,21 +68,8 @@ class Calibration:
         return next(one for one in self.coverages if one.share >= share - 1e-9)
 
 
-def confidence_of(run: Run) -> Confidence | None:
-    """Return what calibrates the probabilities of a run's ``best/``; None where it has nothing of the kind."""
-    return ReaderSettings.load(run.path / BEST).confidence
-
-
 def judge_calibration(outcomes: Sequence[Outcome], confidence: Confidence | None) -> Calibration | None:
-    """Judge a run's probabilities.
-
-    Args:
-        outcomes: What the run answered.
-        confidence: What calibrates its probabilities.
-
-    Returns:
-        The judgement, or None where the run kept no probabilities.
-    """
+    """Judge a run's probabilities, which `confidence` calibrated; None where it kept none."""
     kept = [one for one in outcomes if one.softmax is not None]
     if not kept:
         return None
@@ -98,28 +78,20 @@ def judge_calibration(outcomes: Sequence[Outcome], confidence: Confidence | None
     probability = np.asarray([one.probability for one in kept], dtype=np.float64)
     bins = reliability(softmax, right)
     coverages, area = risk_coverage(probability, right, np.asarray([one.f1 for one in kept]))
-    tested = ~first_half([one.example.context for one in kept])
     fitted = None
+    tested = ~first_half([one.example.context for one in kept])
     if confidence is not None and tested.any():
-        fitted = _judge_fit(confidence, softmax[tested], probability[tested], right[tested])
+        before, after, right = softmax[tested], probability[tested], right[tested]
+        bins_after = reliability(after, right)
+        fitted = Fitted(
+            fitted_questions=confidence.questions,
+            tested_questions=len(right),
+            ece_before=expected_error(reliability(before, right)),
+            ece_after=expected_error(bins_after),
+            nll_before=log_loss(before, right),
+            nll_after=log_loss(after, right),
+            auroc_before=auroc(before, right),
+            auroc_after=auroc(after, right),
+            bins_after=bins_after,
+        )
     return Calibration(len(kept), bins, expected_error(bins), fitted, coverages, area)
-
-
-def _judge_fit(
-    confidence: Confidence,
-    softmax: NDArray[np.float64],
-    probability: NDArray[np.float64],
-    right: NDArray[np.float64],
-) -> Fitted:
-    bins_after = reliability(probability, right)
-    return Fitted(
-        fitted_questions=confidence.questions,
-        tested_questions=len(right),
-        ece_before=expected_error(reliability(softmax, right)),
-        ece_after=expected_error(bins_after),
-        nll_before=log_loss(softmax, right),
-        nll_after=log_loss(probability, right),
-        auroc_before=auroc(softmax, right),
-        auroc_after=auroc(probability, right),
-        bins_after=bins_after,
-    )
