@@ -24,16 +24,10 @@ class EvaluatedWindows(WindowSource, Protocol):
     @property
     def max_seq_length(self) -> int:
         """Maximum tokens of a window."""
-        ...
 
     @property
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each window."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,8 +89,8 @@ def run_windows(
     lengths = store.lengths
     first_token = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     start, end = (np.zeros(first_token[-1], dtype=np.float32) for _ in range(2))
-    losses = np.zeros(len(store), dtype=np.float64)
-    mine = np.arange(len(store)) if world is None else world.shares(lengths)[world.rank]
+    losses = np.zeros(len(lengths), dtype=np.float64)
+    mine = np.arange(len(lengths)) if world is None else world.shares(lengths)[world.rank]
     one_by_one = one_by_one or model.depends_on_batch
     with model.evaluating():
         groups = by_length(lengths[mine], max_tokens=1 if one_by_one else batch_size * store.max_seq_length)

@@ -9,7 +9,16 @@ from albertqa.data.example import Example
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import RunError
 from albertqa.report.no_answer import NoAnswer, judge_no_answer
-from albertqa.report.outcome import KINDS, RANKS, Outcome, Ranges, outcomes_of, reload_validation, window_ranges
+from albertqa.report.outcome import (
+    KINDS,
+    RANKS,
+    Outcome,
+    Ranges,
+    outcomes_of,
+    percents,
+    reload_validation,
+    window_ranges,
+)
 from albertqa.report.probabilities import Calibration, judge_calibration
 from albertqa.report.published import PublishedCard, published_card
 from albertqa.rundir.directory import Run, load_run
@@ -30,11 +39,10 @@ class Analysis:
         outcomes: Its answer to each question; empty if the data cannot be used.
         missing: Why there are no outcomes; empty if there are.
         windows: Ranges of each question's windows; None if unknown.
-        exact: Exact match in percent with its interval; None without outcomes.
-        f1: F1 likewise.
+        exact, f1: Percent, with intervals; None without outcomes.
         card: The published card, if it was evaluated on the same data.
-        calibration: How well its probabilities are calibrated; None without probabilities.
-        no_answer: v2.0: how well it recognises questions without an answer.
+        calibration: None without probabilities.
+        no_answer: None on v1.1.
         notes: Warnings about the figures.
     """
 
@@ -113,8 +121,7 @@ def _analyse_one(name: str, run: Run, examples: Sequence[Example], missing: str)
     windows, windows_missing = window_ranges(run, examples)
     confidence = ReaderSettings.load(run.path / files.BEST).confidence
     outcomes = outcomes_of(run, examples, windows, confidence)
-    exact = mean_interval([100 * one.exact for one in outcomes])
-    f1 = mean_interval([100 * one.f1 for one in outcomes])
+    exact, f1 = (mean_interval(column.tolist()) for column in percents(outcomes).T)
     notes = [windows_missing] if windows_missing else []
     if abs(exact.mean - run.scores["exact"]) > _SAME_PERCENT or abs(f1.mean - run.scores["f1"]) > _SAME_PERCENT:
         notes.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from albertqa.data.example import Example
-from albertqa.report.outcome import Outcome
+from albertqa.report.outcome import Outcome, percents
 from albertqa.scoring.interval import Interval, mean_interval
 from albertqa.windows.sentences import sentence_at
 
@@ -54,12 +54,9 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One way to group questions.
+    """One way to group questions: its names in the page's data and on the page, and how questions are grouped.
 
     Attributes:
-        key: Its name in the page's data.
-        title: Its name on the page.
-        note: How questions are grouped.
         groups: The groups, in the order in which they are shown.
         of_question: The group of every question, as an index; -1 for none.
     """
@@ -140,8 +137,7 @@ def facets_of(examples: Sequence[Example], num_windows: Sequence[int] | None) ->
 def group_scores(facet: Facet, outcomes: Sequence[Outcome]) -> list[GroupScore | None]:
     """Score a run's answers to the questions of a facet: one score for each group, None where it has no questions."""
     group = np.asarray(facet.of_question)
-    exact = np.asarray([one.exact for one in outcomes]) * 100
-    f1 = np.asarray([one.f1 for one in outcomes]) * 100
+    exact, f1 = percents(outcomes).T
     scores: list[GroupScore | None] = []
     for index in range(len(facet.groups)):
         members = np.flatnonzero(group == index)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from albertqa.config import Settings, field_docs
 from albertqa.report.analysis import Analysis
 from albertqa.report.breakdown import Facet, GroupScore, facets_of, group_scores
-from albertqa.report.outcome import Outcome
+from albertqa.report.outcome import Outcome, percents
 from albertqa.report.templates import format_setting
 from albertqa.rundir.directory import Run
-from albertqa.scoring.interval import Interval, difference_interval
+from albertqa.scoring.interval import Interval, mean_interval
 
 # Settings that change no result: where a run is written, and what is shown of it.
 _NO_RESULT = frozenset(
@@ -30,14 +30,7 @@ class SettingRow:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The difference of a run from the first one, on the same questions.
-
-    Attributes:
-        exact: This run's exact match minus the first's, in points, with its interval.
-        f1: F1 likewise.
-        better: Questions with a higher F1 than the first's.
-        worse: Questions with a lower one.
-    """
+    """A run minus the first one on the same questions, in points; and its questions with a higher or lower F1."""
 
     exact: Interval
     f1: Interval
@@ -102,14 +95,9 @@ def share_data(analyses: Sequence[Analysis]) -> list[SharedData]:
 
 
 def _difference(baseline: Sequence[Outcome], candidate: Sequence[Outcome]) -> Difference:
-    exact_before, exact_after = ({one.example.id: 100 * one.exact for one in of} for of in (baseline, candidate))
-    f1_before, f1_after = ({one.example.id: 100 * one.f1 for one in of} for of in (baseline, candidate))
-    return Difference(
-        exact=difference_interval(exact_before, exact_after),
-        f1=difference_interval(f1_before, f1_after),
-        better=sum(f1_after[key] > value for key, value in f1_before.items()),
-        worse=sum(f1_after[key] < value for key, value in f1_before.items()),
-    )
+    exact, f1 = (percents(candidate) - percents(baseline)).T
+    better, worse = int((f1 > 0).sum()), int((f1 < 0).sum())
+    return Difference(mean_interval(exact.tolist()), mean_interval(f1.tolist()), better, worse)
 
 
 def seed_groups(runs: Mapping[str, Run]) -> list[SeedGroup]:

@@ -15,25 +15,6 @@ _MOST_POINTS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class SweepPoint:
-    """The scores at one threshold.
-
-    Attributes:
-        threshold: Predict "no answer" where the null odds are above it.
-        exact: Exact match in percent.
-        f1: F1 in percent.
-        precision: Share of the "no answer" predictions that are right, percent; None if there are none.
-        recall: Share of the questions without an answer that are predicted so, percent.
-    """
-
-    threshold: float
-    exact: float
-    f1: float
-    precision: float | None
-    recall: float
-
-
-@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """How well a run recognises questions without an answer.
 
@@ -43,7 +24,8 @@ class NoAnswer:
         missed: Questions without an answer, answered.
         wrongly_empty: Questions with an answer, predicted empty.
         answered: Questions with an answer, answered.
-        sweep: Scores at other thresholds, from "always no answer" to "always an answer".
+        sweep: ``exact``, ``f1``, ``precision`` (NaN where there is none) and ``recall``, percent, at each ``threshold``
+            from "always no answer" to "always an answer".
         best: The best thresholds, tuned on these very questions and so too optimistic for new ones.
     """
 
@@ -52,7 +34,7 @@ class NoAnswer:
     missed: int
     wrongly_empty: int
     answered: int
-    sweep: tuple[SweepPoint, ...]
+    sweep: dict[str, NDArray[np.float64]]
     best: Threshold
 
     @property
@@ -102,30 +84,22 @@ def _sweep(
     answered: NDArray[np.float64],
     unanswered: NDArray[np.float64],
     has_none: NDArray[np.bool_],
-) -> tuple[SweepPoint, ...]:
+) -> dict[str, NDArray[np.float64]]:
     """Return the scores at thresholds where predictions change, evenly thinned out.
 
     Shapes:
         odds, has_none: (Q,)
         answered, unanswered: (Q, 2), exact and f1
     """
-    order = np.argsort(odds, kind="stable")
+    order, num_none = np.argsort(odds, kind="stable"), int(has_none.sum())
     gain = np.vstack([np.zeros(2), np.cumsum((answered - unanswered)[order], axis=0)])
-    scores = 100 * (unanswered.sum(axis=0) + gain) / len(odds)
+    exact, f1 = (100 * (unanswered.sum(axis=0) + gain) / len(odds)).T
     # The first k questions by null odds are answered, the rest is predicted empty.
-    found = int(has_none.sum()) - np.concatenate([[0], np.cumsum(has_none[order])])
-    predicted = len(odds) - np.arange(len(odds) + 1)
+    found = num_none - np.concatenate([[0], np.cumsum(has_none[order])])
+    predicted = np.asarray([*range(len(odds), 0, -1), np.nan])
     thresholds = np.concatenate([[odds.min() - 1.0], np.unique(odds)])
     thinned = np.linspace(0, len(thresholds) - 1, min(_MOST_POINTS, len(thresholds))).round().astype(np.int64)
     thresholds = thresholds[np.unique(thinned)]
-    places = np.searchsorted(odds[order], thresholds, side="right")
-    return tuple(
-        SweepPoint(
-            threshold=float(threshold),
-            exact=float(scores[at, 0]),
-            f1=float(scores[at, 1]),
-            precision=100 * float(found[at]) / int(predicted[at]) if predicted[at] else None,
-            recall=100 * float(found[at]) / max(1, int(has_none.sum())),
-        )
-        for threshold, at in zip(thresholds, places, strict=True)
-    )
+    num_answered = np.searchsorted(odds[order], thresholds, side="right")
+    scores = {"exact": exact, "f1": f1, "precision": 100 * found / predicted, "recall": 100 * found / max(1, num_none)}
+    return {"threshold": thresholds, **{name: values[num_answered] for name, values in scores.items()}}

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from albertqa import files
 from albertqa.data.example import Example, content_sha256
 from albertqa.data.reading import load_several
@@ -22,14 +25,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of answer.
-
-    Attributes:
-        key: Its name in the page's data.
-        label: Its name on the page.
-        meaning: Its definition, in one sentence.
-        advice: What may help; empty for right answers.
-    """
+    """A kind of answer: its names in the page's data and on the page, its definition, and what may help."""
 
     key: str
     label: str
@@ -222,6 +218,11 @@ def _kind(example: Example, text: str, span: tuple[int, int] | None, score: Ques
     seen = [window for window in windows if window[0] <= span[0] and span[1] <= window[1]]
     has_gold = any(first <= start and end <= last for first, last in seen for start, end in golds)
     return "place" if has_gold or not seen else "window"
+
+
+def percents(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
+    """Return exact match and F1 of each answer in percent: (Q, 2)."""
+    return 100 * np.asarray([[one.exact, one.f1] for one in outcomes])
 
 
 def _rank(example: Example, n_best: tuple[Candidate, ...]) -> int | None:

@@ -11,11 +11,7 @@ _MOST_POINTS = 300
 
 
 def probability_charts(analyses: Sequence[Analysis]) -> list[Chart]:
-    """Return the charts of the runs' probabilities.
-
-    Returns:
-        The charts that have points; two charts by threshold for each run on v2.0 data.
-    """
+    """Return the charts of the runs' probabilities that have points; two by threshold for each run on v2.0 data."""
     charts = [
         Chart(
             "reliability",
@@ -87,18 +83,15 @@ def _coverage_lines(analyses: Sequence[Analysis]) -> list[Series]:
 
 
 def _threshold_charts(index: int, judged: NoAnswer, suffix: str) -> list[Chart]:
-    thresholds = numbers(point.threshold for point in judged.sweep)
+    thresholds = numbers(judged.sweep["threshold"])
+    f1, exact, precision, recall = (
+        Series(name, thresholds, numbers(judged.sweep[name.lower()]), colour, colour % 2)
+        for colour, name in enumerate(("F1", "exact", "precision", "recall"))
+    )
     used = (Mark(judged.threshold, f"used: {judged.threshold:g}", "best"),)
-    scores = (
-        Series("F1", thresholds, numbers(point.f1 for point in judged.sweep), 0),
-        Series("exact", thresholds, numbers(point.exact for point in judged.sweep), 1, 1),
-    )
-    detection = (
-        Series("precision", thresholds, numbers(point.precision for point in judged.sweep), 2),
-        Series("recall", thresholds, numbers(point.recall for point in judged.sweep), 3, 1),
-    )
-    axis = "threshold: “no answer” if the null odds are above it"
+    axis, title = "threshold: “no answer” if the null odds are above it", f"Exact match and F1 by threshold{suffix}"
+    found = f"Precision and recall of “no answer”{suffix}"
     return [
-        Chart(f"scores-{index}", f"Exact match and F1 by threshold{suffix}", axis, "percent", scores, used),
-        Chart(f"no-answer-{index}", f"Precision and recall of “no answer”{suffix}", axis, "percent", detection, used),
+        Chart(f"scores-{index}", title, axis, "percent", (f1, exact), used),
+        Chart(f"no-answer-{index}", found, axis, "percent", (precision, recall), used),
     ]

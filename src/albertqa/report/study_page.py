@@ -5,20 +5,14 @@ from pathlib import Path
 
 from albertqa import files
 from albertqa.report.templates import render_page
-from albertqa.study.result import STUDY_HTML, SettingResult, Spread, StudyResult
+from albertqa.study.result import STUDY_HTML, SettingResult, StudyResult
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 260, 46
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A vertical axis of parallel coordinates.
-
-    Attributes:
-        name: Its setting, or the metric.
-        x: Its place.
-        ticks: Places and labels of its values.
-    """
+    """A vertical axis of parallel coordinates, for a setting or the metric, with places and labels of its values."""
 
     name: str
     x: float
@@ -27,13 +21,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A setting's line in a chart.
-
-    Attributes:
-        label: What was tried.
-        points: Its points, as SVG takes them.
-        band: Outline of the range over seeds; empty for none.
-    """
+    """A setting's line in a chart, as SVG takes it, with the outline of the range over seeds."""
 
     label: str
     points: str
@@ -77,8 +65,7 @@ def _parallel_coordinates(settings: list[SettingResult], metric: str) -> tuple[l
         return [], []
     names = list(settings[0].values)
     columns = [[one.values[name] for one in settings] for name in names]
-    spreads: list[Spread | None] = [one.f1 if metric == "f1" else one.exact for one in settings]
-    columns.append([0.0 if one is None else one.mean for one in spreads])
+    columns.append([getattr(one, metric).mean for one in settings])
     axes, heights = [], []
     for at, (name, column) in enumerate(zip([*names, metric], columns, strict=True)):
         is_number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in column)
