@@ -17,7 +17,7 @@ from albertqa import files
 from albertqa.config import load_settings, to_toml
 from albertqa.errors import RunError
 from albertqa.report import write_report
-from albertqa.report.published import CARD, ids_sha256, published_card
+from albertqa.report.analysis import CARD, ids_sha256, published_card
 from albertqa.rundir.directory import load_run
 
 from . import cases

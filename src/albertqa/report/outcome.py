@@ -203,6 +203,11 @@ def outcomes_of(
     return found
 
 
+def percents(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
+    """Return exact match and F1 of each answer in percent: (Q, 2)."""
+    return 100 * np.asarray([[one.exact, one.f1] for one in outcomes])
+
+
 def _kind(example: Example, text: str, span: tuple[int, int] | None, score: QuestionScore, windows: Ranges) -> str:
     if score.exact == 1.0:
         return "right"
@@ -218,11 +223,6 @@ def _kind(example: Example, text: str, span: tuple[int, int] | None, score: Ques
     seen = [window for window in windows if window[0] <= span[0] and span[1] <= window[1]]
     has_gold = any(first <= start and end <= last for first, last in seen for start, end in golds)
     return "place" if has_gold or not seen else "window"
-
-
-def percents(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
-    """Return exact match and F1 of each answer in percent: (Q, 2)."""
-    return 100 * np.asarray([[one.exact, one.f1] for one in outcomes])
 
 
 def _rank(example: Example, n_best: tuple[Candidate, ...]) -> int | None:

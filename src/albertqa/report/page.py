@@ -15,7 +15,7 @@ from albertqa import files
 from albertqa.config import Settings
 from albertqa.errors import RunError
 from albertqa.report import origin
-from albertqa.report.analysis import Analysis, analyse, load_runs
+from albertqa.report.analysis import CARD, Analysis, analyse, load_runs
 from albertqa.report.breakdown import NUM_RESAMPLES
 from albertqa.report.card import write_cards
 from albertqa.report.chart import Chart, Mark
@@ -24,7 +24,6 @@ from albertqa.report.curves import curves_of, smoothed_loss, smoothed_steps
 from albertqa.report.outcome import KINDS, RANKS
 from albertqa.report.payload import answers_json, packed_json, questions_json, script_json
 from albertqa.report.probability_charts import probability_charts
-from albertqa.report.published import CARD
 from albertqa.report.templates import render_page
 from albertqa.scoring.calibration import LEAST_QUESTIONS
 

@@ -30,8 +30,8 @@ LEAST_QUESTIONS = 100
 """Fewer questions than this are not split into halves: what is fitted on them says nothing."""
 
 _MOST_FOREIGN, _FOREIGN_SHARE = 500, 4
-"""One question in so many is also asked on a foreign context: a reader meets such questions, and validation data has
-none. More of them make the probabilities of ordinary questions too low (docs/experiments.md)."""
+"""At most so many questions, one in four, are also asked on a foreign context: a reader meets such questions, and
+validation data has none. More of them make the probabilities of ordinary questions too low (docs/experiments.md)."""
 _LEAST_OF_A_KIND = 10
 _LEAST_GAIN = 1e-3
 _NEARLY = 1e-6
