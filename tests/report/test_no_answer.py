@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from albertqa.report.analysis import analyse, load_runs
-from albertqa.report.no_answer import judge_no_answer
+from albertqa.report.probabilities import judge_no_answer
 from albertqa.rundir.directory import load_run
 from albertqa.scoring.official import score
 from scoring.cases import apply_threshold

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
-from albertqa.windows.store import WindowStore
+from albertqa.windows.store import Int64Array, WindowStore
 
 Float32Array: TypeAlias = NDArray[np.float32]
-Int64Array: TypeAlias = NDArray[np.int64]
 UInt64Array: TypeAlias = NDArray[np.uint64]
 
 # No null score can exceed a best answer that is not there; JSON has no infinity.

@@ -9,7 +9,6 @@ from albertqa import files
 from albertqa.data.example import Example
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import RunError
-from albertqa.report.no_answer import NoAnswer, judge_no_answer
 from albertqa.report.outcome import (
     KINDS,
     RANKS,
@@ -20,7 +19,7 @@ from albertqa.report.outcome import (
     reload_validation,
     window_ranges,
 )
-from albertqa.report.probabilities import Calibration, judge_calibration
+from albertqa.report.probabilities import Calibration, NoAnswer, judge_calibration, judge_no_answer
 from albertqa.rundir.directory import Run, load_run
 from albertqa.scoring.interval import Interval, mean_interval
 

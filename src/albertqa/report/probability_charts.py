@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from albertqa.report.analysis import Analysis
 from albertqa.report.chart import Chart, Mark, Series, numbers, pooled
-from albertqa.report.no_answer import NoAnswer
+from albertqa.report.probabilities import NoAnswer
 from albertqa.scoring.calibration import Bin
 
 _MOST_POINTS = 300

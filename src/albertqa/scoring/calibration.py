@@ -104,17 +104,10 @@ def risk_coverage(
     order = np.argsort(-probability, kind="stable")
     number = np.arange(1, len(order) + 1)
     exact_mean, f1_mean = (np.cumsum(values[order]) / number for values in (right, f1))
-    sorted_probability = probability[order]
-    last_of_equal = np.append(sorted_probability[1:] != sorted_probability[:-1], True)
-    points = tuple(
-        Coverage(
-            float(number[at] / len(order)),
-            float(sorted_probability[at]),
-            100 * float(exact_mean[at]),
-            100 * float(f1_mean[at]),
-        )
-        for at in np.flatnonzero(last_of_equal)
-    )
+    threshold = probability[order]
+    last_of_equal = np.append(threshold[1:] != threshold[:-1], True)
+    columns = (number / len(order), threshold, 100 * exact_mean, 100 * f1_mean)
+    points = tuple(map(Coverage, *(column[last_of_equal].tolist() for column in columns)))
     widths = np.diff([0.0, *(one.share for one in points)])
     area = float(sum(width * (1 - one.exact / 100) for width, one in zip(widths, points, strict=True)))
     return points, area
