@@ -1,7 +1,7 @@
 """How likely an answer is right: from the scores of a question's candidates to a calibrated probability.
 
 Two logistic models: one for an answer from the text, one for "no answer". Each adds up a few features of the n-best,
-weighted; the weights are fitted to how often answers are right (`albertqa.scoring.fit_confidence`) and saved with the
+weighted; the weights are fitted to how often answers are right (`fit_confidence`) and saved with the
 model in ``reader.json``. Plain arithmetic only, so that a page or another language can do the same.
 """
 

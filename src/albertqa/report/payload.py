@@ -100,8 +100,8 @@ def _span(context: str, start: int, end: int) -> list[int]:
     return [first, before[min(end, last)] - first]
 
 
-# Questions on one context follow each other.
-@lru_cache(maxsize=1)
+# Questions on one context are near each other.
+@lru_cache(maxsize=16)
 def _units_before(context: str) -> list[int]:
     """Return the UTF-16 code units before each character, and all at the end."""
     return [0, *itertools.accumulate(1 + (character > "\uffff") for character in context)]
