@@ -2,37 +2,40 @@
 
 `Dataset.to_csv` and pandas write a dictionary as Python prints it, with whatever is in it: `{'text': array(['1911'],
 dtype=object), 'answer_start': array([41])}`. NumPy prints a bare array without commas, `['a' 'b']`, which Python would
-read as the one text 'ab'. So the cell is parsed here, by a grammar of literals; nothing of it is ever evaluated.
+read as the one text 'ab'. So the cell is rewritten as JSON, token by token; nothing of it is ever evaluated.
 """
 
 import ast
+import json
 import re
 import warnings
 
 from albertqa.schema import ParseError, parse_json
 
-_MAX_DEPTH = 20
+# A call's value is its first argument: array([...], dtype=object), np.int64(41), np.str_('x').
 _TOKEN = re.compile(
     r"""\s*(?:
     (?P<text>[bu]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
-    | (?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?)
+    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?)
+    | (?P<call>(?:(?:(?:np|numpy)\.)?(?:array|asarray|str_|bool_?|u?int\d{0,2}|float\d{0,2})|list|tuple)\()
+    | (?P<keyword>[A-Za-z_]\w*\s*=\s*(?:[\w.]+|'[^']*'))
     | (?P<name>[A-Za-z_][\w.]*)
-    | (?P<mark>[\[\](){},:=])
+    | (?P<mark>[\[\](){},:])
     )""",
     re.VERBOSE | re.DOTALL,
 )
 _CONSTANTS = {
-    "None": None,
-    "null": None,
-    "nan": None,
-    "NaN": None,
-    "True": True,
-    "true": True,
-    "False": False,
-    "false": False,
+    "None": "null",
+    "null": "null",
+    "nan": "null",
+    "NaN": "null",
+    "True": "true",
+    "true": "true",
+    "False": "false",
+    "false": "false",
 }
-# Calls whose first argument is the value: array([...], dtype=object), np.int64(41), np.str_('x').
-_CALL = re.compile(r"(?:(?:np|numpy)\.)?(?:array|asarray|str_|bool_?|u?int\d{0,2}|float\d{0,2})|list|tuple")
+# What closes a bracket, and what opens and closes it in JSON.
+_BRACKETS = {"[": ("]", "[", "]"), "(": (")", "[", "]"), "{": ("}", "{", "}")}
 
 
 class CellError(ValueError):
@@ -56,105 +59,61 @@ def parse_cell(cell: str) -> object:
     try:
         return parse_json(cell, nan_as_null=True)
     except ParseError:
-        return _Literal(cell).whole()
-
-
-class _Literal:
-    """A cell being parsed: its tokens, and how far they are read."""
-
-    def __init__(self, cell: str) -> None:
-        self.tokens: list[tuple[str, str]] = []
-        self.at = 0
-        place, end = 0, len(cell.rstrip())
-        while place < end:
-            match = _TOKEN.match(cell, place)
-            if match is None:
-                shortened = cell[place:].lstrip().startswith("...")
-                raise CellError("NumPy has shortened it with '...'" if shortened else "it is no literal")
-            self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0]))
-            place = match.end()
-
-    def whole(self) -> object:
-        value = self.value(0)
-        if self.at < len(self.tokens):
-            raise CellError("it goes on after the value")
-        return value
-
-    def value(self, depth: int) -> object:
-        kind, token = self.take()
-        if depth > _MAX_DEPTH:
-            raise CellError("it is nested too deeply")
-        if kind == "text":
-            return _text(token)
-        if kind == "number":
-            return _number(token)
-        if token in "[(" and kind == "mark":
-            return self.items("]" if token == "[" else ")", depth)
-        if token == "{":
-            return self.dictionary(depth)
-        if token in _CONSTANTS:
-            return _CONSTANTS[token]
-        if kind == "name" and _CALL.fullmatch(token) and self.take() == ("mark", "("):
-            arguments = self.items(")", depth)
-            return arguments[0] if arguments else []
-        raise CellError("it is no literal")
-
-    def items(self, end: str, depth: int) -> list[object]:
-        """Read what is between brackets, with or without commas; keyword arguments are dropped."""
-        found: list[object] = []
-        while not self.accept(end):
-            if self.peek(1) == ("mark", "="):
-                self.at += 2
-                self.take()
-            else:
-                found.append(self.value(depth + 1))
-            self.accept(",")
-        return found
-
-    def dictionary(self, depth: int) -> dict[object, object]:
-        found: dict[object, object] = {}
-        while not self.accept("}"):
-            key = self.value(depth + 1)
-            if not isinstance(key, str) or not self.accept(":"):
-                raise CellError("a key without a value")
-            found[key] = self.value(depth + 1)
-            self.accept(",")
-        return found
-
-    def peek(self, ahead: int = 0) -> tuple[str, str]:
-        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ("", "")
-
-    def accept(self, mark: str) -> bool:
-        if self.peek() != ("mark", mark):
-            return False
-        self.at += 1
-        return True
-
-    def take(self) -> tuple[str, str]:
-        if self.at >= len(self.tokens):
-            raise CellError("it is cut off")
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-
-def _text(token: str) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes, which are the file's
-            value = ast.literal_eval(token if "\n" not in token else token.replace("\r", "\\r").replace("\n", "\\n"))
-    except (ValueError, SyntaxError, MemoryError) as error:
-        raise CellError("a text with a broken escape") from error
-    if not isinstance(value, str):
-        raise CellError("bytes where a text was expected")
-    return value
-
-
-def _number(token: str) -> int | float:
-    try:
-        return int(token)
-    except ValueError:
         pass
     try:
-        return float(token)
-    except ValueError as error:
-        raise CellError("a number of absurd length") from error
+        return parse_json(_as_json(cell))
+    except ParseError as error:
+        raise CellError("it is no literal, or one nested too deeply") from error
+
+
+def _as_json(cell: str) -> str:
+    """Rewrite a cell's tokens: commas where there are none, and neither calls nor keyword arguments."""
+    pieces: list[str] = []
+    closing: list[tuple[str, str]] = []  # of the open brackets: in the cell, and in JSON
+    place, end = 0, len(cell.rstrip())
+    while place < end:
+        match = _TOKEN.match(cell, place)
+        if match is None or match.lastgroup is None:
+            shortened = cell[place:].lstrip().startswith("...")
+            raise CellError("NumPy has shortened it with '...'" if shortened else "it is no literal")
+        kind, token, place = match.lastgroup, match[match.lastgroup], match.end()
+        if kind == "call":
+            closing.append((")", ""))
+        elif token in {",", ":"}:
+            pieces.append(token)
+        elif token in {"]", ")", "}"}:
+            if not closing or closing[-1][0] != token:
+                raise CellError("it is no literal")
+            if pieces and pieces[-1] == ",":
+                pieces.pop()
+            pieces.append(closing.pop()[1])
+        elif kind != "keyword":
+            if pieces and pieces[-1] not in {"[", "{", ":", ","}:
+                pieces.append(",")
+            if token in _BRACKETS:
+                end_of_it, opened, closed = _BRACKETS[token]
+                pieces.append(opened)
+                closing.append((end_of_it, closed))
+            else:
+                pieces.append(_value(kind, token))
+    if closing or not pieces:
+        raise CellError("it is cut off")
+    return "".join(pieces)
+
+
+def _value(kind: str, token: str) -> str:
+    """Return a text, a number or a constant as JSON."""
+    if kind == "name":
+        if token not in _CONSTANTS:
+            raise CellError("it is no literal")
+        return _CONSTANTS[token]
+    if token.startswith("b"):
+        raise CellError("bytes where a text was expected")
+    try:
+        if kind == "number":
+            return json.dumps(int(token) if token.lstrip("+-").isdecimal() else float(token))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes, which are the file's
+            return json.dumps(ast.literal_eval(token.replace("\r", "\\r").replace("\n", "\\n")))
+    except (ValueError, SyntaxError, MemoryError) as error:
+        raise CellError("a text with a broken escape, or a number of absurd length") from error
