@@ -1,12 +1,12 @@
-"""CSV and TSV: a header, one question a row.
+"""Tables: CSV and TSV, and what all tables without types have in common; a header, one question a row.
 
-A table has no types: numbers and truth values are read from their text here. What separates the cells shows in the
-header, or in Excel's line `sep=;` before it.
+Numbers and truth values are read from their text here. What separates the cells of a text shows in the header, or in
+Excel's line `sep=;` before it.
 """
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from albertqa.data.problems import SourceError
@@ -23,10 +23,6 @@ _MAX_CELL_CHARS = 2**26
 def read_csv_file(file: DataFile, options: ReadOptions) -> tuple[str, Rows]:
     """Read a text table.
 
-    Args:
-        file: The file.
-        options: Delimiter and names of the columns, where they are not found.
-
     Returns:
         The format, `csv` or `tsv`, and the rows.
 
@@ -42,8 +38,28 @@ def read_csv_file(file: DataFile, options: ReadOptions) -> tuple[str, Rows]:
     if excel:
         next(rows)
     names = [name.strip() for name in next(rows, (0, []))[1]]
-    columns = {name: field for field, name in table_columns(names, options).items()}
-    return "tsv" if delimiter == "\t" else "csv", _rows(names, columns, rows)
+    placed = ((f"row {number} (line {line})", row) for number, (line, row) in enumerate(rows, start=1))
+    return "tsv" if delimiter == "\t" else "csv", table_rows(names, placed, options)
+
+
+def table_rows(header: Sequence[str], rows: Iterator[tuple[str, Sequence[str]]], options: ReadOptions) -> Rows:
+    """Return the rows of a table of texts.
+
+    Args:
+        header: The names of the columns.
+        rows: The place and the cells of each row.
+        options: The user's names for the columns.
+
+    Raises:
+        SourceError: No header with question and context.
+    """
+    columns = [(header.index(name), field) for field, name in table_columns(header, options).items()]
+    for place, row in rows:
+        if len(row) == len(header):
+            yield Row(place, {field: _cell_value(field, row[at]) for at, field in columns}, header)
+        else:
+            message = f"expected {len(header)} cells as in the header, found {len(row)}"
+            yield BrokenRow(place, "broken-csv", message)
 
 
 def _delimiter(header: str, options: ReadOptions) -> str:
@@ -83,23 +99,8 @@ def _cells(file: DataFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield first_line, row
 
 
-def _rows(header: list[str], columns: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Rows:
-    for number, (line, row) in enumerate(rows, start=1):
-        place = f"row {number} (line {line})"
-        if len(row) == len(header):
-            cells = ((columns[name], cell) for name, cell in zip(header, row, strict=True) if name in columns)
-            yield Row(place, {field: cell_value(field, cell) for field, cell in cells}, header)
-        else:
-            yield BrokenRow(place, "broken-csv", f"expected {len(header)} cells as in the header, found {len(row)}")
-
-
-def cell_value(field: str, cell: str) -> object:
-    """Return what the text of a cell means in a field.
-
-    Args:
-        field: A name of `rows.FIELDS`.
-        cell: The cell's text.
-    """
+def _cell_value(field: str, cell: str) -> object:
+    """Return what the text of a cell means in a field."""
     if field in _MAY_BE_ABSENT and not cell:
         return None
     if field in ("answer_start", "answers.answer_start") and (number := text_as_number(cell)) is not None:

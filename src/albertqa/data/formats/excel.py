@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from albertqa.data.formats.csv_files import cell_value
+from albertqa.data.formats.csv_files import table_rows
 from albertqa.data.problems import SourceError, listed, quoted
-from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, number_as_text, table_columns
+from albertqa.data.raw_rows import ReadOptions, Rows, number_as_text
 from albertqa.data.unpacking import DataFile, refuse_bomb
 
 _WORKBOOK = "xl/workbook.xml"
@@ -24,10 +24,6 @@ _BROKEN = (
 
 def read_excel_file(file: DataFile, options: ReadOptions) -> Rows:
     """Return the rows of a sheet.
-
-    Args:
-        file: A zip archive.
-        options: The sheet, and the names of the columns.
 
     Raises:
         SourceError: No Excel file, damaged, too large unpacked, without that sheet or the columns of a question, or
@@ -46,7 +42,7 @@ def read_excel_file(file: DataFile, options: ReadOptions) -> Rows:
             warnings.simplefilter("ignore")  # of styles and extensions, which are not read
             book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
             sheet = _sheet(book, options)
-            cells = [tuple(map(_unescaped, row)) for row in sheet.iter_rows(values_only=True)]
+            cells = list(sheet.iter_rows(values_only=True))
     except _BROKEN as error:
         reason = quoted(f"{type(error).__name__}: {error}")
         raise SourceError("broken-xlsx", f"the Excel file is damaged: {reason}") from error
@@ -77,35 +73,23 @@ def _sheet(book: Any, options: ReadOptions) -> Any:
     if options.sheet is None:
         return book.worksheets[0]
     if options.sheet not in book.sheetnames:
-        raise SourceError(
-            "unknown-structure", f"expected the sheet {quoted(options.sheet)}, found {listed(book.sheetnames)}"
-        )
+        message = f"expected the sheet {quoted(options.sheet)}, found {listed(book.sheetnames)}"
+        raise SourceError("unknown-structure", message)
     return book[options.sheet]
 
 
-def _rows(sheet: Sequence[tuple[object, ...]], options: ReadOptions) -> Rows:
-    numbered = (
-        (number, row) for number, row in enumerate(sheet, start=1) if any(cell not in (None, "") for cell in row)
-    )
-    _, header = next(numbered, (0, ()))
-    names = ["" if name is None else str(name).strip() for name in header]
-    columns = {name: field for field, name in table_columns(names, options).items()}
-    for number, row in numbered:
-        if any(cell not in (None, "") for cell in row[len(names) :]):
-            yield BrokenRow(
-                f"row {number}", "broken-csv", f"expected {len(names)} cells as in the header, found {len(row)}"
-            )
-        else:
-            cells = ((columns[name], cell) for name, cell in zip(names, row, strict=False) if name in columns)
-            yield Row(f"row {number}", {field: _value(field, cell) for field, cell in cells}, names)
+def _rows(sheet: Sequence[Sequence[object]], options: ReadOptions) -> Rows:
+    texts = ((f"row {number}", [_text(cell) for cell in row]) for number, row in enumerate(sheet, start=1))
+    rows = ((place, row) for place, row in texts if any(row))
+    header = [name.strip() for name in next(rows, ("", []))[1]]
+    # A sheet has as many cells in every row as in its longest: those beyond the header are only wrong if they are used.
+    width = len(header)
+    fitted = ((place, row if any(row[width:]) else (row + [""] * width)[:width]) for place, row in rows)
+    return table_rows(header, fitted, options)
 
 
-def _unescaped(cell: object) -> object:
-    """Return a text without Excel's way to write control characters, `_x000D_`."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), cell) if isinstance(cell, str) and "_x" in cell else cell
-
-
-def _value(field: str, cell: object) -> object:
-    """Return a cell as the same text in a CSV file would be read."""
-    text = "" if cell is None else cell if isinstance(cell, str) else number_as_text(cell) or str(cell)
-    return cell_value(field, text)
+def _text(cell: object) -> str:
+    """Return a cell as it would be in a CSV file, without Excel's way to write control characters, `_x000D_`."""
+    if isinstance(cell, str):
+        return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), cell)
+    return "" if cell is None else number_as_text(cell) or str(cell)
