@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from albertqa.data.cells import CellError, parse_cell
 from albertqa.data.problems import Problem, listed, quoted
-from albertqa.data.raw_rows import ANSWER_FIELDS, EmptyAnswers, Row, is_absent, number_as_text, text_as_number
+from albertqa.data.raw_rows import EmptyAnswers, Row, is_absent, number_as_text, text_as_number
 
 StatedAnswer = tuple[str, int | None]
 """An answer's text and its start as stated, None where none is stated."""
@@ -30,13 +30,7 @@ class Faults:
     found: list[Problem] = field(default_factory=list)
 
     def add(self, kind: str, message: str, repair: str = "") -> None:
-        """Note one finding.
-
-        Args:
-            kind: A key of `problems.KINDS`.
-            message: What was expected and found.
-            repair: What a repair does; empty where none is safe.
-        """
+        """Note one finding, with the row's place and id (see `Problem`)."""
         self.found.append(Problem(kind, message, self.file, self.place, self.question_id, repair))
 
     @property
@@ -51,10 +45,10 @@ class Faults:
 
 
 class _UnreadableError(Exception):
-    """The answers cannot be read; the finding is noted."""
+    """The answers cannot be read; carries the kind and the message of the finding."""
 
 
-def stated_answers(row: Row, faults: Faults, empty_answers: EmptyAnswers = "refuse") -> list[StatedAnswer] | None:
+def stated_answers(row: Row, faults: Faults, empty_answers: EmptyAnswers) -> list[StatedAnswer] | None:
     """Read a row's answers, and whether it has none.
 
     They are in `answers`, in `answers.text` and `answers.answer_start` (as `datasets` flattens it), or in `answer_text`
@@ -74,7 +68,8 @@ def stated_answers(row: Row, faults: Faults, empty_answers: EmptyAnswers = "refu
     impossible = _is_impossible(row.fields.get("is_impossible"), faults)
     try:
         pairs = _pairs(row, impossible, faults)
-    except _UnreadableError:
+    except _UnreadableError as error:
+        faults.add(*error.args)
         return None
     given = [(text, None if start is None or start < 0 else start) for text, start in pairs if text.strip()]
     if given and impossible:
@@ -85,63 +80,53 @@ def stated_answers(row: Row, faults: Faults, empty_answers: EmptyAnswers = "refu
         if impossible is False:
             faults.add("answerable-without-answers", "is_impossible is false, but no answer is given")
         return []
-    return _empty_answer(
-        next(text for text, _ in pairs if not text.strip()), given or impossible, faults, empty_answers
-    )
+    if empty_answers == "skip":
+        faults.add("skipped-question", "the answer is empty")
+        return None
+    is_contradicted = bool(given) or impossible is not None
+    if empty_answers == "unanswerable" and not is_contradicted:
+        faults.add("empty-means-no-answer", "the answer is empty; read as a question without an answer")
+        return []
+    message = f"expected an answer, found {quoted(next(text for text, _ in pairs if not text.strip()))}"
+    if not is_contradicted:
+        message += (
+            "; if it means that the question has none, add --empty-answers unanswerable, and to leave such questions "
+            "out, --empty-answers skip"
+        )
+    faults.add("empty-answer", message)
+    return None
 
 
 def _pairs(row: Row, impossible: bool | None, faults: Faults) -> list[StatedAnswer]:
     fields = row.fields
     answers = fields.get("answers")
     if isinstance(answers, str) and answers.strip():
-        answers = _cell(answers, faults)
+        answers = _cell(answers)
     if isinstance(answers, str):
         return [("", None)]
     if isinstance(answers, Mapping):
         if "text" not in answers:
-            faults.add("missing-key", f"expected answers with the key 'text', found {listed(answers)}")
-            raise _UnreadableError
+            raise _UnreadableError("missing-key", f"expected answers with the key 'text', found {listed(answers)}")
         return _from_columns(answers["text"], answers.get("answer_start"), faults)
     if isinstance(answers, list | tuple):
         return [_from_item(item, faults) for item in answers]
     if not is_absent(answers):
-        faults.add("wrong-type", f"expected answers as an object or a list, found {quoted(answers)}")
-        raise _UnreadableError
+        raise _UnreadableError("wrong-type", f"expected answers as an object or a list, found {quoted(answers)}")
     if "answers.text" in fields:
-        texts, starts = (_list_cell(fields.get(f"answers.{key}"), faults) for key in ("text", "answer_start"))
+        texts, starts = (_list_cell(fields.get(f"answers.{key}")) for key in ("text", "answer_start"))
         return _from_columns(texts, starts, faults)
     if "answer_text" in fields:
         text = fields["answer_text"]
         if isinstance(text, str) and text.lstrip().startswith("{"):
-            text = _cell(text, faults)
+            text = _cell(text)
         if isinstance(text, Mapping) or (isinstance(text, list) and any(isinstance(item, Mapping) for item in text)):
             return _pairs(Row(row.place, {"answers": text}), impossible, faults)
         return [("", None)] if is_absent(text) else _from_columns(text, fields.get("answer_start"), faults)
     if impossible or ("answers" in fields and not row.nested):
         return []
     if row.nested:
-        faults.add("missing-key", "expected the key 'answers' with a list; it is missing or null")
-        raise _UnreadableError
+        raise _UnreadableError("missing-key", "expected the key 'answers' with a list; it is missing or null")
     return [("", None)]
-
-
-def _empty_answer(text: str, contradicted: object, faults: Faults, choice: EmptyAnswers) -> list[StatedAnswer] | None:
-    """Do with an empty answer what the user says; where other fields say that there is an answer, it stays an error."""
-    if choice == "skip":
-        faults.add("skipped-question", "the answer is empty")
-        return None
-    if contradicted is not None and contradicted != []:
-        faults.add("empty-answer", f"expected an answer, found {quoted(text)}")
-        return None
-    if choice == "unanswerable":
-        faults.add("empty-means-no-answer", "the answer is empty; read as a question without an answer")
-        return []
-    faults.add(
-        "empty-answer",
-        f"expected an answer, found {quoted(text)}; if it means that the question has none, add "
-        "--empty-answers unanswerable, and to leave such questions out, --empty-answers skip",
-    )
-    return None
 
 
 def _is_impossible(value: object, faults: Faults) -> bool | None:
@@ -153,21 +138,20 @@ def _is_impossible(value: object, faults: Faults) -> bool | None:
     return truth
 
 
-def _cell(cell: str, faults: Faults) -> object:
+def _cell(cell: str) -> object:
     try:
         return parse_cell(cell)
     except CellError as error:
-        faults.add(
-            "unreadable-answers",
+        message = (
             f"expected answers as JSON, a Python or a NumPy literal, found {quoted(cell)}: {error}; "
-            "put plain text under answer_text",
+            "put plain text under answer_text"
         )
-        raise _UnreadableError from error
+        raise _UnreadableError("unreadable-answers", message) from error
 
 
-def _list_cell(value: object, faults: Faults) -> object:
+def _list_cell(value: object) -> object:
     """Return a flattened column's list, which a text table holds as a printed cell."""
-    return _cell(value, faults) if isinstance(value, str) and value.lstrip().startswith(("[", "array(")) else value
+    return _cell(value) if isinstance(value, str) and value.lstrip().startswith(("[", "array(")) else value
 
 
 def _from_columns(texts: object, starts: object, faults: Faults) -> list[StatedAnswer]:
@@ -180,11 +164,10 @@ def _from_columns(texts: object, starts: object, faults: Faults) -> list[StatedA
     if is_absent(starts) or (isinstance(starts, list | tuple) and not starts):
         starts = [None] * len(texts)
     if not isinstance(starts, list | tuple):
-        faults.add("wrong-type", f"expected a list of answer_start, found {quoted(starts)}")
-        raise _UnreadableError
+        raise _UnreadableError("wrong-type", f"expected a list of answer_start, found {quoted(starts)}")
     if len(starts) != len(texts):
-        faults.add("uneven-answers", f"expected as many answer_start as texts, found {len(starts)} and {len(texts)}")
-        raise _UnreadableError
+        message = f"expected as many answer_start as texts, found {len(starts)} and {len(texts)}"
+        raise _UnreadableError("uneven-answers", message)
     return [_pair(text, start, faults) for text, start in zip(texts, starts, strict=True)]
 
 
@@ -192,11 +175,10 @@ def _from_item(item: object, faults: Faults) -> StatedAnswer:
     if isinstance(item, str):
         return item, None
     if not isinstance(item, Mapping):
-        faults.add("wrong-type", f"expected an answer with text and answer_start, found {quoted(item)}")
-        raise _UnreadableError
+        message = f"expected an answer with text and answer_start, found {quoted(item)}"
+        raise _UnreadableError("wrong-type", message)
     if "text" not in item:
-        faults.add("missing-key", "expected an answer with the key 'text'; it is missing")
-        raise _UnreadableError
+        raise _UnreadableError("missing-key", "expected an answer with the key 'text'; it is missing")
     return _pair(item["text"], item.get("answer_start"), faults)
 
 
@@ -204,8 +186,7 @@ def _pair(text: object, start: object, faults: Faults) -> StatedAnswer:
     if not isinstance(text, str):
         digits = number_as_text(text)
         if digits is None:
-            faults.add("wrong-type", f"expected the answer as text, found {quoted(text)}")
-            raise _UnreadableError
+            raise _UnreadableError("wrong-type", f"expected the answer as text, found {quoted(text)}")
         faults.add("wrong-type", f"expected the answer as text, found the number {digits}", f"read it as '{digits}'")
         text = digits
     if type(start) is int:  # as it should be; a bool is an int too, and a fault
@@ -217,10 +198,4 @@ def _pair(text: object, start: object, faults: Faults) -> StatedAnswer:
     if isinstance(start, str) and (number := text_as_number(start)) is not None:
         faults.add("wrong-type", f"expected answer_start as a number, found {quoted(start)}", f"read it as {number}")
         return text, number
-    faults.add("wrong-type", f"expected answer_start as a whole number, found {quoted(start)}")
-    raise _UnreadableError
-
-
-def states_answers(fields: Mapping[str, object]) -> bool:
-    """Check whether a row says anything about answers, be it that there is none."""
-    return any(name in fields for name in ANSWER_FIELDS)
+    raise _UnreadableError("wrong-type", f"expected answer_start as a whole number, found {quoted(start)}")

@@ -4,7 +4,7 @@ This takes two passes, because the unit of `answer_start` shows only in the whol
 fields, `place_answers` then finds the answers in the context.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from albertqa.data.alignment import align
 from albertqa.data.answer_forms import Faults, StatedAnswer, stated_answers
@@ -39,22 +39,14 @@ class Question:
         """The question as it is or, failing that, as repaired."""
         return self.example or self.repaired
 
-    def unusable(self, problem: Problem) -> "Question":
-        """Return the question with one more problem, which forbids its use."""
-        return replace(self, example=None, repaired=None, problems=(*self.problems, problem))
-
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """A row's fields, checked one by one.
+    """A row's fields, checked one by one; a question, a context or answers that cannot be read are None.
 
     Attributes:
         faults: The findings so far, with the row's place and id.
         question_id: The id, or the one made from the row's number.
-        question: The question; None where it cannot be read.
-        context: The context; None where it cannot be read.
-        title: The title, where known.
-        answers: The answers as stated; None where they cannot be read.
     """
 
     faults: Faults
@@ -76,9 +68,6 @@ def parse_row(
         number: Its place in the source, from 1; a missing id becomes `row-<number>`.
         contexts: Every context so far; questions on the same paragraph share one string object.
         empty_answers: What an empty answer means (`ReadOptions.empty_answers`); None: answers are not looked at.
-
-    Returns:
-        The fields and what is wrong with them.
     """
     faults = Faults(file, row.place)
     question_id = _id(row.fields.get("id"), number, faults)
@@ -107,13 +96,12 @@ def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, 
     for text, stated in parsed.answers or ():
         if context is None:
             break
-        start = stated if stated is None else unit.character(context, stated)
-        if start is None and stated is not None:
-            start = stated  # nowhere: reported as it is written
+        character = None if stated is None else unit.character(context, stated)
+        start = stated if character is None else character  # nowhere: reported as it is written
         converted |= start != stated
         found = align(text, start, context, ambiguous=options.ambiguous_answers, show_closest=show_closest)
-        for kind, message, repair in found.findings:
-            faults.add(kind, message, repair)
+        for finding in found.findings:
+            faults.add(*finding)
         golds.append(found.stated)
         repaired_golds.append(found.repaired)
     problems = tuple(faults.found)
@@ -124,9 +112,8 @@ def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, 
         Example(parsed.question_id, question, context, tuple(filter(None, found)), parsed.title)
         for found in (golds, repaired_golds)
     )
-    return Question(
-        faults.place, faults.question_id, None if faults.unusable else example, repaired, problems, converted
-    )
+    usable = None if faults.unusable else example
+    return Question(faults.place, faults.question_id, usable, repaired, problems, converted)
 
 
 def _id(value: object, number: int, faults: Faults) -> str:

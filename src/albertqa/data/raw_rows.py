@@ -134,14 +134,7 @@ Rows = Iterator[Row | BrokenRow]
 
 
 def table_columns(header: Sequence[object], options: ReadOptions) -> dict[str, str]:
-    """Return which column of a table has which field.
-
-    Args:
-        header: The names of the columns.
-        options: The user's names for the fields.
-
-    Returns:
-        The fields that the table has, each with the name of its column.
+    """Return the fields that a table has, each with the name of its column.
 
     Raises:
         SourceError: There is no question or context, or a column that is read is there twice.
@@ -173,12 +166,7 @@ def columns_message(missing: Sequence[str], found: Iterable[object]) -> str:
 
 
 def row_fields(row: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
-    """Return the fields of a row of keys.
-
-    Args:
-        row: The row.
-        names: Under which name it has each field (`ReadOptions.names`).
-    """
+    """Return the fields of a row that has them under these names (`ReadOptions.names`)."""
     return {field: row[name] for field, name in names.items() if name in row}
 
 

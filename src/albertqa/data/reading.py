@@ -30,12 +30,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from albertqa.data.answer_forms import states_answers
 from albertqa.data.answer_units import CHARACTERS, AnswerUnit, answers_shift, find_unit, moved_back, spell_shift
 from albertqa.data.example import Example
 from albertqa.data.problems import Problem, SourceError, listed, quoted
 from albertqa.data.questions import ParsedRow, Question, parse_row, place_answers
-from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, columns_message, is_absent
+from albertqa.data.raw_rows import ANSWER_FIELDS, BrokenRow, ReadOptions, Row, columns_message, is_absent
 from albertqa.data.sources import Source, open_source, source_name
 from albertqa.data.unpacking import too_large
 from albertqa.errors import DataError
@@ -139,18 +138,10 @@ def load_examples(
 def load_several(
     sources: Sequence[str | os.PathLike[str]], *, limit: int | None = None, options: ReadOptions = _DEFAULTS
 ) -> list[Example]:
-    """Read several data sets as one (see `load_examples`).
+    """Read several data sets as one (see `load_examples`), at most `limit` questions in all.
 
     Ids may repeat between the files, as in translations of one set: every further question of an id gets one of its
     own, "56be#2", and the log says so.
-
-    Args:
-        sources: Paths or names, in the order of their questions; at least one.
-        limit: Read only this many questions in all.
-        options: What cannot be known from a file alone.
-
-    Returns:
-        The examples, each with an id of its own.
 
     Raises:
         DataError: A problem in one of them.
@@ -200,13 +191,7 @@ def read(
 ) -> ReadResult:
     """Read a data set that may be wrong, and report everything that is.
 
-    Args:
-        source: Anything the module's text names.
-        split: The split of a Hub name, a saved folder or a `DatasetDict`.
-        limit: Read and check only this many questions from the start.
-        name: What to call the source in messages; its path or type unless given.
-        options: Names of columns, and what else cannot be known from a file alone.
-        labelled: Whether answers are read; they are not looked at otherwise.
+    The arguments are those of `load_examples`; answers are not looked at unless the data is `labelled`.
 
     Returns:
         The questions and the problems; a source that cannot be read is a problem too.
@@ -238,11 +223,6 @@ def read(
 def load_questions(source: object, *, split: str | None = None, options: ReadOptions = _DEFAULTS) -> list[Example]:
     """Read questions to be answered, with or without golds; golds are not looked at.
 
-    Args:
-        source: Anything that `load_examples` takes.
-        split: The split of a Hub name, a saved folder or a `DatasetDict`.
-        options: Names of columns, and what else cannot be known from a file alone.
-
     Returns:
         The questions without golds, in the source's order.
 
@@ -260,12 +240,8 @@ def load_questions(source: object, *, split: str | None = None, options: ReadOpt
 def stream_questions(sources: Sequence[str], *, options: ReadOptions = _DEFAULTS) -> Iterator[Example]:
     """Read questions to be answered one by one, so that memory does not grow with their number.
 
-    JSON lines, tables and Parquet are read as they are needed; other JSON is parsed as a whole. Golds are not looked
-    at, and ids are not compared.
-
-    Args:
-        sources: Anything that `load_examples` takes by name, one after the other.
-        options: Names of columns, and what else cannot be known from a file alone; files may have any size.
+    JSON lines, tables and Parquet are read as they are needed, and may have any size; other JSON is parsed as a whole.
+    Golds are not looked at, and ids are not compared.
 
     Yields:
         The questions without golds; one without an id is called ``row-<n>``, counted over all sources.
@@ -281,7 +257,7 @@ def stream_questions(sources: Sequence[str], *, options: ReadOptions = _DEFAULTS
             for row in open_source(source, None, options).rows:
                 number += 1
                 if isinstance(row, BrokenRow):
-                    raise DataError(str(Problem(row.kind, row.message, name, row.place)))
+                    raise DataError(str(_problem(row, name)))
                 if len(contexts) > _CONTEXTS_KEPT:
                     contexts.clear()
                 parsed = parse_row(row, file=name, number=number, contexts=contexts, empty_answers=None)
@@ -290,7 +266,7 @@ def stream_questions(sources: Sequence[str], *, options: ReadOptions = _DEFAULTS
                     raise DataError(str(next(one for one in question.problems if one.is_error)))
                 yield question.example
         except SourceError as error:
-            raise DataError(str(Problem(error.kind, error.message, name, error.place))) from error
+            raise DataError(str(_problem(error, name))) from error
         if number == before:
             raise DataError(f"{name}: expected at least one question, found none")
 
@@ -306,13 +282,7 @@ def _advice(source: object, split: str | None) -> str:
 
 
 class _Reader:
-    """A source being read: its rows so far, and what is wrong with them.
-
-    Args:
-        name: What the source is called.
-        options: What the user says about it.
-        labelled: Whether answers are read.
-    """
+    """A source being read: its rows so far, and what is wrong with them."""
 
     def __init__(self, name: str, options: ReadOptions, labelled: bool) -> None:
         self.name = name
@@ -335,7 +305,7 @@ class _Reader:
             return
         self.num_questions += 1
         self._num_rows += 1
-        self._num_stating_answers += row.nested or states_answers(row.fields)
+        self._num_stating_answers += row.nested or not row.fields.keys().isdisjoint(ANSWER_FIELDS)
         self._num_stating_impossible += not is_absent(row.fields.get("is_impossible"))
         if len(self._keys) < _KEYS_SHOWN:
             self._keys.update(dict.fromkeys(row.keys))
@@ -367,11 +337,11 @@ class _Reader:
         Returns:
             The questions, all problems, and whether the source can be used as a whole.
         """
-        # Of a file that is too large, what was read so far says nothing.
-        fault = stop if stop is not None and stop.kind == "too-large" else None if stop else self._fault_of_all()
-        if fault is not None:
+        fault = self._fault_of_all() if stop is None else stop
+        # What was read before a fault counts; but of a file that is too large, it says nothing.
+        if fault is not None and (stop is None or stop.kind == "too-large"):
             lost = (Question(row.faults.place, "", None, None) for row in self._parsed if isinstance(row, ParsedRow))
-            return tuple(lost), (self.problem_of(fault),), False
+            return tuple(lost), (_problem(fault, self.name),), False
         unit = find_unit(_stated(self._parsed))
         questions: list[Question] = []
         problems: list[Problem] = []
@@ -379,7 +349,7 @@ class _Reader:
         closest_left = _CLOSEST_SHOWN
         for row in self._parsed:
             if isinstance(row, BrokenRow):
-                problem = Problem(row.kind, row.message, self.name, row.place)
+                problem = _problem(row, self.name)
                 problems.append(problem)
                 if row.is_question:
                     questions.append(Question(row.place, "", None, None, (problem,)))
@@ -390,7 +360,7 @@ class _Reader:
             problems += question.problems
             closest_left -= any(problem.kind == "answer-not-in-context" for problem in question.problems)
         if stop is not None:
-            return tuple(questions), (*problems, self.problem_of(stop)), False
+            return tuple(questions), (*problems, _problem(stop, self.name)), False
         of_all = [*self._unit_problem(unit, questions), *self._swapped_columns()]
         if not any(problem.is_error for problem in problems) and all(one.example is None for one in questions):
             message = f"expected at least one question, but all {len(questions):,} were left out as asked"
@@ -398,10 +368,6 @@ class _Reader:
         problems += self._mixed_versions(questions, version)
         problems += self._shifted_answers(questions)
         return tuple(questions), (*of_all, *problems), True
-
-    def problem_of(self, error: SourceError) -> Problem:
-        """Return why nothing more can be read, as a finding."""
-        return Problem(error.kind, error.message, self.name, error.place)
 
     def _fault_of_all(self) -> SourceError | None:
         """Return what is wrong with every row, in one line."""
@@ -418,7 +384,6 @@ class _Reader:
         return None
 
     def _unit_problem(self, unit: AnswerUnit | None, questions: Sequence[Question]) -> Iterator[Problem]:
-        """Report a unit other than characters, once for the file."""
         if unit is None or unit == CHARACTERS:
             return
         num_converted = sum(question.converted for question in questions)
@@ -477,6 +442,11 @@ class _Reader:
             yield problem
 
 
+def _problem(fault: BrokenRow | SourceError, name: str) -> Problem:
+    """Return why a row, or nothing more of a source, can be read."""
+    return Problem(fault.kind, fault.message, name, fault.place)
+
+
 def _stated(rows: Iterable[ParsedRow | BrokenRow]) -> Iterator[tuple[str, str, int]]:
     """Yield the answers with a stated start, for their unit."""
     for row in rows:
@@ -487,11 +457,7 @@ def _stated(rows: Iterable[ParsedRow | BrokenRow]) -> Iterator[tuple[str, str, i
 
 
 class _EarlierQuestions:
-    """The questions of a source so far: an id is used once, and a question asked twice is worth a note.
-
-    Args:
-        file: The source's name.
-    """
+    """The questions of a source so far: an id is used once, and a question asked twice is worth a note."""
 
     def __init__(self, file: str) -> None:
         self._file = file
