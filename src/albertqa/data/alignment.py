@@ -122,16 +122,8 @@ def similar_places(context: str, text: str) -> list[tuple[int, int]]:
     return places
 
 
-def closest_match(context: str, text: str) -> tuple[str, int] | None:
-    """Find the part of a context that is most like a text.
-
-    Args:
-        context: The paragraph.
-        text: An answer that does not occur in it.
-
-    Returns:
-        The part and its first character; None where nothing is alike, or the comparison would take too long.
-    """
+def _closest_match(context: str, text: str) -> tuple[str, int] | None:
+    """Return the part of a context most like a text, and where it begins; None: nothing is, or it would take long."""
     if not text or len(context) * len(text) > _MAX_COMPARED:
         return None
     block = difflib.SequenceMatcher(None, context.lower(), text.lower(), autojunk=False).find_longest_match()
@@ -215,7 +207,7 @@ def _not_in_context(text: str, start: int | None, context: str, show_closest: bo
         found = quoted(context[begin:end])
         where = f"is, inside a word, at {begin}" if len(places) == 1 else f"and its like are, at {len(places)} places"
         message = f"{message}, but {found} {where}"
-    elif show_closest and (closest := closest_match(context, text)) is not None:
+    elif show_closest and (closest := _closest_match(context, text)) is not None:
         message = f"{message}; the closest is {quoted(closest[0])} at {closest[1]}"
     return Alignment(None, None, (("answer-not-in-context", message, ""),))
 

@@ -109,10 +109,7 @@ def find_unit(answers: Iterable[Stated]) -> AnswerUnit | None:
 def _only_fit(units: Sequence[AnswerUnit], answers: Sequence[Stated], *, free: int) -> AnswerUnit | None:
     """Return the unit that fits, where there is one and it is no coincidence.
 
-    Args:
-        units: What to try.
-        answers: The answers.
-        free: How many answers the units were made of; these prove nothing.
+    Of the answers, `free` prove nothing, as the units were made of them.
     """
     fitting = [unit for unit in units if _fits(unit, answers)]
     if len({tuple(unit.character(context, start) for context, _, start in answers) for unit in fitting}) != 1:
@@ -173,7 +170,10 @@ def answers_shift(examples: Sequence[Example]) -> int | None:
     places = places[:: max(1, len(places) // _SAMPLE)]
     if len(places) < _MIN_QUESTIONS:
         return None
-    whole = {by: _share_of_whole_words(places, by) for by in range(-_FARTHEST, _FARTHEST + 1)}
+    whole = {
+        by: sum(_is_whole(context, gold, by) for context, gold in places) / len(places)
+        for by in range(-_FARTHEST, _FARTHEST + 1)
+    }
     best = max(whole, key=lambda by: whole[by])
     others = max(share for by, share in whole.items() if by != best)
     return best if best and whole[best] >= _CORRECT and others <= _OFF else None
@@ -186,11 +186,7 @@ def spell_shift(shift: int) -> str:
 
 
 def moved_back(example: Example, shift: int) -> Example | None:
-    """Move a question's answers to where they belong; one that is whole words only where it is stays.
-
-    Args:
-        example: The question.
-        shift: By how many characters its answers are too far right.
+    """Move answers that are so many characters too far right; one that is whole words only where it is stays.
 
     Returns:
         The question, with other answers where they moved; None where one would leave the context, or begin or end with
@@ -209,23 +205,14 @@ def moved_back(example: Example, shift: int) -> Example | None:
     return Example(example.id, example.question, example.context, tuple(golds), example.title)
 
 
-def _share_of_whole_words(places: Sequence[tuple[str, Gold]], shift: int) -> float:
-    """Return the share of the answers that, moved back by so many characters, begin and end at words."""
-    return sum(_is_whole(context, gold, shift) for context, gold in places) / len(places)
-
-
 def _is_whole(context: str, gold: Gold, shift: int) -> bool:
     """Return whether an answer, moved back by so many characters, begins and ends at words."""
-    return _begins_word(context, gold.answer_start - shift) and _ends_word(context, gold.answer_end - shift)
-
-
-def _begins_word(context: str, at: int) -> bool:
-    if not 0 <= at < len(context) or context[at].isspace():
+    start, end = gold.answer_start - shift, gold.answer_end - shift
+    if not 0 <= start < end <= len(context) or context[start].isspace() or context[end - 1].isspace():
         return False
-    return at == 0 or not (context[at - 1].isalnum() and context[at].isalnum())
+    return not (is_inside_word(context, start) or is_inside_word(context, end))
 
 
-def _ends_word(context: str, at: int) -> bool:
-    if not 0 < at <= len(context) or context[at - 1].isspace():
-        return False
-    return at == len(context) or not (context[at - 1].isalnum() and context[at].isalnum())
+def is_inside_word(context: str, at: int) -> bool:
+    """Return whether a letter or digit is on either side of a place."""
+    return 0 < at < len(context) and context[at - 1].isalnum() and context[at].isalnum()

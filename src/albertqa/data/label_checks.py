@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from albertqa.data.answer_fit import UNSPACED, WORD, answer_fit, overlap, spread, words_of
-from albertqa.data.answer_units import answers_shift
+from albertqa.data.answer_units import answers_shift, is_inside_word
 from albertqa.data.example import Example, Gold, letters_and_digits
 from albertqa.data.text_damage import damage_statistics
 
@@ -246,16 +246,10 @@ def rare_question_words(train: Sequence[Example], validation: Sequence[Example])
 def is_whole_words(context: str, gold: Gold) -> bool:
     """Check whether an answer begins and ends where words do."""
     text = gold.text
-    return (
-        text.strip() == text
-        and not _is_inside_word(context, gold.answer_start)
-        and not _is_inside_word(context, gold.answer_end)
+    return text.strip() == text and not any(
+        is_inside_word(context, at) and not UNSPACED.search(context, at - 1, at + 1)
+        for at in (gold.answer_start, gold.answer_end)
     )
-
-
-def _is_inside_word(context: str, at: int) -> bool:
-    pair = context[at - 1 : at + 1] if 0 < at < len(context) else ""
-    return len(pair) == 2 and pair[0].isalnum() and pair[1].isalnum() and not UNSPACED.search(pair)
 
 
 def _asked(example: Example) -> list[str]:

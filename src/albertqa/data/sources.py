@@ -16,12 +16,13 @@ from albertqa.data.formats.in_memory import frame_rows, mapping_rows
 from albertqa.data.formats.json_files import JSON_SUFFIXES, read_json_file
 from albertqa.data.problems import SourceError, quoted
 from albertqa.data.raw_rows import ReadOptions, Rows
-from albertqa.data.starter import starter_file
+from albertqa.data.starter import Split, starter_file
 from albertqa.data.unpacking import PARQUET_MAGIC, ZIP_MAGIC, DataFile
 from albertqa.errors import DataError, printable
 
-# Names of the bundled data, and whether they mean its v2.0 form.
+# Names of the bundled data, and whether they mean its v2.0 form; its dev part is called validation, too, as on the Hub.
 _STARTER_NAMES = {"starter": False, "starter-v2": True}
+_STARTER_PARTS: dict[str | None, Split] = {"train": "train", "validation": "dev", "dev": "dev"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,6 @@ def source_name(source: object) -> str:
 def open_source(source: object, split: str | None, options: ReadOptions) -> Source:
     """Open anything that `read` takes.
 
-    Args:
-        source: A path, a Hub name, a data frame, a data set, or a list of rows.
-        split: The split of a Hub name, a saved folder or a `DatasetDict`.
-        options: What cannot be known from a file alone.
-
     Raises:
         SourceError: The source cannot be read.
         DataError: The source is of a type nobody reads, or has no splits to choose from.
@@ -70,15 +66,14 @@ def open_source(source: object, split: str | None, options: ReadOptions) -> Sour
     if name in _STARTER_NAMES:
         return _file(_starter(name, _one_split(text, stated, split)), options)
     path = Path(text)
-    if text and _exists(path):
-        if path.is_dir():
-            return Source("saved-dataset", dataset_rows(load_folder(path, split), options))
+    is_there = bool(text) and _exists(path)
+    if is_there and not path.is_dir():
         _refuse_split(split, "a file")
         return _file(path, options)
-    folder, _, folder_split = text.rpartition(":")
+    folder, _, stated = (text, "", None) if is_there else text.rpartition(":")
     if folder and _exists(Path(folder)) and Path(folder).is_dir():
-        chosen = _one_split(text, folder_split, split)
-        return Source("saved-dataset", dataset_rows(load_folder(Path(folder), chosen), options))
+        found = load_folder(Path(folder), _one_split(text, stated, split))
+        return Source("saved-dataset", dataset_rows(found, options))
     if (named := parse_hub_name(text)) is not None:
         return Source("hub", dataset_rows(fetch_dataset(named[0], _one_split(text, named[1], split)), options))
     raise SourceError("no-such-file", f"there is no such file or folder{_similar_name(path)}")
@@ -105,15 +100,12 @@ def _file(path: Path, options: ReadOptions) -> Source:
 
 
 def _starter(name: str, split: str | None) -> Path:
-    """Return a part of the bundled starter set; its dev part is called validation, too, as on the Hub."""
-    if split is None:
-        raise SourceError("no-such-file", f"the starter set has two parts; name one: {name}:train or {name}:validation")
-    part = {"train": "train", "validation": "dev", "dev": "dev"}.get(split)
-    if part not in ("train", "dev"):
-        raise SourceError(
-            "no-such-file", f"the starter set has no part {quoted(split)}; name {name}:train or {name}:validation"
-        )
-    return starter_file("train" if part == "train" else "dev", version_2=_STARTER_NAMES[name])
+    """Return a part of the bundled starter set."""
+    if split not in _STARTER_PARTS:
+        found = "none" if split is None else quoted(split)
+        message = f"the starter set has two parts, found {found}; name {name}:train or {name}:validation"
+        raise SourceError("no-such-file", message)
+    return starter_file(_STARTER_PARTS[split], version_2=_STARTER_NAMES[name])
 
 
 def _one_split(source: str, stated: str | None, asked: str | None) -> str | None:

@@ -22,10 +22,6 @@ _VALUE_BYTES, _WHOLE_SHARE = 64, 2
 def parquet_rows(file: DataFile, options: ReadOptions) -> Rows:
     """Return the rows of a Parquet file, read a batch at a time.
 
-    Args:
-        file: The file.
-        options: The names of the columns, and the limit on unpacked data.
-
     Raises:
         SourceError: Damaged, too large unpacked, or without the columns of a question.
     """
@@ -51,11 +47,7 @@ def parquet_rows(file: DataFile, options: ReadOptions) -> Rows:
 
 
 def dataset_rows(dataset: Any, options: ReadOptions) -> Rows:
-    """Return the rows of a Hugging Face `Dataset`, straight from Arrow, whatever format was set on it.
-
-    Args:
-        dataset: A `datasets.Dataset`.
-        options: The names of the columns.
+    """Return the rows of a `datasets.Dataset`, straight from Arrow, whatever format was set on it.
 
     Raises:
         SourceError: Without the columns of a question.

@@ -22,9 +22,6 @@ _FILE_SUFFIXES = {
 def parse_hub_name(text: str) -> tuple[str, str | None] | None:
     """Read `OWNER/NAME` or `OWNER/NAME:SPLIT`; plain `squad` and `squad_v2` are known too.
 
-    Args:
-        text: What the user wrote.
-
     Returns:
         The name and the split, if given; None where the text is no Hub name.
 
@@ -43,14 +40,11 @@ def parse_hub_name(text: str) -> tuple[str, str | None] | None:
 
 
 def fetch_dataset(name: str, split: str | None) -> Any:
-    """Load a data set of the Hub, from the local cache or over the network.
+    """Load a `datasets.Dataset` of the Hub, from the local cache or over the network.
 
     Args:
         name: `OWNER/NAME`.
         split: The split, or a slice of one as `datasets` writes it; None where the set has only one.
-
-    Returns:
-        A `datasets.Dataset`.
 
     Raises:
         SourceError: Not fetched, or the split is not there.
@@ -92,14 +86,7 @@ def _hub_answers(name: str) -> bool:
 
 
 def load_folder(folder: Path, split: str | None) -> Any:
-    """Load what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote.
-
-    Args:
-        folder: An existing folder.
-        split: The split to take from a `DatasetDict`.
-
-    Returns:
-        A `datasets.Dataset`.
+    """Load what `Dataset.save_to_disk` wrote into a folder, or one split of what `DatasetDict.save_to_disk` did.
 
     Raises:
         SourceError: Not such a folder, or the split is not there.
@@ -117,11 +104,7 @@ def load_folder(folder: Path, split: str | None) -> Any:
 
 
 def pick_split(found: Any, split: str | None) -> Any:
-    """Take one split of a `DatasetDict`; a plain data set passes through.
-
-    Args:
-        found: A data set, or a mapping of splits.
-        split: The split to take; None where there is only one.
+    """Take one split of a `DatasetDict`, None where there is only one; a plain data set passes through.
 
     Raises:
         SourceError: The split is missing or must be named.

@@ -10,12 +10,7 @@ _PANDAS_MISSING = {"NAType", "NaTType"}
 
 
 def mapping_rows(rows: Iterable[object], options: ReadOptions) -> Rows:
-    """Return rows that are mappings, or that stream in as such.
-
-    Args:
-        rows: Mappings with the keys of `rows.FIELDS`, or with the user's names for them.
-        options: The names.
-    """
+    """Return rows that are mappings with the keys of `raw_rows.FIELDS`, or with the user's names for them."""
     names = options.names
     for number, row in enumerate(rows, start=1):
         if isinstance(row, Mapping):
@@ -31,11 +26,7 @@ def mapping_rows(rows: Iterable[object], options: ReadOptions) -> Rows:
 
 
 def frame_rows(frame: Any, options: ReadOptions) -> Rows:
-    """Return the rows of a pandas data frame; its index is ignored.
-
-    Args:
-        frame: A `pandas.DataFrame`.
-        options: The names of the columns.
+    """Return the rows of a `pandas.DataFrame`; its index is ignored.
 
     Raises:
         SourceError: Without the columns of a question.

@@ -28,12 +28,7 @@ _NAME_THEM = "Name the keys of rows with --question-column, --context-column and
 
 
 def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[str, str | None, Rows]:
-    """Read a JSON file.
-
-    Args:
-        file: The file.
-        suffix: Its suffix without `.gz`, in lower case.
-        options: The names of the keys, and the limit on unpacked data.
+    """Read a JSON file of a suffix, without `.gz` and in lower case.
 
     Returns:
         The format (`squad-json`, `json-rows`, `jsonl` or `mrqa`), the version it states, and the rows.
@@ -46,11 +41,8 @@ def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[s
     head = _head(file, MAX_LINE_CHARS if is_named_lines else _MAX_TRIED_CHARS)
     records = [_record(line) for line in head] if is_named_lines or len(head) > 1 else []
     if any(record is not None for record in (records if is_named_lines else records[:1])):
-        return (
-            _lines_format([record for record in records if record is not None], options),
-            None,
-            _line_rows(file, options),
-        )
+        form = _lines_format([record for record in records if record is not None], options)
+        return form, None, _line_rows(file, options)
     items, version = _items(_parse(file.text(most)))
     _refuse_foreign(items, options)
     is_nested = bool(items) and isinstance(items[0], dict) and bool(items[0].keys() & {"paragraphs", "qas"})
@@ -133,8 +125,8 @@ def _refuse_foreign(items: Sequence[object], options: ReadOptions) -> None:
         return
     first = items[0]
     missing = [name for field, name in names.items() if name != field and isinstance(first, dict) and name not in first]
-    if missing:
-        raise SourceError("unknown-structure", columns_message(missing, first if isinstance(first, dict) else ()))
+    if missing and isinstance(first, dict):
+        raise SourceError("unknown-structure", columns_message(missing, first))
     raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {foreign_schema(first)}. {_NAME_THEM}")
 
 

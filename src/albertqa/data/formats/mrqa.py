@@ -24,9 +24,8 @@ def is_mrqa_question(question: Mapping[str, object]) -> bool:
 def mrqa_fields(question: Mapping[str, object], context: object) -> dict[str, object]:
     """Return a question's fields, with its spans as SQuAD's answers.
 
-    Returns:
-        The fields. An answer that differs from its span in case, white space and the like gets the span's characters,
-        as MRQA's texts are of another tokenization.
+    An answer that differs from its span in case, white space and the like gets the span's characters, as MRQA's texts
+    are of another tokenization.
     """
     detected = question.get("detected_answers", question.get("answers"))
     answers: object = detected
@@ -48,6 +47,5 @@ def _answer(text: object, span: object, context: object) -> dict[str, object]:
             found = context[start : last + 1] if isinstance(context, str) and 0 <= start <= last else ""
             if isinstance(text, str) and similar_places(found, text) == [(0, len(found))]:
                 text = found
-            return {"text": text, "answer_start": start}
-        case _:
-            return {"text": text, "answer_start": span}
+            span = start
+    return {"text": text, "answer_start": span}

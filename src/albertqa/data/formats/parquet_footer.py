@@ -37,13 +37,7 @@ class ColumnChunk:
 
 
 def column_chunks(stream: BinaryIO) -> list[ColumnChunk]:
-    """Read the sizes of all columns from the footer.
-
-    Args:
-        stream: The file, at any place.
-
-    Returns:
-        The columns of each group of rows.
+    """Read the sizes of all columns, of one group of rows after the other, from the footer.
 
     Raises:
         SourceError: The footer is damaged, or two columns have one path.
@@ -107,14 +101,9 @@ class _Compact:
                 head = self.byte()
                 count = head >> 4 if head >> 4 < 15 else self.varint()
                 return [self.value(head & 15, depth + 1) for _ in range(count)]
-            case 11:
-                count = self.varint()
-                kinds = self.byte() if count else 0
-                pairs = ((self.value(kinds >> 4, depth + 1), self.value(kinds & 15, depth + 1)) for _ in range(count))
-                return list(pairs)
             case 12:
                 return self.struct(depth + 1)
-        raise ValueError("no such type")
+        raise ValueError("no type of a footer")  # 11, a map, is in none
 
     def byte(self) -> int:
         self.at += 1

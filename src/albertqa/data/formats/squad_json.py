@@ -10,14 +10,14 @@ from albertqa.data.example import Example, has_unanswerable
 from albertqa.data.formats.mrqa import is_mrqa_question, mrqa_fields
 from albertqa.data.problems import listed, quoted
 from albertqa.data.raw_rows import BrokenRow, Row, Rows, row_fields
-from albertqa.errors import DataError, printable
+from albertqa.errors import DataError
 
 
 def article_rows(article: Mapping[str, object], path: str, names: Mapping[str, str]) -> Rows:
-    """Return the questions of an article.
+    """Return the questions of an object with `paragraphs`.
 
     Args:
-        article: An object with `paragraphs`.
+        article: The object.
         path: Its place in the file.
         names: Under which name a question has each field (`ReadOptions.names`).
     """
@@ -39,38 +39,24 @@ def article_rows(article: Mapping[str, object], path: str, names: Mapping[str, s
 
 
 def paragraph_rows(paragraph: Mapping[str, object], title: object, path: str, names: Mapping[str, str]) -> Rows:
-    """Return the questions of a paragraph.
-
-    Args:
-        paragraph: An object with `context` and `qas`.
-        title: The article's title, of any type.
-        path: Its place in the file.
-        names: Under which name a question has each field (`ReadOptions.names`).
-    """
+    """Return the questions of an object with `context` and `qas` (see `article_rows`)."""
     qas = paragraph["qas"]
     if not isinstance(qas, list):
         yield BrokenRow(path, "wrong-type", f"expected a list of questions, found {quoted(qas)}", is_question=False)
         return
     shared = {"title": title, "context": paragraph.get(names["context"])}
-    shared_keys = ("title", *paragraph)
     for number, question in enumerate(qas):
         place = f"{path}.qas[{number}]"
         if not isinstance(question, dict):
             yield BrokenRow(place, "wrong-type", f"expected a question object, found {quoted(question)}")
-        elif is_mrqa_question(question):
-            fields = mrqa_fields(question, shared["context"])
-            yield Row(place, {**fields, **shared}, (*shared_keys, *question), nested=True)
         else:
-            fields = row_fields(question, names)
-            yield Row(place, {**fields, **shared}, (*shared_keys, *question), nested=True)
+            is_mrqa = is_mrqa_question(question)
+            fields = mrqa_fields(question, shared["context"]) if is_mrqa else row_fields(question, names)
+            yield Row(place, {**fields, **shared}, ("title", *paragraph, *question), nested=True)
 
 
 def write_squad_json(path: Path, examples: Sequence[Example]) -> None:
     """Write examples as SQuAD's own JSON, whole or not at all.
-
-    Args:
-        path: The file, replaced where it exists.
-        examples: The data set.
 
     Raises:
         DataError: The file cannot be written.
@@ -78,7 +64,7 @@ def write_squad_json(path: Path, examples: Sequence[Example]) -> None:
     try:
         files.write_text(path, json.dumps(squad_document(examples), ensure_ascii=False))
     except OSError as error:
-        raise DataError(f"{printable(str(path))}: cannot be written: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def squad_document(examples: Sequence[Example]) -> dict[str, object]:
