@@ -1,9 +1,9 @@
 """The check of data files: what one or several hold, what is wrong with them, and the repaired copies."""
 
 import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,8 @@ class FileFacts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as a plain dictionary."""
-        return {
-            "name": self.name,
-            "format": self.format,
-            "version": self.version,
-            "questions": self.num_questions,
-            "usable": self.num_usable,
-            "unanswerable": self.num_unanswerable,
-            "contexts": self.num_contexts,
-            "golds": self.num_golds,
-            "size_bytes": self.size_bytes,
-            "sha256": self.sha256,
-            "content_sha256": self.content_sha256,
-            **self.extra,
-        }
+        facts = {name.removeprefix("num_"): value for name, value in asdict(self).items() if name != "extra"}
+        return facts | self.extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +116,8 @@ class CheckReport:
         return sum(group.count for group in self.groups if group.severity == severity)
 
     def with_problems(self, problems: Sequence[Problem], max_cases: int = 5) -> "CheckReport":
-        """Return the report with problems of further kinds, that a room above this one found.
-
-        Args:
-            problems: The problems.
-            max_cases: How many cases of each kind to keep.
-        """
-        tally = _Tally(max_cases)
-        for problem in problems:
-            tally.add(problem)
-        return replace(self, groups=_worst_first([*self.groups, *tally.groups()]))
+        """Return the report with problems of further kinds, that a room above this one found."""
+        return replace(self, groups=_worst_first([*self.groups, *_grouped(problems, max_cases)]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a plain dictionary."""
@@ -189,19 +169,19 @@ def check_files(
     if not paths:
         raise DataError("check: expected at least one file, found none")
     outputs = copy_paths(paths, write_repaired) if write_repaired is not None else []
-    tally = _Tally(max_cases)
-    comparison = _Comparison()
+    problems: list[Problem] = []
     facts, copies = [], []
+    file_by_context: dict[str, str] = {}
+    file_by_id: dict[str, str] = {}
     for number, path in enumerate(paths):
         result = read(path, options=options)
         facts.append(_facts(result))
-        for problem in (*result.problems, *comparison.against_earlier_files(result)):
-            tally.add(problem)
+        problems += result.problems
+        problems += _shared_with_earlier(result, file_by_context, file_by_id)
         if outputs:
             copies.append(write_repaired_copy(result, outputs[number]))
-    for problem in _mixed_files(facts):
-        tally.add(problem)
-    return CheckReport(tuple(facts), tally.groups(), tuple(copies))
+    problems += _mixed_files(facts)
+    return CheckReport(tuple(facts), _worst_first(_grouped(problems, max_cases)), tuple(copies))
 
 
 def _facts(result: ReadResult) -> FileFacts:
@@ -222,28 +202,21 @@ def _facts(result: ReadResult) -> FileFacts:
     )
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Findings counted by kind, with the first cases of each."""
-
-    max_cases: int
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-    repairable: Counter[str] = field(default_factory=Counter)
-    cases: dict[str, list[Problem]] = field(default_factory=dict)
-
-    def add(self, problem: Problem) -> None:
-        self.counts.setdefault(problem.kind, Counter())[problem.file] += 1
-        self.repairable[problem.kind] += problem.repairable
-        cases = self.cases.setdefault(problem.kind, [])
-        if len(cases) < self.max_cases:
-            cases.append(problem)
-
-    def groups(self) -> tuple[ProblemGroup, ...]:
-        found = [
-            ProblemGroup(kind, by_file.total(), self.repairable[kind], dict(by_file), tuple(self.cases[kind]))
-            for kind, by_file in self.counts.items()
-        ]
-        return _worst_first(found)
+def _grouped(problems: Iterable[Problem], max_cases: int) -> list[ProblemGroup]:
+    """Return the findings by kind, with the first cases of each."""
+    by_kind: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_kind[problem.kind].append(problem)
+    return [
+        ProblemGroup(
+            kind,
+            count=len(found),
+            repairable=sum(problem.repairable for problem in found),
+            by_file=dict(Counter(problem.file for problem in found)),
+            cases=tuple(found[: max(0, max_cases)]),
+        )
+        for kind, found in by_kind.items()
+    ]
 
 
 def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
@@ -254,37 +227,25 @@ def _worst_first(groups: Sequence[ProblemGroup]) -> tuple[ProblemGroup, ...]:
     return tuple(sorted(groups, key=rank))
 
 
-@dataclass(slots=True)
-class _Comparison:
-    """The ids and contexts of the files so far, each with the first file that has it."""
-
-    file_by_id: dict[str, str] = field(default_factory=dict)
-    file_by_context: dict[str, str] = field(default_factory=dict)
-
-    def against_earlier_files(self, result: ReadResult) -> list[Problem]:
-        """Report the contexts and ids that an earlier file has too, each once; then remember this file's."""
-        contexts = dict.fromkeys(one.readable.context for one in result.questions if one.readable is not None)
-        ids = dict.fromkeys(one.question_id for one in result.questions if one.question_id)
-        found = [
-            Problem(
-                "shared-context",
-                f"the context {quoted(context)} is also in {earlier}; "
-                "what is trained on one is not measured fairly on the other",
-                result.name,
+def _shared_with_earlier(
+    result: ReadResult, file_by_context: dict[str, str], file_by_id: dict[str, str]
+) -> Iterator[Problem]:
+    """Yield the contexts and ids that an earlier file has too, each once; add the others, with this file."""
+    for context in dict.fromkeys(one.readable.context for one in result.questions if one.readable is not None):
+        if context in file_by_context:
+            message = (
+                f"the context {quoted(context)} is also in {file_by_context[context]}; "
+                "what is trained on one is not measured fairly on the other"
             )
-            for context in contexts
-            if (earlier := self.file_by_context.get(context)) is not None
-        ]
-        found += [
-            Problem("shared-id", f"the id is also in {earlier}", result.name, question_id=question_id)
-            for question_id in ids
-            if (earlier := self.file_by_id.get(question_id)) is not None
-        ]
-        for context in contexts:
-            self.file_by_context.setdefault(context, result.name)
-        for question_id in ids:
-            self.file_by_id.setdefault(question_id, result.name)
-        return found
+            yield Problem("shared-context", message, result.name)
+        else:
+            file_by_context[context] = result.name
+    for question_id in dict.fromkeys(one.question_id for one in result.questions if one.question_id):
+        if question_id in file_by_id:
+            message = f"the id is also in {file_by_id[question_id]}"
+            yield Problem("shared-id", message, result.name, question_id=question_id)
+        else:
+            file_by_id[question_id] = result.name
 
 
 def _mixed_files(facts: Sequence[FileFacts]) -> list[Problem]:

@@ -13,7 +13,7 @@ from typing import Any
 from albertqa.data.answer_fit import UNSPACED, WORD, answer_fit, overlap, spread, words_of
 from albertqa.data.answer_units import answers_shift, is_inside_word
 from albertqa.data.example import Example, Gold, letters_and_digits
-from albertqa.data.text_damage import damage_statistics
+from albertqa.data.text_damage import damage_statistics, mean, percent, share_percent
 
 _SAMPLE = 1_000
 # Words that so many of the contexts have are no content words; of fewer contexts, some content words would be.
@@ -45,8 +45,7 @@ def label_statistics(examples: Sequence[Example]) -> dict[str, Any]:
         ``golds_whole_words_percent``: golds that begin and end where words do. ``answers_shift``: see
         `albertqa.data.answer_units`. ``function_word_ends_percent``: golds whose last word is one of `function_words`,
         0 to 2 where they are in their place (of a hundred answers 5), 7 to 13 where a third are some words beside it,
-        None of too few contexts. ``answer_fit``: see there. ``word_letters_mean``: mean length of the contexts' words.
-        And those of `damage_statistics`.
+        None of too few contexts. ``answer_fit``: see there. And those of `damage_statistics`.
     """
     golds_of: defaultdict[tuple[str, str], list[tuple[Gold, ...]]] = defaultdict(list)
     for one in examples:
@@ -58,23 +57,20 @@ def label_statistics(examples: Sequence[Example]) -> dict[str, Any]:
     )
     golds = [(one.context, one.golds[0]) for one in examples if one.golds]
     starts = Counter(gold.answer_start for _, gold in golds)
-    sampled = [one.context for one in _sample(examples)]
     return {
         "contexts": len({context for _, context in golds_of}),
         "repeated_questions": len(examples) - len(golds_of),
         "contradicting_questions": contradicting,
-        "question_letters_mean": _mean(len(one.question) for one in examples),
-        "context_letters_mean": _mean(len(context) for _, context in golds_of),
-        "gold_words_mean": _mean(len(gold.text.split()) for _, gold in golds),
-        "same_start_percent": round(100 * max(starts.values(), default=0) / max(1, len(golds)), 3),
-        "golds_at_end_percent": _percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
-        "golds_whole_words_percent": _percent(is_whole_words(*one) for one in golds) if golds else None,
+        "question_letters_mean": mean(len(one.question) for one in examples),
+        "context_letters_mean": mean(len(context) for _, context in golds_of),
+        "gold_words_mean": mean(len(gold.text.split()) for _, gold in golds),
+        "same_start_percent": share_percent(max(starts.values(), default=0), len(golds)),
+        "golds_at_end_percent": percent(not WORD.search(context, gold.answer_end) for context, gold in golds),
+        "golds_whole_words_percent": percent(is_whole_words(*one) for one in golds) if golds else None,
         "function_word_ends_percent": _function_word_ends_percent(examples),
         "answers_shift": answers_shift(examples),
         "answer_fit": answer_fit(examples),
-        "word_letters_mean": _word_letters_mean(sampled),
-        "upper_case_percent": _upper_case_percent(sampled),
-        **damage_statistics(examples, dict.fromkeys(sampled)),
+        **damage_statistics(examples, _sampled_contexts(examples)),
     }
 
 
@@ -83,13 +79,10 @@ def function_words(examples: Sequence[Example]) -> set[str]:
 
     Words that are often followed by a mark are left out: those that texts on one subject have in common.
 
-    Args:
-        examples: The data.
-
     Returns:
         The words, in lower case; none where there are too few texts, or too few marks in them, to tell.
     """
-    contexts = list(dict.fromkeys(one.context for one in _sample(examples)))
+    contexts = _sampled_contexts(examples)
     if len(contexts) < _FEWEST_CONTEXTS:
         return set()
     in_contexts, occurrences, before_mark = Counter[str](), Counter[str](), Counter[str]()
@@ -126,52 +119,38 @@ def shared_content(train: Sequence[Example], validation: Sequence[Example]) -> d
     """
     trained_contexts, trained = TrainedContexts(train), TrainedQuestions(train)
     known = {context: trained_contexts.has(context) for context in dict.fromkeys(one.context for one in validation)}
-    here, there = (
-        [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(part))]
-        for part in (validation, train)
-    )
+    here, there = ([words_of(context)[1] for context in _sampled_contexts(part)] for part in (validation, train))
     frequent = language_words(train)
     facts: dict[str, Any] = {
-        "shared_contexts_percent": _percent(known[one.context] for one in validation),
-        "shared_questions_percent": _percent(trained.same(one) is not None for one in validation),
+        "shared_contexts_percent": percent(known[one.context] for one in validation),
+        "shared_questions_percent": percent(trained.same(one) is not None for one in validation),
         "other_scripts_percent": _other_scripts_percent(train, validation),
     }
     if sum(map(len, there)) >= _FEWEST_TRAIN_WORDS and sum(map(len, here)) >= _FEWEST_VALIDATION_WORDS:
-        percent = _percent(word in frequent for words in there for word in words)
+        there_percent = percent(word in frequent for words in there for word in words)
         # Of scripts without spaces, pairs of letters say little.
-        if percent >= _FEWEST_FREQUENT_PERCENT:
-            facts["frequent_words_percent"] = _percent(word in frequent for words in here for word in words)
-            facts["frequent_words_percent_train"] = percent
+        if there_percent >= _FEWEST_FREQUENT_PERCENT:
+            facts["frequent_words_percent"] = percent(word in frequent for words in here for word in words)
+            facts["frequent_words_percent_train"] = there_percent
     rare = rare_question_words(train, validation)
     if rare is not None:
         facts["rare_question_words"] = sorted(rare)
-        facts["rare_question_words_percent"] = _percent(not rare.isdisjoint(_asked(one)) for one in validation)
+        facts["rare_question_words_percent"] = percent(not rare.isdisjoint(_asked(one)) for one in validation)
     return facts
 
 
 def language_words(examples: Sequence[Example]) -> set[str]:
     """Return the words, as `words_of` gives them, that show the language of data and not its subject.
 
-    Args:
-        examples: The data.
-
-    Returns:
-        Its function words; where these cannot be told, the words that most contexts have.
+    These are its function words; where these cannot be told, the words that most contexts have.
     """
     function = {stem for word in function_words(examples) for stem in words_of(word)[1]}
-    texts = [words_of(context)[1] for context in dict.fromkeys(one.context for one in _sample(examples))]
-    share = _percent(word in function for words in texts for word in words)
-    return function if share >= _FEWEST_FREQUENT_PERCENT else frequent_words(texts)
-
-
-def frequent_words(contexts: Sequence[Sequence[str]]) -> set[str]:
-    """Return the words that most contexts have; those of a few contexts are what these are about.
-
-    Args:
-        contexts: The words of each, as `words_of` gives them.
-    """
-    counts = Counter(word for words in contexts for word in set(words))
-    least = max(3.0, _FREQUENT_IN_CONTEXTS * len(contexts))
+    texts = [words_of(context)[1] for context in _sampled_contexts(examples)]
+    if percent(word in function for words in texts for word in words) >= _FEWEST_FREQUENT_PERCENT:
+        return function
+    counts = Counter(word for words in texts for word in set(words))
+    # Those of a few contexts are what these are about.
+    least = max(3.0, _FREQUENT_IN_CONTEXTS * len(texts))
     return {word for word, count in counts.most_common(_FREQUENT_WORDS) if count >= least}
 
 
@@ -180,9 +159,6 @@ class TrainedContexts:
 
     The same context is one with the same words; or one of which half the text or more are sentences of training
     contexts, as contexts are edited or cut otherwise. Between data sets that share no text that is 0 %.
-
-    Args:
-        train: The training data.
     """
 
     def __init__(self, train: Sequence[Example]) -> None:
@@ -204,9 +180,6 @@ class TrainedQuestions:
     The same question is one with the same words on the same context; or with the same answer on whatever context, as
     contexts are edited or cut otherwise, if no second training question has these words, as in forms. Between data sets
     that share no text that are 0 to 0.04 % (SQuAD, SQuADShifts, the starter set).
-
-    Args:
-        train: The training data.
     """
 
     def __init__(self, train: Sequence[Example]) -> None:
@@ -257,14 +230,14 @@ def _asked(example: Example) -> list[str]:
     return WORD.findall(example.question.casefold())
 
 
-def _sample(examples: Sequence[Example]) -> list[Example]:
-    """Return examples from all over the data."""
-    return spread(examples, _SAMPLE)
+def _sampled_contexts(examples: Sequence[Example]) -> list[str]:
+    """Return different contexts from all over the data."""
+    return list(dict.fromkeys(one.context for one in spread(examples, _SAMPLE)))
 
 
 def _function_word_ends_percent(examples: Sequence[Example]) -> float | None:
     words, golds = function_words(examples), [one.golds[0] for one in examples if one.golds]
-    return _percent(last_word(gold) in words for gold in golds) if words and golds else None
+    return percent(last_word(gold) in words for gold in golds) if words and golds else None
 
 
 def _sentences(context: str) -> set[str]:
@@ -274,43 +247,18 @@ def _sentences(context: str) -> set[str]:
 
 
 def _other_scripts_percent(train: Sequence[Example], validation: Sequence[Example]) -> float:
-    there, here = (_scripts(one.context for one in _sample(part)) for part in (train, validation))
+    there, here = (_scripts(_sampled_contexts(part)) for part in (train, validation))
     shares = [(count / here.total(), there[script] / max(1, there.total())) for script, count in here.items()]
-    return round(100 * sum(max(0.0, one - other) for one, other in shares), 3)
+    return share_percent(sum(max(0.0, one - other) for one, other in shares), 1)
 
 
 def _scripts(texts: Iterable[str]) -> Counter[str]:
     """Count letters by their script, the first word of their names in Unicode."""
     letters = Counter[str]()
-    for text in dict.fromkeys(texts):
+    for text in texts:
         letters.update(text)
     scripts = Counter[str]()
     for letter, count in letters.items():
         if letter.isalpha():
             scripts[unicodedata.name(letter, "other").partition(" ")[0]] += count
     return scripts
-
-
-def _upper_case_percent(texts: Iterable[str]) -> float:
-    """Return the share of upper case among the letters that have case."""
-    upper = lower = 0
-    for text in dict.fromkeys(texts):
-        upper += sum(map(str.isupper, text))
-        lower += sum(map(str.islower, text))
-    return round(100 * upper / max(1, upper + lower), 3)
-
-
-def _word_letters_mean(texts: Iterable[str]) -> float:
-    """Return the mean length of the words of scripts that put spaces between words; 0 where there are none."""
-    lengths = [len(word) for text in dict.fromkeys(texts) for word in WORD.findall(text) if not UNSPACED.search(word)]
-    return round(sum(lengths) / len(lengths), 3) if lengths else 0.0
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return round(sum(found) / len(found), 3) if found else 0.0
-
-
-def _percent(values: Iterable[bool]) -> float:
-    found = list(values)
-    return round(100 * sum(found) / max(1, len(found)), 3)

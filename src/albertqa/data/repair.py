@@ -10,7 +10,7 @@ from albertqa import files
 from albertqa.data.formats.squad_json import write_squad_json
 from albertqa.data.problems import Problem
 from albertqa.data.reading import ReadResult, read
-from albertqa.errors import DataError, printable
+from albertqa.errors import DataError
 
 _TEXT_SUFFIXES = {".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".xlsx"}
 
@@ -53,22 +53,23 @@ def copy_paths(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Pat
     Raises:
         DataError: Several inputs for one file, two inputs of one name, an input in the way, or no such folder.
     """
-    shown = printable(str(out))
     if len(sources) > 1 and not out.is_dir() and (out.exists() or out.suffix):
-        raise DataError(
-            f"{shown}: expected a folder for the repaired copies of {len(sources)} files, found a file name"
-        )
+        raise DataError(f"{out}: expected a folder for the repaired copies of {len(sources)} files, found a file name")
     is_file = len(sources) == 1 and not out.is_dir()
     paths = [out] if is_file else [out / f"{_stem(source)}.json" for source in sources]
     written = [*paths, *map(dropped_path, paths)]
     for number, path in enumerate(written):
         if path in written[:number]:
-            raise DataError(
-                f"{printable(str(path))}: two inputs would be repaired to this name; repair them one by one"
-            )
+            raise DataError(f"{path}: two inputs would be repaired to this name; repair them one by one")
         if any(_same_file(path, Path(source)) for source in sources):
-            raise DataError(f"{printable(str(path))}: this is an input, which is never overwritten; name another")
-    _make_folder(paths[0].parent, may_make=not is_file)
+            raise DataError(f"{path}: this is an input, which is never overwritten; name another")
+    folder = paths[0].parent
+    if is_file and not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder for the repaired copy; make it first")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be made: {error.strerror}") from error
     return paths
 
 
@@ -78,33 +79,27 @@ def dropped_path(path: Path) -> Path:
 
 
 def write_repaired_copy(result: ReadResult, path: Path) -> RepairedCopy:
-    """Write a repaired copy, and beside it the list of what could not be repaired (`[]` where nothing was lost).
-
-    Args:
-        result: The data set as read.
-        path: Where the copy goes; replaced as a whole or not at all.
-
-    Returns:
-        What was written, or why nothing was.
+    """Write a repaired copy, whole or not at all, and beside it the list of what it lacks (`[]`: nothing).
 
     Raises:
         DataError: The folder cannot be written to.
     """
     if not result.complete:
         return RepairedCopy(result.name, reason=f"unusable as a whole: {result.problems[-1].message}")
-    kept = [(question.repaired, question) for question in result.questions if question.repaired is not None]
-    examples = [example for example, _ in kept]
+    examples = [question.repaired for question in result.questions if question.repaired is not None]
     if not examples:
         return RepairedCopy(result.name, reason="no question of it can be used or repaired")
     changed = sum(
-        question.converted or any(problem.repairable for problem in question.problems) for _, question in kept
+        question.converted or any(problem.repairable for problem in question.problems)
+        for question in result.questions
+        if question.repaired is not None
     )
     dropped = _dropped(result)
     lost = dropped_path(path)
     try:
         files.write_text(lost, json.dumps(dropped, indent=1))
     except OSError as error:
-        raise DataError(f"{printable(str(lost))}: cannot be written: {error.strerror or error}") from error
+        raise DataError(f"{lost}: cannot be written: {error.strerror or error}") from error
     write_squad_json(path, examples)
     num_errors = len(read(path).errors)
     return RepairedCopy(result.name, str(path), str(lost), len(examples), changed, len(dropped), num_errors)
@@ -141,13 +136,3 @@ def _same_file(written: Path, source: Path) -> bool:
         return written.exists() and source.exists() and written.samefile(source)
     except (OSError, ValueError):
         return False
-
-
-def _make_folder(folder: Path, *, may_make: bool) -> None:
-    shown = printable(str(folder))
-    if not may_make and not folder.is_dir():
-        raise DataError(f"{shown}: there is no such folder for the repaired copy; make it first")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{shown}: the folder cannot be made: {error.strerror}") from error

@@ -30,7 +30,7 @@ def split_by_context(examples: Sequence[Example], fraction: float, seed: int) ->
         raise DataError(f"split: expected a fraction between 0 and 1, found {fraction}")
     by_context: defaultdict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        by_context[_plain(example.context)].append(example)
+        by_context[letters_and_digits(example.context) or example.context].append(example)
     if len(by_context) < 2:
         raise DataError("split: expected at least 2 different contexts, found fewer; add data for validation")
     ranked = sorted(by_context, key=lambda context: _rank(context, seed))
@@ -54,10 +54,6 @@ def split_by_context(examples: Sequence[Example], fraction: float, seed: int) ->
         [example for example in examples if example.context not in validation],
         [example for example in examples if example.context in validation],
     )
-
-
-def _plain(context: str) -> str:
-    return letters_and_digits(context) or context
 
 
 def _rank(context: str, seed: int) -> bytes:

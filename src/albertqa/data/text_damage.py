@@ -23,7 +23,7 @@ _SHORTEST = 20
 _SHORT_QUESTION = 13
 
 
-def damage_statistics(examples: Sequence[Example], contexts: Iterable[str]) -> dict[str, Any]:
+def damage_statistics(examples: Sequence[Example], contexts: Sequence[str]) -> dict[str, Any]:
     """Measure what distinguishes correct texts from damaged ones.
 
     Args:
@@ -31,16 +31,17 @@ def damage_statistics(examples: Sequence[Example], contexts: Iterable[str]) -> d
         contexts: A sample of the contexts, each once.
 
     Returns:
-        Facts for ``run.json``, in percent. Of the contexts: ``markup_percent``, with HTML (0 to 1 in correct data, 5
-        where there are a hundred questions); ``mojibake_percent``, read in a wrong encoding (0 to 5);
-        ``doubled_percent``, that say everything twice (0); ``long_words_percent``, the letters in words of 20 letters
-        and more (0 to 1, German 3). Of the questions: ``long_questions_percent``, twice as long as their contexts, or
-        with next to no text (0); ``questions_in_contexts_percent``, that their context repeats (0). Of the golds:
-        ``golds_in_questions_percent``, whose text is in their question (0 to 2, of a hundred 5);
-        ``same_answer_percent``, with the text that most have (0 to 2, of a hundred 5);
-        ``whole_sentences_percent``, that begin and end where sentences do (0 to 3, on one subject 10).
+        Facts for ``run.json``. Of the contexts: ``word_letters_mean``, the mean length of their words, of scripts that
+        put spaces between words; ``upper_case_percent``, of the letters that have case, in percent; and in percent of
+        the contexts ``markup_percent``, with HTML (0 to 1 in correct data, 5 where there are a hundred questions);
+        ``mojibake_percent``, read in a wrong encoding (0 to 5); ``doubled_percent``, that say everything twice (0);
+        ``long_words_percent``, the letters in words of 20 letters and more (0 to 1, German 3). Of the questions:
+        ``long_questions_percent``, twice as long as their contexts, or with next to no text (0);
+        ``questions_in_contexts_percent``, that their context repeats (0). Of the golds: ``golds_in_questions_percent``,
+        whose text is in their question (0 to 2, of a hundred 5); ``same_answer_percent``, with the text that most have
+        (0 to 2, of a hundred 5); ``whole_sentences_percent``, that begin and end where sentences do (0 to 3, on one
+        subject 10).
     """
-    texts = list(contexts)
     plain = {context: letters_and_digits(context) for context in dict.fromkeys(one.context for one in examples)}
     asked = [letters_and_digits(one.question) for one in examples]
     golds = [
@@ -49,19 +50,22 @@ def damage_statistics(examples: Sequence[Example], contexts: Iterable[str]) -> d
         if one.golds
     ]
     answers = Counter(gold for gold, _ in golds)
-    letters = [len(word) for context in texts for word in WORD.findall(context) if not UNSPACED.search(word)]
+    letters = [len(word) for context in contexts for word in WORD.findall(context) if not UNSPACED.search(word)]
+    upper, lower = (sum(sum(map(case, context)) for context in contexts) for case in (str.isupper, str.islower))
     return {
-        "markup_percent": _percent(MARKUP.search(context) is not None for context in texts),
-        "mojibake_percent": _percent(is_mojibake(context) for context in texts),
-        "doubled_percent": _percent(is_doubled(plain[context]) for context in texts),
-        "long_words_percent": round(100 * sum(one for one in letters if one >= LONG_WORD) / max(1, sum(letters)), 3),
-        "long_questions_percent": _percent(is_long_question(one) for one in examples),
-        "questions_in_contexts_percent": _percent(
+        "word_letters_mean": mean(letters),
+        "upper_case_percent": share_percent(upper, upper + lower),
+        "markup_percent": percent(MARKUP.search(context) is not None for context in contexts),
+        "mojibake_percent": percent(is_mojibake(context) for context in contexts),
+        "doubled_percent": percent(is_doubled(plain[context]) for context in contexts),
+        "long_words_percent": share_percent(sum(one for one in letters if one >= LONG_WORD), sum(letters)),
+        "long_questions_percent": percent(is_long_question(one) for one in examples),
+        "questions_in_contexts_percent": percent(
             is_asked_in_context(question, plain[one.context]) for one, question in zip(examples, asked, strict=True)
         ),
-        "golds_in_questions_percent": _percent(is_answered_in_question(gold, question) for gold, question in golds),
-        "same_answer_percent": round(100 * max(answers.values(), default=0) / max(1, len(golds)), 3),
-        "whole_sentences_percent": _percent(
+        "golds_in_questions_percent": percent(is_answered_in_question(gold, question) for gold, question in golds),
+        "same_answer_percent": share_percent(max(answers.values(), default=0), len(golds)),
+        "whole_sentences_percent": percent(
             is_whole_sentence(one.context, one.golds[0]) for one in examples if one.golds
         ),
     }
@@ -73,11 +77,7 @@ def is_mojibake(text: str) -> bool:
 
 
 def is_doubled(plain: str) -> bool:
-    """Return whether a text says everything twice.
-
-    Args:
-        plain: Its letters and digits.
-    """
+    """Return whether a text, of which these are the letters and digits, says everything twice."""
     half, odd = divmod(len(plain), 2)
     return not odd and len(plain) >= _SHORTEST and plain[:half] == plain[half:]
 
@@ -104,6 +104,18 @@ def is_answered_in_question(gold: str, question: str) -> bool:
     return bool(gold) and gold in question
 
 
-def _percent(values: Iterable[bool]) -> float:
+def share_percent(part: float, whole: float) -> float:
+    """Return a share in percent, to three digits; 0 of nothing."""
+    return round(100 * part / max(1, whole), 3)
+
+
+def percent(values: Iterable[bool]) -> float:
+    """Return the percentage of values that are true."""
     found = list(values)
-    return round(100 * sum(found) / max(1, len(found)), 3)
+    return share_percent(sum(found), len(found))
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return a mean, to three digits; 0 of nothing."""
+    found = list(values)
+    return round(sum(found) / max(1, len(found)), 3)

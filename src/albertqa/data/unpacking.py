@@ -9,8 +9,8 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
-from functools import cached_property, partial
-from itertools import accumulate, count
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -31,17 +31,18 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 _MIN_SUSPECT_BYTES = 2**24
 _HEAD_BYTES, _PIECE_BYTES = 2**12, 2**20
-# What files begin with that people take for their data, and what to do about it.
+# What packed files begin with that people take for their data, and what to do about it.
 _PACKED = {
-    b"\xfd7zXZ\x00": ("xz", "xz -d"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\x28\xb5\x2f\xfd": ("Zstandard", "zstd -d"),
-    b"\x04\x22\x4d\x18": ("LZ4", "lz4 -d"),
-    b"7z\xbc\xaf\x27\x1c": ("7-Zip", "7z x"),
-    b"Rar!\x1a\x07": ("RAR", "unrar x"),
-    ZIP_MAGIC: ("zip", "unzip"),
+    b"\xfd7zXZ\x00": "compressed with xz; unpack it (xz -d)",
+    b"BZh": "compressed with bzip2; unpack it (bunzip2)",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard; unpack it (zstd -d)",
+    b"\x04\x22\x4d\x18": "compressed with LZ4; unpack it (lz4 -d)",
+    b"7z\xbc\xaf\x27\x1c": "compressed with 7-Zip; unpack it (7z x)",
+    b"Rar!\x1a\x07": "compressed with RAR; unpack it (unrar x)",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": (
+        "an old Excel file (.xls) or a protected one; save it as .xlsx without a password, or as CSV in UTF-8"
+    ),
 }
-_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -128,9 +129,6 @@ class DataFile:
     def lines(self, max_chars: int = MAX_LINE_CHARS) -> Iterator[str]:
         r"""Yield the lines with their ends ("\n", "\r\n" or "\r"), one by one.
 
-        Args:
-            max_chars: The longest line to read.
-
         Raises:
             SourceError: A line is longer, the text is not in its encoding, or the file is damaged.
         """
@@ -150,19 +148,16 @@ class DataFile:
     def text(self, max_bytes: int) -> str:
         """Read the whole text.
 
-        Args:
-            max_bytes: The largest size in bytes.
-
         Raises:
-            SourceError: It is larger, empty, not in its encoding, or damaged.
+            SourceError: It has more bytes, is empty, not in its encoding, or damaged.
         """
-        with self.open_bytes() as stream:  # counted before anything is kept
-            sizes = accumulate(len(piece) for piece in iter(partial(stream.read, _PIECE_BYTES), b""))
-            if any(size > max_bytes for size in ([self.size_bytes] if not self.is_gzip else sizes)):
-                message = f"expected at most {max_bytes / 2**20:,.0f} MiB of JSON, found more; write it as JSON lines"
-                raise SourceError("too-large", message)
+        data = bytearray()
         with self.open_bytes() as stream:
-            data = stream.read()
+            while piece := stream.read(_PIECE_BYTES):
+                data += piece
+                if max(len(data), self.size_bytes) > max_bytes:
+                    most = f"{max_bytes / 2**20:,.0f} MiB of JSON"
+                    raise SourceError("too-large", f"expected at most {most}, found more; write it as JSON lines")
         try:
             return data.decode(self.encoding)
         except UnicodeError as error:
@@ -226,11 +221,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def refuse_bomb(unpacked_bytes: int, stored_bytes: int) -> None:
-    """Refuse data that unpacks to absurdly much.
-
-    Args:
-        unpacked_bytes: The size unpacked, so far or in all.
-        stored_bytes: The size as stored, likewise.
+    """Refuse data that unpacks, so far or in all, to absurdly much.
 
     Raises:
         SourceError: More than 16 MiB, and more than `MAX_RATIO` times the stored size.
@@ -254,14 +245,10 @@ def _refuse_what_is_no_data(head: bytes) -> None:
     if not head:
         raise SourceError("empty-file", "the file is empty (0 bytes)")
     if head.startswith(LFS_POINTER):
-        message = "a Git LFS pointer, not the data itself; run 'git lfs pull' in its repository"
-        raise SourceError("not-fetched", message)
-    for magic, (name, command) in _PACKED.items():
-        if magic != ZIP_MAGIC and head.startswith(magic):
-            raise SourceError("packed-file", f"compressed with {name}; unpack it ({command})")
-    if head.startswith(_OLD_OFFICE):
-        message = "an old Excel file (.xls) or a protected one; save it as .xlsx without a password, or as CSV in UTF-8"
-        raise SourceError("packed-file", message)
+        raise SourceError("not-fetched", "a Git LFS pointer, not the data itself; run 'git lfs pull' in its repository")
+    for magic, message in _PACKED.items():
+        if head.startswith(magic):
+            raise SourceError("packed-file", message)
     if head[257:262] == b"ustar":
         raise SourceError("packed-file", "a tar archive; unpack it (tar -xf)")
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):

@@ -6,7 +6,7 @@ Excel's line `sep=;` before it.
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from albertqa.data.problems import SourceError
@@ -39,24 +39,21 @@ def read_csv_file(file: DataFile, options: ReadOptions) -> tuple[str, Rows]:
         next(rows)
     names = [name.strip() for name in next(rows, (0, []))[1]]
     placed = ((f"row {number} (line {line})", row) for number, (line, row) in enumerate(rows, start=1))
-    return "tsv" if delimiter == "\t" else "csv", table_rows(names, placed, options)
+    return "tsv" if delimiter == "\t" else "csv", table_rows(names, table_columns(names, options), placed)
 
 
-def table_rows(header: Sequence[str], rows: Iterator[tuple[str, Sequence[str]]], options: ReadOptions) -> Rows:
+def table_rows(header: list[str], columns: dict[str, str], rows: Iterator[tuple[str, list[str]]]) -> Rows:
     """Return the rows of a table of texts.
 
     Args:
         header: The names of the columns.
+        columns: Which of them has which field (`table_columns`).
         rows: The place and the cells of each row.
-        options: The user's names for the columns.
-
-    Raises:
-        SourceError: No header with question and context.
     """
-    columns = [(header.index(name), field) for field, name in table_columns(header, options).items()]
+    fields = [(header.index(name), field) for field, name in columns.items()]
     for place, row in rows:
         if len(row) == len(header):
-            yield Row(place, {field: _cell_value(field, row[at]) for at, field in columns}, header)
+            yield Row(place, {field: _cell_value(field, row[at]) for at, field in fields}, header)
         else:
             message = f"expected {len(header)} cells as in the header, found {len(row)}"
             yield BrokenRow(place, "broken-csv", message)

@@ -9,7 +9,7 @@ from typing import Any
 
 from albertqa.data.formats.csv_files import table_rows
 from albertqa.data.problems import SourceError, listed, quoted
-from albertqa.data.raw_rows import ReadOptions, Rows, number_as_text
+from albertqa.data.raw_rows import ReadOptions, Rows, number_as_text, table_columns
 from albertqa.data.unpacking import DataFile, refuse_bomb
 
 _WORKBOOK = "xl/workbook.xml"
@@ -85,7 +85,7 @@ def _rows(sheet: Sequence[Sequence[object]], options: ReadOptions) -> Rows:
     # A sheet has as many cells in every row as in its longest: those beyond the header are only wrong if they are used.
     width = len(header)
     fitted = ((place, row if any(row[width:]) else (row + [""] * width)[:width]) for place, row in rows)
-    return table_rows(header, fitted, options)
+    yield from table_rows(header, table_columns(header, options), fitted)
 
 
 def _text(cell: object) -> str:
