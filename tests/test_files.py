@@ -116,7 +116,7 @@ def test_many_at_once_build_one(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_half_built_is_cleared_away(tmp_path: Path) -> None:
-    debris = tmp_path / "store.killed"
+    debris = tmp_path / ".store.building"
     debris.mkdir()
     (debris / "half").write_text("built")
 

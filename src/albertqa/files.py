@@ -37,12 +37,7 @@ FINDINGS_PAGE = f"{SITE}/reference/findings.html"
 
 
 def free_beside(run: Path, suffix: str) -> Path:
-    """Return the first free name beside a run: RUN-SUFFIX, else RUN-SUFFIX-2 and so on.
-
-    Args:
-        run: The run directory, as the user names it; it need not exist.
-        suffix: What to add to its name.
-    """
+    """Return the first free name beside a run, which need not exist: RUN-SUFFIX, else RUN-SUFFIX-2 and so on."""
     run = run if run.name not in {"", ".."} else run.resolve()
     beside, number = run.with_name(f"{run.name}-{suffix}"), 2
     while beside.exists():
@@ -52,12 +47,6 @@ def free_beside(run: Path, suffix: str) -> Path:
 
 def model_folder(source: str | Path) -> str:
     """Return the model that a user means: for a run directory its best model, else the source itself.
-
-    Args:
-        source: Run directory, model folder, or Hub name.
-
-    Returns:
-        Folder or Hub name to load.
 
     Raises:
         RunError: A run directory without a model yet.
@@ -72,12 +61,7 @@ def model_folder(source: str | Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: whole, or not at all.
-
-    Args:
-        path: Its place; the folder exists.
-        content: Its content.
-    """
+    """Write a file into an existing folder atomically: whole, or not at all."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -92,11 +76,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder, while nobody else writes there.
-
-    Args:
-        folder: The folder; it need not exist.
-    """
+    """Remove what killed processes left half-written in a folder, if there is one, while nobody else writes there."""
     for path in folder.glob(".*"):
         if _HALF_FOLDER.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -132,10 +112,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder atomically, in place of the one of the same name.
+    """Write a folder into an existing one atomically, in place of the one of the same name.
 
     Args:
-        folder: Its place; the parent exists.
+        folder: Its place.
         write: Fills an empty folder, which is synced and renamed into its place afterwards.
     """
     building = folder.with_name(f".{folder.name}.building")
@@ -159,18 +139,10 @@ def cache_folder() -> Path:
 
 
 def build_once(folder: Path, *, is_complete: Callable[[Path], bool], write: Callable[[Path], None]) -> Path:
-    """Return a cached folder; build it first where it is missing.
+    """Return a cached folder, complete; build it first where it is missing (see `write_folder`).
 
-    It is built under another name and renamed, so it is complete or absent. A second process waits for the first and
-    then finds the folder; the lock is released with its process, however that ends.
-
-    Args:
-        folder: The final place.
-        is_complete: Whether a folder is complete.
-        write: Fills an empty folder.
-
-    Returns:
-        `folder`, complete.
+    A second process waits for the first and then finds the folder; the lock is released with its process, however that
+    ends.
     """
     from filelock import FileLock
 
@@ -179,16 +151,7 @@ def build_once(folder: Path, *, is_complete: Callable[[Path], bool], write: Call
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not is_complete(folder):
-            # Leftovers of an interrupted build; nobody else builds while this process holds the lock.
-            for leftover in folder.parent.glob(f"{folder.name}.*/"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-            try:
-                write(building)
-                shutil.rmtree(folder, ignore_errors=True)
-                building.rename(folder)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
+            write_folder(folder, write)
     return folder
 
 
