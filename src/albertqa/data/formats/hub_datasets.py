@@ -52,7 +52,8 @@ def fetch_dataset(name: str, split: str | None) -> Any:
     import datasets
 
     try:
-        if not (_is_cached(name) or _hub_answers(name)):
+        cached = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+        if not (cached.is_dir() or _hub_answers(name)):
             raise ConnectionError("no network")
         found = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
@@ -62,12 +63,6 @@ def fetch_dataset(name: str, split: str | None) -> Any:
         )
         raise SourceError("not-fetched", message) from error
     return pick_split(found, None)
-
-
-def _is_cached(name: str) -> bool:
-    import datasets
-
-    return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
 
 
 def _hub_answers(name: str) -> bool:

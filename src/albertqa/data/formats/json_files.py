@@ -6,10 +6,9 @@ Which of them a file is shows in its content, never in its name alone: `.json` i
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from albertqa.data.formats.foreign import foreign_schema
 from albertqa.data.formats.mrqa import is_header, is_mrqa_question
 from albertqa.data.formats.squad_json import article_rows, paragraph_rows
-from albertqa.data.problems import SourceError, quoted
+from albertqa.data.problems import SourceError, listed, quoted
 from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
 from albertqa.errors import printable
@@ -25,6 +24,41 @@ _LINES_TRIED, _MAX_TRIED_CHARS = 10, 2**21
 _MIN_WHOLE_BYTES, _WHOLE_SHARE = 2**24, 8
 _EXPECTED = "SQuAD's JSON (data, paragraphs, qas) or rows with question, context and answers"
 _NAME_THEM = "Name the keys of rows with --question-column, --context-column and --answer-column"
+
+# What a record of another tool is, by keys that it has. The first that fits counts.
+_SCHEMAS = {
+    "story questions": "CoQA's conversations",
+    "annotations data": "an export of Label Studio",
+    "completions data": "an old export of Label Studio",
+    "document_text question_text": "Natural Questions",
+    "document_html question_text": "Natural Questions",
+    "document question annotations": "Natural Questions of the Hub",
+    "document_plaintext question_text": "TyDi QA's primary task",
+    "question supporting_facts context": "HotpotQA",
+    "question entity_pages answer": "TriviaQA of the Hub",
+    "Question Answer QuestionId": "TriviaQA",
+    "Data Domain": "TriviaQA",
+    "features rows": "a page of the Hub's data viewer",
+    "columns index data": "pandas' split form (write it with orient='records', lines=True)",
+    "passage qa_pairs": "DROP",
+    "context_text qas": "CMRC 2018's first form",
+    "text questions storyId": "NewsQA",
+    "story_id text questions": "NewsQA",
+    "article questions options": "RACE",
+    "passages query answers": "MS MARCO",
+    "support correct_answer": "SciQ",
+    "query candidates supports": "WikiHop",
+    "sentences qas": "a file of sentences, not of contexts",
+    "text label": "an export of an annotation tool (Doccano, Label Studio)",
+    "text labels": "an export of an annotation tool (Doccano)",
+    "text entities": "an export of an annotation tool (Doccano)",
+    "text spans": "Prodigy's annotations",
+    "instruction output": "instruction data (Alpaca)",
+    "messages": "chat messages",
+    "conversations": "chat messages (ShareGPT)",
+    "input_ids": "tokens, not texts",
+    "premise hypothesis": "natural language inference",
+}
 
 
 def read_json_file(file: DataFile, suffix: str, options: ReadOptions) -> tuple[str, str | None, Rows]:
@@ -114,8 +148,16 @@ def _described(root: object) -> str:
         return "texts by id (a predictions file?)"
     first = next(iter(root.values()), None)
     if isinstance(first, dict) and all(isinstance(value, dict) for value in islice(root.values(), 100)):
-        return f"objects by id: {foreign_schema(first)}"
-    return foreign_schema(root)
+        return f"objects by id: {_foreign_schema(first)}"
+    return _foreign_schema(root)
+
+
+def _foreign_schema(record: object) -> str:
+    """Return what another tool's record is, where that is known, and its keys."""
+    if not isinstance(record, Mapping):
+        return quoted(record)
+    name = next((name for keys, name in _SCHEMAS.items() if record.keys() >= set(keys.split())), "other records")
+    return f"{name} (keys {listed(record)})"
 
 
 def _refuse_foreign(items: Sequence[object], options: ReadOptions) -> None:
@@ -127,7 +169,7 @@ def _refuse_foreign(items: Sequence[object], options: ReadOptions) -> None:
     missing = [name for field, name in names.items() if name != field and isinstance(first, dict) and name not in first]
     if missing and isinstance(first, dict):
         raise SourceError("unknown-structure", columns_message(missing, first))
-    raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {foreign_schema(first)}. {_NAME_THEM}")
+    raise SourceError("unknown-structure", f"expected {_EXPECTED}; found {_foreign_schema(first)}. {_NAME_THEM}")
 
 
 def _can_hold_question(item: object, names: Mapping[str, str]) -> bool:

@@ -14,13 +14,7 @@ from albertqa.errors import DataError
 
 
 def article_rows(article: Mapping[str, object], path: str, names: Mapping[str, str]) -> Rows:
-    """Return the questions of an object with `paragraphs`.
-
-    Args:
-        article: The object.
-        path: Its place in the file.
-        names: Under which name a question has each field (`ReadOptions.names`).
-    """
+    """Return the questions of an object with `paragraphs`, at a path in its file (`names`: see `row_fields`)."""
     paragraphs = article["paragraphs"]
     if not isinstance(paragraphs, list):
         message = f"expected a list of paragraphs, found {quoted(paragraphs)}"
