@@ -34,11 +34,7 @@ Words: TypeAlias = tuple[list[int], list[str]]
 
 
 class FitMeasure:
-    """Measures how well answers fit their questions, on a sample of the questions.
-
-    Args:
-        examples: The data.
-    """
+    """Measures how well answers fit their questions, on a sample of the questions."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.sample = spread([one for one in examples if one.golds], _SAMPLE)
@@ -59,13 +55,10 @@ class FitMeasure:
         }
 
     def others_fit_better(self, at: int) -> float | None:
-        """Return the share of other answers on a question's context that fit it better than its own.
+        """Return the share of other answers on the context of a question in `sample` that fit it better than its own.
 
         An answer fits better if more of the question's rare words are near it. The other answers are those of other
         questions; where there are none, places all over the context, if it is not short.
-
-        Args:
-            at: Position of the question in `sample`.
 
         Returns:
             0 where its own fits best, 1 where all others fit better, not counting those that fit as well; None where

@@ -55,12 +55,8 @@ def stated_answers(row: Row, faults: Faults, empty_answers: EmptyAnswers) -> lis
     and `answer_start`. `answers` may be Hugging Face's form `{"text": [...], "answer_start": [...]}`, SQuAD's list of
     objects, a list of plain texts, or one of these printed into a cell. A question has no answer where `answers` is
     null or an empty list, where its only texts are empty and `is_impossible` is true, and where its only texts are
-    empty and their starts negative. Any other empty text may mean that, or that somebody forgot.
-
-    Args:
-        row: The row.
-        faults: Where findings go.
-        empty_answers: What such an empty text means (`ReadOptions.empty_answers`).
+    empty and their starts negative. Any other empty text may mean that, or that somebody forgot:
+    `ReadOptions.empty_answers` says.
 
     Returns:
         The answers as stated, [] where there is none; None where the row cannot be used.

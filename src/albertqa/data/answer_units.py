@@ -80,10 +80,8 @@ CHARACTERS = AnswerUnit("characters")
 def find_unit(answers: Iterable[Stated]) -> AnswerUnit | None:
     """Find the one unit that fits every answer of a file.
 
-    Answers that do not occur in their context count for nothing. Where characters fit, nothing else is looked for.
-
-    Args:
-        answers: The answers with a stated start of 0 or more.
+    Answers, of a stated start of 0 or more, that do not occur in their context count for nothing. Where characters fit,
+    nothing else is looked for.
 
     Returns:
         The unit; None where none fits all of them, where two do that disagree, or where the answers are so few or so

@@ -18,10 +18,7 @@ _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note"
 def render_check(report: CheckReport, console: Console, *, also_found: str = "") -> None:
     """Print a report, line by line: nothing is cut or folded, whatever the width.
 
-    Args:
-        report: What the check found.
-        console: Where to print.
-        also_found: What else is wrong, in the data as a whole: "1 error, 2 warnings"; empty: nothing.
+    What else is wrong, in the data as a whole, is `also_found`: "1 error, 2 warnings"; empty: nothing.
     """
     # No wrapping of what may be copied: a path, an id or a command must survive the terminal.
     for facts in report.files:

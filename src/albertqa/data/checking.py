@@ -115,7 +115,7 @@ class CheckReport:
         """Count the findings of one severity."""
         return sum(group.count for group in self.groups if group.severity == severity)
 
-    def with_problems(self, problems: Sequence[Problem], max_cases: int = 5) -> "CheckReport":
+    def with_problems(self, problems: Sequence[Problem], max_cases: int) -> "CheckReport":
         """Return the report with problems of further kinds, that a room above this one found."""
         return replace(self, groups=_worst_first([*self.groups, *_grouped(problems, max_cases)]))
 

@@ -19,12 +19,7 @@ _MAX_SHOWN_NUMBER = 10**18
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem.
-
-    Attributes:
-        severity: What it does to the data set (see the module's text).
-        meaning: The kind in a few words, for the tables.
-    """
+    """One kind of problem: what it does to a data set (see the module's text), and the kind in a few words."""
 
     severity: Severity
     meaning: str
@@ -150,13 +145,7 @@ class Problem:
 
 
 class SourceError(DataError):
-    """Nothing more can be read from a source; carries what a `Problem` needs.
-
-    Args:
-        kind: A key of `KINDS`.
-        message: What was expected and found, on one line.
-        place: The line, row or JSON path, where known.
-    """
+    """Nothing more can be read from a source; carries what a `Problem` needs."""
 
     def __init__(self, kind: str, message: str, place: str = "") -> None:
         super().__init__(message)
@@ -167,12 +156,6 @@ class SourceError(DataError):
 
 def quoted(value: object) -> str:
     """Return a value of a file as it is shown in a message: short, on one line, never failing.
-
-    Args:
-        value: Anything a reader can produce.
-
-    Returns:
-        The quoted text, the number, or the name of the type.
 
     >>> quoted("Rollo"), quoted(7), quoted([1, 2])
     ("'Rollo'", '7', 'a list')
@@ -187,12 +170,7 @@ def quoted(value: object) -> str:
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:
-    """Join the first few names for a message.
-
-    Args:
-        names: Column names or keys, of any type.
-        most: How many to show.
-    """
+    """Join the first few names, such as keys of any type, for a message."""
     found = [_short(str(name)) for name in names]
     shown = ", ".join(found[:most]) or "nothing"
     return f"{shown}, … ({len(found)} in all)" if len(found) > most else shown

@@ -64,7 +64,7 @@ def parse_row(
 
     Args:
         row: The row.
-        file: The source's name, for the findings.
+        file: The source's name.
         number: Its place in the source, from 1; a missing id becomes `row-<number>`.
         contexts: Every context so far; questions on the same paragraph share one string object.
         empty_answers: What an empty answer means (`ReadOptions.empty_answers`); None: answers are not looked at.
@@ -81,14 +81,7 @@ def parse_row(
 
 
 def place_answers(parsed: ParsedRow, unit: AnswerUnit, options: ReadOptions, *, show_closest: bool) -> Question:
-    """Find a question's answers in its context.
-
-    Args:
-        parsed: The row's fields.
-        unit: How the file counts `answer_start`.
-        options: What to do with an answer that can be at several places.
-        show_closest: Whether to look for the closest match of an answer that does not occur at all.
-    """
+    """Find a question's answers in its context; where `show_closest`, also the closest match of missing ones."""
     faults, question, context = parsed.faults, parsed.question, parsed.context
     golds: list[Gold | None] = []
     repaired_golds: list[Gold | None] = []

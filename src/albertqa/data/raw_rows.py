@@ -151,12 +151,7 @@ def table_columns(header: Sequence[object], options: ReadOptions) -> dict[str, s
 
 
 def columns_message(missing: Sequence[str], found: Iterable[object]) -> str:
-    """Return what to say of a table or of rows without the fields of a question.
-
-    Args:
-        missing: The names that the user gave and the file does not have.
-        found: The names that it has.
-    """
+    """Return what to say of data without the fields of a question, or without names (`missing`) that the user gave."""
     if missing:
         return f"expected the column {listed(missing)}; found {listed(found)}"
     return (

@@ -328,11 +328,7 @@ class _Reader:
     def finish(
         self, version: str | None, stop: SourceError | None
     ) -> tuple[tuple[Question, ...], tuple[Problem, ...], bool]:
-        """Place the answers, and judge the rows against each other and as a whole.
-
-        Args:
-            version: What the file says of itself.
-            stop: Why it was not read to its end, where it was not.
+        """Place the answers, and judge the rows against each other and as a whole, if the source was read to its end.
 
         Returns:
             The questions, all problems, and whether the source can be used as a whole.

@@ -28,10 +28,7 @@ class TrainedOn(msgspec.Struct, frozen=True):
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedOn":
-        """Read it from a model's folder.
-
-        Args:
-            folder: The folder; a model that was trained by another tool says nothing.
+        """Read it from a model's folder; a model that was trained by another tool says nothing.
 
         Raises:
             RunError: The file is damaged.

@@ -9,8 +9,8 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
-from itertools import count
+from functools import cached_property, partial
+from itertools import accumulate, count
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -53,11 +53,7 @@ _BYTE_ORDER_MARKS = {
 
 
 class DataFile:
-    """A file to be read as data.
-
-    Args:
-        path: An existing path.
-        options: The encoding, and the limit on unpacked bytes.
+    """An existing file to be read as data.
 
     Raises:
         SourceError: Not a regular file, unreadable, empty, or something else than data by its first bytes.
@@ -151,13 +147,13 @@ class DataFile:
         Raises:
             SourceError: It has more bytes, is empty, not in its encoding, or damaged.
         """
-        data = bytearray()
+        with self.open_bytes() as stream:  # counted before anything is kept
+            sizes = accumulate(len(piece) for piece in iter(partial(stream.read, _PIECE_BYTES), b""))
+            if any(size > max_bytes for size in (sizes if self.is_gzip else [self.size_bytes])):
+                message = f"expected at most {max_bytes / 2**20:,.0f} MiB of JSON, found more; write it as JSON lines"
+                raise SourceError("too-large", message)
         with self.open_bytes() as stream:
-            while piece := stream.read(_PIECE_BYTES):
-                data += piece
-                if max(len(data), self.size_bytes) > max_bytes:
-                    most = f"{max_bytes / 2**20:,.0f} MiB of JSON"
-                    raise SourceError("too-large", f"expected at most {most}, found more; write it as JSON lines")
+            data = stream.read()
         try:
             return data.decode(self.encoding)
         except UnicodeError as error:
