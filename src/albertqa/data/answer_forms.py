@@ -15,14 +15,7 @@ _TRUTH = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong with one row, gathered while it is read.
-
-    Attributes:
-        file: The source as the user named it.
-        place: Where the row is.
-        question_id: Its own id, once known.
-        found: The findings so far.
-    """
+    """What is wrong with one row, gathered while it is read; its own id is empty until it is known."""
 
     file: str
     place: str

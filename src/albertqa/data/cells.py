@@ -24,11 +24,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_CONSTANTS = {
-    "None": "null",
-    "null": "null",
-    "nan": "null",
-    "NaN": "null",
+_CONSTANTS = dict.fromkeys(("None", "null", "nan", "NaN"), "null") | {
     "True": "true",
     "true": "true",
     "False": "false",

@@ -19,19 +19,14 @@ _DEFAULTS = ReadOptions()
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What one file holds. Contexts, golds and questions without answer are those of the readable questions.
+    """What one file holds, and how it was read (see `ReadResult`).
 
     Attributes:
-        name: The file as the user named it.
-        format: The form it turned out to have; empty where it could not be opened.
-        version: What the file says of itself, if anything.
         num_questions: All questions, readable or not.
         num_usable: Those without an error.
         num_unanswerable: Readable questions without an answer.
-        num_contexts: Different contexts.
-        num_golds: Answers, alternatives included.
-        size_bytes: The size as stored.
-        sha256: The hash of the stored bytes.
+        num_contexts: Different contexts of readable questions.
+        num_golds: Answers of readable questions, alternatives included.
         content_sha256: The hash of the usable questions, whatever the format.
         extra: More facts, merged into the JSON form; for whoever measures what this room cannot, such as tokens.
     """
@@ -60,7 +55,7 @@ class ProblemGroup:
     """All findings of one kind.
 
     Attributes:
-        kind: A key of `problem.KINDS`.
+        kind: A key of `problems.KINDS`.
         count: How many there are.
         repairable: How many of them a repaired copy repairs.
         by_file: How many there are in each file.
@@ -203,7 +198,6 @@ def _facts(result: ReadResult) -> FileFacts:
 
 
 def _grouped(problems: Iterable[Problem], max_cases: int) -> list[ProblemGroup]:
-    """Return the findings by kind, with the first cases of each."""
     by_kind: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_kind[problem.kind].append(problem)

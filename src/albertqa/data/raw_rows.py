@@ -26,9 +26,6 @@ FIELDS = (
 ANSWER_FIELDS = ("answers", "answers.text", "answer_text", "is_impossible")
 """The fields that tell whether a question has an answer."""
 
-MAX_UNPACKED_BYTES = 2 * 2**30
-"""The largest file to read, unpacked, by default: 2 GiB."""
-
 EmptyAnswers = Literal["refuse", "unanswerable", "skip"]
 AmbiguousAnswers = Literal["refuse", "first", "skip"]
 
@@ -64,7 +61,7 @@ class ReadOptions:
     ambiguous_answers: AmbiguousAnswers = "refuse"
     """Which place an answer without a valid start has, if it occurs several times or only inside a word: none,
     the first, or leave it out."""
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    max_unpacked_bytes: int = 2 * 2**30
     """The largest file to read, unpacked."""
 
     @property

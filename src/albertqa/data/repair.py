@@ -133,6 +133,6 @@ def _stem(source: str | os.PathLike[str]) -> str:
 
 def _same_file(written: Path, source: Path) -> bool:
     try:
-        return written.exists() and source.exists() and written.samefile(source)
-    except (OSError, ValueError):
+        return written.samefile(source)
+    except (OSError, ValueError):  # one of them does not exist, or has no possible name
         return False

@@ -27,15 +27,7 @@ _STARTER_PARTS: dict[str | None, Split] = {"train": "train", "validation": "dev"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that is open for reading.
-
-    Attributes:
-        format: The form it turned out to have.
-        rows: Its questions, in order.
-        version: What the file says of itself, if anything.
-        size_bytes: The size as stored, of files.
-        sha256: The hash of the stored bytes, of files.
-    """
+    """A source that is open for reading: its questions in order, and facts (see `ReadResult`)."""
 
     format: str
     rows: Rows
@@ -100,7 +92,6 @@ def _file(path: Path, options: ReadOptions) -> Source:
 
 
 def _starter(name: str, split: str | None) -> Path:
-    """Return a part of the bundled starter set."""
     if split not in _STARTER_PARTS:
         found = "none" if split is None else quoted(split)
         message = f"the starter set has two parts, found {found}; name {name}:train or {name}:validation"

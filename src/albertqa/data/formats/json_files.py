@@ -6,8 +6,7 @@ Which of them a file is shows in its content, never in its name alone: `.json` i
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from albertqa.data.formats.mrqa import is_header, is_mrqa_question
-from albertqa.data.formats.squad_json import article_rows, paragraph_rows
+from albertqa.data.formats.squad_json import article_rows, is_header, is_mrqa_question, paragraph_rows
 from albertqa.data.problems import SourceError, listed, quoted
 from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, columns_message, row_fields
 from albertqa.data.unpacking import MAX_LINE_CHARS, DataFile
@@ -97,10 +96,9 @@ def _head(file: DataFile, max_chars: int) -> list[str]:
 def _parse(text: str, line: int = 1) -> object:
     try:
         return parse_json(text.removeprefix("\ufeff"), first_line=line, nan_as_null=True)
-    except TooLargeError as error:
-        raise SourceError("too-large", error.message, f"line {error.line}") from error
     except ParseError as error:
-        raise SourceError("broken-json", error.message, f"line {error.line}") from error
+        kind = "too-large" if isinstance(error, TooLargeError) else "broken-json"
+        raise SourceError(kind, error.message, f"line {error.line}") from error
 
 
 def _record(line: str) -> Mapping[str, object] | None:
@@ -117,10 +115,8 @@ def _lines_format(records: Sequence[Mapping[str, object]], options: ReadOptions)
     _refuse_foreign(records, options)
     first = records[0]
     qas = first.get("qas")
-    is_mrqa = is_header(first) or (
-        isinstance(qas, list) and any(isinstance(one, dict) and is_mrqa_question(one) for one in qas)
-    )
-    return "mrqa" if is_mrqa else "jsonl"
+    questions = [one for one in qas if isinstance(one, dict)] if isinstance(qas, list) else []
+    return "mrqa" if is_header(first) or any(map(is_mrqa_question, questions)) else "jsonl"
 
 
 def _items(root: object) -> tuple[list[object], str | None]:
