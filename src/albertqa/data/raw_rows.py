@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from albertqa.config import flag
-from albertqa.data.problems import SourceError, listed, quoted
-from albertqa.errors import DataError
+from albertqa.data.problems import SourceError, listed
 
 FIELDS = (
     "id",
@@ -77,20 +76,6 @@ class ReadOptions:
         }
         unread = ("answers", "answers.text", "answers.answer_start") if self.answer_column else ()
         return {field: own.get(field) or field for field in FIELDS if field not in unread}
-
-    @property
-    def cell_delimiter(self) -> str | None:
-        """The delimiter as one character.
-
-        Raises:
-            DataError: It is none.
-        """
-        if self.delimiter is None:
-            return None
-        character = {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
-        if len(character) != 1 or character in '\r\n"':
-            raise DataError(f"delimiter: expected one character or 'tab', found {quoted(self.delimiter)}")
-        return character
 
 
 @dataclass(frozen=True, slots=True)

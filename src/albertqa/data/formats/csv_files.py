@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from albertqa.data.problems import SourceError
+from albertqa.data.problems import SourceError, quoted
 from albertqa.data.raw_rows import BrokenRow, ReadOptions, Row, Rows, table_columns, text_as_number
 from albertqa.data.unpacking import DataFile
-from albertqa.errors import printable
+from albertqa.errors import DataError, printable
 
 _DELIMITERS = (",", "\t", ";", "|")
 _EXCEL_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -28,12 +28,13 @@ def read_csv_file(file: DataFile, options: ReadOptions) -> tuple[str, Rows]:
 
     Raises:
         SourceError: No header with question and context.
+        DataError: The user's delimiter is none.
     """
     lines = file.lines()
     first = next(line for line in lines if line.strip())  # a text of white space never comes here
     excel = _EXCEL_SEPARATOR.fullmatch(first)
     header = next(lines, "") if excel else first
-    delimiter = options.cell_delimiter or (excel[1] if excel else _delimiter(header, options))
+    delimiter = _given_delimiter(options) or (excel[1] if excel else _delimiter(header, options))
     rows = _cells(file, delimiter)
     if excel:
         next(rows)
@@ -57,6 +58,13 @@ def table_rows(header: list[str], columns: dict[str, str], rows: Iterator[tuple[
         else:
             message = f"expected {len(header)} cells as in the header, found {len(row)}"
             yield BrokenRow(place, "broken-csv", message)
+
+
+def _given_delimiter(options: ReadOptions) -> str | None:
+    given = {"tab": "\t", "\\t": "\t"}.get(options.delimiter or "", options.delimiter)
+    if given is not None and (len(given) != 1 or given in '\r\n"'):
+        raise DataError(f"delimiter: expected one character or 'tab', found {quoted(given)}")
+    return given
 
 
 def _delimiter(header: str, options: ReadOptions) -> str:
