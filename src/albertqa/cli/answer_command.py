@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
@@ -110,7 +110,8 @@ class Answer:
         collection = None if self.documents is None else Collection(self.documents)
         rows = [] if collection else self._all() if self.input else [(None, *self._one())]
         self.device.check()
-        answerer = Answerer(self.model, **self._options())
+        options = {**self.device.options(), **vars(self.reader)}
+        answerer = Answerer(self.model, **options)
         if collection is not None:
             with collection:
                 found = answerer.answer_collection(
@@ -158,17 +159,6 @@ class Answer:
         if "-" in self.input and (is_folder or len(self.input) > 1):
             raise SettingsError("--input: standard input cannot be read again; name files, or write a file")
 
-    def _options(self) -> dict[str, Any]:
-        """Return what an `Answerer` is made with."""
-        device = self.device
-        return {
-            "device": device.device,
-            "mixed_precision": device.mixed_precision,
-            "num_threads": device.num_threads,
-            "backend": device.backend,
-            **vars(self.reader),
-        }
-
     def _run_in_bulk(self, folder: Path) -> int:
         """Answer in parts, and report the progress."""
         from albertqa.bulk.job import BulkJob, PlainEngine, reader_settings
@@ -189,20 +179,20 @@ class Answer:
         )
         job.check()
         terminal = Terminal(stderr=self.json, survives=True)
-        model, options, batch_size = self.model, self._options(), self.device.eval_batch_size
+        options = {**self.device.options(), **vars(self.reader)}
+        asked = {"n_best": self.n_best, "batch_size": self.device.eval_batch_size}
         engine: Engine
         if self.bulk.engine == "ray":
             engine = RayEngine(
-                model,
+                self.model,
                 options,
-                n_best=self.n_best,
-                batch_size=batch_size,
+                **asked,
                 actors=self.bulk.actors,
                 gpus=self.bulk.gpus_per_actor,
                 address=self.bulk.ray_address,
             )
         else:
-            engine = PlainEngine(model, options, n_best=self.n_best, batch_size=batch_size)
+            engine = PlainEngine(self.model, options, **asked)
         finished = job.run(engine, _Progress(terminal))
         if self.json:
             print_json({name: finished[name] for name in ("status", "questions")} | {"output": str(folder)})

@@ -64,10 +64,7 @@ class Evaluate:
             options=self.table,
             calibrate=self.calibrate,
             batch_size=self.device.eval_batch_size,
-            device=self.device.device,
-            mixed_precision=self.device.mixed_precision,
-            num_threads=self.device.num_threads,
-            backend=self.device.backend,
+            **self.device.options(),
             **reader,
         )
         data = ", ".join(self.data)

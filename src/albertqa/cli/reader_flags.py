@@ -1,7 +1,7 @@
 """How a trained model reads, as flags of the commands that use one."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from albertqa.config import Backend, DeviceConfig, flag
 
@@ -40,3 +40,7 @@ class EvaluationDevice(DeviceConfig):
     """Maximum-length windows of one forward pass; changes speed and memory, not results."""
     backend: Backend = "auto"
     """What computes: `torch`, or `onnx` for a model of `albertqa export`; auto: as the folder's files say."""
+
+    def options(self) -> dict[str, Any]:
+        """Return what a model is loaded with."""
+        return {name: value for name, value in vars(self).items() if name != "eval_batch_size"}

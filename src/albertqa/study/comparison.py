@@ -36,13 +36,8 @@ class PairedTest:
     seeds: int
 
 
-def paired_test(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], level: float = 0.95) -> PairedTest:
-    """Compare two settings by the same questions and seeds.
-
-    Args:
-        first: Scores of the one.
-        second: Scores of the other.
-        level: Probability that the interval stands for.
+def paired_test(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> PairedTest:
+    """Compare the scores of two settings on the same questions with the same seeds.
 
     Returns:
         Second minus first. With one seed nothing is known of the variance between seeds: p is 1, and the interval has
@@ -77,7 +72,7 @@ def paired_test(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64],
         return PairedTest(mean, mean, mean, 0.0 if mean else 1.0, num_seeds)
     freedom = variance**2 / (mean_squares**2 / degrees).sum()
     error = math.sqrt(variance / difference.size)
-    reach = float(student.ppf((1 + level) / 2, freedom)) * error
+    reach = float(student.ppf(0.975, freedom)) * error
     p = 2 * float(student.sf(abs(mean) / error, freedom))
     return PairedTest(mean, mean - reach, mean + reach, p, num_seeds)
 

@@ -1,14 +1,11 @@
 """Conduct a study: begin or resume it, do its trials, train the best once more, and write what was found."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-import msgspec
 from filelock import FileLock
 
-from albertqa.data.example import Example
 from albertqa.data.formats.squad_json import write_squad_json
 from albertqa.data.reading import load_examples, load_several
 from albertqa.data.splits import split_by_context
@@ -16,7 +13,7 @@ from albertqa.errors import RunError
 from albertqa.files import write_json
 from albertqa.schema import read_object
 from albertqa.scoring.evaluation import evaluate
-from albertqa.study.result import FreshResult, Spread, StudyResult, collect, run_scores, same_study
+from albertqa.study.result import FreshResult, Spread, StudyResult, collect, run_scores
 from albertqa.study.spec import StudySpec
 from albertqa.study.trials import Trials, run_name, train_or_resume
 
@@ -120,15 +117,17 @@ def _begin(spec: StudySpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".begin.lock"):
         if (folder / SPEC_JSON).is_file():
-            if (name := same_study(read_object(folder / SPEC_JSON), spec)) is not None:
-                raise RunError(
-                    f"{folder}: was begun with another {name}. Give the study another output, or the file as it was"
-                )
+            begun, now = read_object(folder / SPEC_JSON), spec.to_json()
+            for name, value in now.items():
+                if begun.get(name) != value:
+                    raise RunError(
+                        f"{folder}: was begun with another {name}. Give the study another output, or the file as it was"
+                    )
             return
         settings = spec.settings
-        examples: list[Example] = load_several(settings.validation_file, limit=settings.max_eval_examples)
+        examples = load_several(settings.validation_file, limit=settings.max_eval_examples)
         selection, heldout = split_by_context(examples, spec.heldout, seed=0)
         (folder / "data").mkdir(exist_ok=True)
         for name, part in ((_SELECTION, selection), (_HELDOUT, heldout)):
             write_squad_json(folder / "data" / name, part)
-        write_json(folder / SPEC_JSON, json.loads(json.dumps(msgspec.to_builtins(spec))))
+        write_json(folder / SPEC_JSON, spec.to_json())

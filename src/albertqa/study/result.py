@@ -2,20 +2,18 @@
 
 import csv
 import io
-import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from albertqa.data.example import Example
 from albertqa.errors import RunError
-from albertqa.files import EVAL_JSON, METRICS_JSONL, PREDICTIONS_JSON, write_json, write_text
+from albertqa.files import EVAL_JSON, METRICS_JSONL, PREDICTIONS_JSON, plural, write_json, write_text
 from albertqa.rundir.rows import EvaluationRow, StepRow, read_rows
 from albertqa.schema import read_object
 from albertqa.scoring.official import score_each
@@ -95,8 +93,8 @@ class SettingResult:
     @property
     def label(self) -> str:
         """What was tried, in words."""
-        return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                         for name, value in self.values.items())  # fmt: skip
+        shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.values.items()}
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +200,12 @@ def collect(
         records: Its trials.
         selection: The questions that settings are chosen by.
         num_heldout: Number of the held-out questions.
-        fresh: The best setting again, once it was trained.
+        fresh: The best setting with fresh seeds, once these are trained.
     """
-    trials = [_trial(spec, one) for one in records]
+    trials = sorted((_trial(spec, one) for one in records), key=lambda one: one.seed)
     settings = []
-    for number in sorted({one.setting for one in records}):
-        values = next(one.values for one in records if one.setting == number)
-        own = sorted((one for one in trials if one.setting == number), key=lambda one: one.seed)
+    for number, values in sorted({one.setting: one.values for one in records}.items()):
+        own = [one for one in trials if one.setting == number]
         spreads = {
             name: Spread.of(found) if (found := [one.scores[name] for one in own if one.scores]) else None
             for name in ("exact", "f1", "loss")
@@ -219,20 +216,17 @@ def collect(
     complete.sort(key=lambda one: -_metric(one, spec.metric).mean)
     ranked = complete + [one for one in settings if one not in complete]
     comparisons = _comparisons(spec, complete, selection)
-    importance = _importance(spec, complete)
-    result = StudyResult(
-        spec.folder.name,
-        spec.metric,
-        spec.search,
-        (len(selection), num_heldout),
-        ranked,
-        comparisons,
-        fresh,
-        importance,
-        [],
+    return StudyResult(
+        name=spec.folder.name,
+        metric=spec.metric,
+        search=spec.search,
+        questions=(len(selection), num_heldout),
+        settings=ranked,
+        comparisons=comparisons,
+        fresh=fresh,
+        importance=_importance(spec, complete),
+        conclusion=_sentences(spec, complete, comparisons, fresh, num_heldout),
     )
-    result.conclusion.extend(_sentences(spec, result, complete))
-    return result
 
 
 def run_scores(run: Path) -> dict[str, float]:
@@ -314,22 +308,27 @@ def _importance(spec: StudySpec, complete: Sequence[SettingResult]) -> dict[str,
     return found
 
 
-def _sentences(spec: StudySpec, result: StudyResult, complete: Sequence[SettingResult]) -> list[str]:
+def _sentences(
+    spec: StudySpec,
+    complete: Sequence[SettingResult],
+    comparisons: Sequence[Comparison],
+    fresh: FreshResult | None,
+    num_heldout: int,
+) -> list[str]:
     if not complete:
         return ["No setting has a complete run with every seed, so nothing can be said of them."]
     best, metric = complete[0], spec.metric
-    said = [f"{best.label}: highest {metric}, {_metric(best, metric)} over {_count(len(spec.seeds), 'seed')}."]
+    said = [f"{best.label}: highest {metric}, {_metric(best, metric)} over {plural(len(spec.seeds), 'seed')}."]
     labels = {one.number: one.label for one in complete}
-    for one in result.comparisons:
+    for one in comparisons:
         between = "one seed does not tell" if one.low is None else f"95 % interval {one.low:.2f} to {one.high:.2f}"
         verdict = "lower" if one.is_distinguishable else "not distinguishable from it"
         said.append(f"{labels[one.setting]}: {verdict} (difference {one.mean:.2f} points, {between}, p {_p(one.p)}).")
-    fresh = result.fresh
     if fresh is not None:
         heldout = fresh.f1 if metric == "f1" else fresh.exact
         said.append(
-            f"With {_count(len(fresh.seeds), 'fresh seed')} the best setting has {metric} {fresh.selection} on the "
-            f"questions that chose it, and {heldout} on the {result.questions[1]:,} held-out questions: report the "
+            f"With {plural(len(fresh.seeds), 'fresh seed')} the best setting has {metric} {fresh.selection} on the "
+            f"questions that chose it, and {heldout} on the {num_heldout:,} held-out questions: report the "
             "latter, as the best of several is above its true value where it was chosen."
         )
     return said
@@ -337,15 +336,3 @@ def _sentences(spec: StudySpec, result: StudyResult, complete: Sequence[SettingR
 
 def _p(value: float) -> str:
     return "below 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def same_study(before: Mapping[str, Any], spec: StudySpec) -> str | None:
-    """Return the first key in which a study's file differs from the one it was begun with; None: nothing differs."""
-    import msgspec
-
-    now = json.loads(json.dumps(msgspec.to_builtins(spec)))
-    return next((name for name in now if now[name] != before.get(name)), None)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -80,6 +81,11 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def settings(self) -> Settings:
         """The settings that the runs have in common."""
         return settings_of(self.base, "base")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as plain JSON values."""
+        content: dict[str, Any] = json.loads(msgspec.json.encode(self))
+        return content
 
     def combinations(self) -> Iterator[dict[str, Value]]:
         """Yield all combinations of a grid."""

@@ -22,7 +22,6 @@ from albertqa.rundir.rows import EvaluationRow
 from albertqa.study.spec import Range, StudySpec, Value
 
 JOURNAL = "journal.log"
-_RUNNING, _COMPLETE, _PRUNED, _FAILED, _WAITING = "RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class Trials:
     def _abandoned(self) -> tuple[Any, FileLock | None]:
         """Return a trial whose worker is gone, with its lock."""
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.state.name != _RUNNING:
+            if frozen.state.name != "RUNNING":
                 continue
             lock = self._lock(frozen.number)
             try:
@@ -160,7 +159,7 @@ class Trials:
     def _next(self) -> Any:
         """Return the next trial: one that waits, or a new setting's first."""
         records = self.records()
-        if not any(one.state == _WAITING for one in records):
+        if not any(one.state == "WAITING" for one in records):
             settings = {one.setting for one in records}
             if self._spec.search == "grid" or len(settings) >= self._spec.num_settings:
                 return None
