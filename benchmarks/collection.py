@@ -25,9 +25,9 @@ from typing import Any
 from albertqa.answer.answerer import Answerer
 from albertqa.answer.answers import rank_answers
 from albertqa.answer.collection import Collection, index_folder
+from albertqa.answer.ranking import word_scores
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
-from albertqa.decode.ranking import word_scores
 from albertqa.scoring.calibration import wilson
 from albertqa.scoring.interval import mean_interval
 from albertqa.scoring.official import score_each

@@ -7,8 +7,8 @@ import pytest
 
 from albertqa.answer.answerer import Answerer
 from albertqa.answer.collection import Collection, index_folder
+from albertqa.answer.ranking import word_scores
 from albertqa.cli import main
-from albertqa.decode.ranking import word_scores
 from albertqa.errors import DataError
 from decode.cases import save_reader, starter_examples
 

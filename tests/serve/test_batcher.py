@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from albertqa.decode.reader_settings import ReaderSettings
-from albertqa.serve.batcher import Batcher, Job
-from albertqa.serve.protocols import Pair
+from albertqa.serve.batcher import Batcher, Job, Pair
 from albertqa.serve.refusal import RequestRefusedError
 
 BATCH_TOKENS = 100

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, rank_answers
+from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer
 from albertqa.answer.collection import Collection
+from albertqa.answer.ranking import rank_answers
 from albertqa.answer.remembered import TokenizedContexts
 from albertqa.config import Backend, DeviceConfig, Precision
 from albertqa.data.example import Example
@@ -149,7 +150,7 @@ class Answerer:
             reader_settings: As in `Answerer`, for this call.
 
         Returns:
-            The answer, ranked over all documents (see `albertqa.decode.ranking`).
+            The answer, ranked over all documents (see `albertqa.answer.ranking`).
 
         Raises:
             DataError: There are no documents, or a text is empty.

@@ -1,10 +1,8 @@
 """Answers: from one text, and from several documents."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from albertqa.decode.ranking import rank
 from albertqa.decode.spans import Candidate
 
 
@@ -82,30 +80,3 @@ class DocumentAnswer:
         """Return the answer as a plain dictionary."""
         candidates = [asdict(one) for one in self.n_best]
         return {**asdict(self.answer), "null_score": self.null_score, "n_best": candidates}
-
-
-def rank_answers(
-    question: str, texts: Sequence[str], answers: Sequence[Answer], places: Sequence[tuple[str, int]], n_best: int
-) -> DocumentAnswer:
-    """Order the candidates of one question over several texts.
-
-    Args:
-        question: The question.
-        texts: The texts, at least one.
-        answers: What is answered from each.
-        places: The document of each text, and where the text begins in it.
-        n_best: Candidates to return.
-
-    Returns:
-        The answer with the best candidates (see `albertqa.decode.ranking`).
-    """
-    candidates = []
-    for index, at in rank(question, texts, answers)[:n_best]:
-        one, (document, first) = answers[index].n_best[at], places[index]
-        if not one.text:
-            candidates.append(DocumentCandidate("", None, 0, 0, one.probability, one.score))
-            continue
-        start, end = first + one.start_char, first + one.end_char
-        candidates.append(DocumentCandidate(one.text, document, start, end, one.probability, one.score))
-    nulls = [one.null_score for one in answers if one.null_score is not None]
-    return DocumentAnswer(candidates[0] if candidates else NOTHING, min(nulls, default=None), tuple(candidates))

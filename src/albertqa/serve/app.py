@@ -10,12 +10,12 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import msgspec
 from fastapi import APIRouter, Body, FastAPI, Query, Request, Response, Security
@@ -27,16 +27,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from albertqa.decode.ranking import rank
+from albertqa.answer.answers import Answer, DocumentCandidate
+from albertqa.answer.ranking import rank_answers
 from albertqa.decode.reader_settings import ReaderChanges
+from albertqa.decode.spans import Candidate
 from albertqa.errors import DataError, SettingsError
 from albertqa.serve import forms
 from albertqa.serve.ask_page import docs_html, page_html
-from albertqa.serve.batcher import Batcher, Job
+from albertqa.serve.batcher import Batcher, Job, Pair
 from albertqa.serve.limits import LOOPBACK, ServeConfig
 from albertqa.serve.metrics import Metrics
-from albertqa.serve.protocols import Answer, Answers, Candidate, Documents, Pair
 from albertqa.serve.refusal import RequestRefusedError
+
+if TYPE_CHECKING:
+    from albertqa.answer.answerer import Answerer
+    from albertqa.answer.collection import Collection
 
 LOGGER = logging.getLogger("albertqa.serve")
 
@@ -85,11 +90,11 @@ class Service:
 
     def __init__(
         self,
-        answers: Answers,
+        answers: "Answerer",
         name: str,
         config: ServeConfig,
         tokens_per_second: float,
-        documents: Documents | None = None,
+        documents: "Collection | None" = None,
     ) -> None:
         self.answers = answers
         self.documents = documents
@@ -136,7 +141,7 @@ class Service:
         n_best: int,
         deadline_seconds: float,
         **reader_settings: Unpack[ReaderChanges],
-    ) -> tuple[Sequence[Answer], int]:
+    ) -> tuple[list[Answer], int]:
         """Answer the questions of one request.
 
         Args:
@@ -450,15 +455,14 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             min_probability=asked.min_probability,
         )
         texts = [one.text for one in asked.documents]
-        ranked = rank(asked.question, texts, found)[: asked.n_best]
-        spans = [_span(found[index].n_best[at], ids[index], texts[index]) for index, at in ranked]
+        ranked = rank_answers(asked.question, texts, found, [(one, 0) for one in ids], asked.n_best)
+        spans = [_span(one, texts[ids.index(one.document)] if one.document else "") for one in ranked.n_best]
         answer = spans[0] if spans and spans[0].text else None
-        nulls = [one.null_score for one in found if one.null_score is not None]
         service.metrics.on_answer(is_answer=answer is not None)
         return forms.AnswerResponse(
             answer=answer,
             probability=spans[0].probability if spans else 0.0,
-            null_score=min(nulls, default=None),
+            null_score=ranked.null_score,
             n_best=spans,
             num_tokens=num_tokens,
         )
@@ -472,7 +476,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     app.include_router(router)
 
 
-def _add_documents(app: FastAPI, service: Service, documents: Documents) -> None:
+def _add_documents(app: FastAPI, service: Service, documents: "Collection") -> None:
     """Add the routes that hand out indexed documents."""
 
     @app.get("/v1/documents", summary="Names of indexed documents")
@@ -550,7 +554,7 @@ def _check_number(name: str, number: int, most: int) -> None:
         raise RequestRefusedError(422, f"{name}: expected at most {most}, found {number}")
 
 
-def _task_answer(one: Candidate, context: str, parameters: forms.TaskParameters) -> forms.TaskAnswer:
+def _task_answer(one: Answer | Candidate, context: str, parameters: forms.TaskParameters) -> forms.TaskAnswer:
     start, end = one.start_char, one.end_char
     if parameters.align_to_words and end > start:
         while start > 0 and context[start].isalnum() and context[start - 1].isalnum():
@@ -560,15 +564,15 @@ def _task_answer(one: Candidate, context: str, parameters: forms.TaskParameters)
     return forms.TaskAnswer(answer=context[start:end], score=one.probability, start=start, end=end)
 
 
-def _span(found: Candidate, document: str, text: str) -> forms.Span:
-    if found.end_char == found.start_char:
+def _span(found: DocumentCandidate, text: str) -> forms.Span:
+    if found.document is None:
         return forms.Span(text="", probability=found.probability, score=found.score)
     start_utf16 = _num_utf16(text[: found.start_char])
     return forms.Span(
         text=found.text,
         probability=found.probability,
         score=found.score,
-        document=document,
+        document=found.document,
         start=found.start_char,
         end=found.end_char,
         start_utf16=start_utf16,

@@ -11,11 +11,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from albertqa.decode.reader_settings import ReaderChanges
-from albertqa.serve.protocols import Answer, Answers, Pair
 from albertqa.serve.refusal import RequestRefusedError
+
+if TYPE_CHECKING:
+    from albertqa.answer.answerer import Answerer
+    from albertqa.answer.answers import Answer
+
+Pair = tuple[str, str]
+"""A question, and the text that should hold its answer."""
 
 _SPEED_SECONDS = 5.0
 """The measured speed is that of about the last so many seconds of reading."""
@@ -51,7 +57,7 @@ class Job:
     n_best: int
     reader_settings: ReaderChanges
     deadline: float
-    future: "Future[Sequence[Answer]]" = field(default_factory=Future)
+    future: "Future[list[Answer]]" = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -76,7 +82,7 @@ class Batcher:
     """
 
     def __init__(
-        self, answers: Answers, *, max_queue_tokens: int, max_batch_tokens: int, speed: float, observer: Observer
+        self, answers: "Answerer", *, max_queue_tokens: int, max_batch_tokens: int, speed: float, observer: Observer
     ) -> None:
         self._answers = answers
         self.max_queue_tokens = max_queue_tokens
@@ -124,7 +130,7 @@ class Batcher:
                 retry_after=max(1, math.ceil(seconds)),
             )
 
-    def submit(self, job: Job) -> "Future[Sequence[Answer]]":
+    def submit(self, job: Job) -> "Future[list[Answer]]":
         """Queue a request.
 
         Returns:

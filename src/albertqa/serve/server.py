@@ -10,31 +10,36 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from albertqa.errors import SettingsError
 from albertqa.serve.app import LOGGER, Service, build_app
 from albertqa.serve.limits import ServeConfig
-from albertqa.serve.protocols import Answers, Documents
+
+if TYPE_CHECKING:
+    from albertqa.answer.answerer import Answerer
+    from albertqa.answer.collection import Collection
 
 _MAX_CONNECTIONS = 2048
 _WARM_UP = ("Which words are read here?", "These words are read once before anybody asks. " * 8)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def serve(load: Callable[[], Answers], name: str, config: ServeConfig, documents: Documents | None = None) -> None:
+def serve(
+    load: "Callable[[], Answerer]", name: str, config: ServeConfig, documents: "Collection | None" = None
+) -> None:
     """Answer questions over HTTP until SIGTERM or Ctrl-C.
 
     On SIGTERM the server first says that it is not ready, and after `drain_seconds` takes no more connections; what it
     has accepted is answered before it ends.
 
     Args:
-        load: Returns the model, an `Answerer`.
+        load: Returns the model.
         name: What to call it.
         config: Where to listen, and limits.
-        documents: Indexed documents to pick from, a `Collection`.
+        documents: Indexed documents to pick from.
 
     Raises:
         SettingsError: A setting is out of range, or the address cannot be used.
@@ -71,7 +76,7 @@ def serve(load: Callable[[], Answers], name: str, config: ServeConfig, documents
     server.run(sockets=[listener])
 
 
-def measure_speed(answers: Answers) -> float:
+def measure_speed(answers: "Answerer") -> float:
     """Read something twice, and return the tokens a second of the second time."""
     pairs = [_WARM_UP] * 4
     answers.answer_batch(pairs, n_best=1, batch_size=32, progress=None)

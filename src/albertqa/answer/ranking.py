@@ -8,9 +8,10 @@ words are near it, rare ones counting more (Okapi BM25 over the texts themselves
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
+from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer, DocumentCandidate
 from albertqa.data.answer_fit import words_of
+from albertqa.decode.spans import Candidate
 
 WORDS_WEIGHT = 8.0
 """What it is worth, in units of the score, that all words of a question are near the answer (docs/experiments.md)."""
@@ -20,47 +21,34 @@ _NEAR_CHARS = 1_000
 _K1, _B = 1.2, 0.75
 
 
-class Candidate(Protocol):
-    """One possible answer; its text is "" for "no answer"."""
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-
-    @property
-    def start_char(self) -> int:
-        """Its first character."""
-
-    @property
-    def end_char(self) -> int:
-        """The character after its last one."""
-
-    @property
-    def score(self) -> float:
-        """Start logit plus end logit."""
-
-
-class Answer(Candidate, Protocol):
-    """The answer to a question on one text, and the candidates beside it."""
-
-    @property
-    def n_best(self) -> Sequence[Candidate]:
-        """The best candidates, what is answered first."""
-
-
-def rank(question: str, texts: Sequence[str], answers: Sequence[Answer]) -> list[tuple[int, int]]:
-    """Order the candidates of one question over several texts.
+def rank_answers(
+    question: str, texts: Sequence[str], answers: Sequence[Answer], places: Sequence[tuple[str, int]], n_best: int
+) -> DocumentAnswer:
+    """Answer a question from several texts.
 
     Args:
         question: The question.
-        texts: The texts.
+        texts: The texts, at least one.
         answers: What is answered from each.
-
-    Returns:
-        Each candidate as the index of its text, and its index among those of the text. What is answered is first; those
-        of one text are in its own order. Texts with an answer come before those that say "no answer", which is listed
-        once: first where no text has an answer, else behind the answer.
+        places: The document of each text, and where the text begins in it.
+        n_best: Candidates to return: what is answered is first, and those of one text are in its own order. Texts with
+            an answer come before those that say "no answer", which is listed once: first where no text has an answer,
+            else behind the answer.
     """
+    candidates = []
+    for index, at in _rank(question, texts, answers)[:n_best]:
+        one, (document, first) = answers[index].n_best[at], places[index]
+        if not one.text:
+            candidates.append(DocumentCandidate("", None, 0, 0, one.probability, one.score))
+            continue
+        start, end = first + one.start_char, first + one.end_char
+        candidates.append(DocumentCandidate(one.text, document, start, end, one.probability, one.score))
+    nulls = [one.null_score for one in answers if one.null_score is not None]
+    return DocumentAnswer(candidates[0] if candidates else NOTHING, min(nulls, default=None), tuple(candidates))
+
+
+def _rank(question: str, texts: Sequence[str], answers: Sequence[Answer]) -> list[tuple[int, int]]:
+    """Return each candidate, best first, as the index of its text and its index among those of the text."""
     best = [next((one for one in answer.n_best if one.text), None) for answer in answers]
     near = word_scores(question, [_near(text, one) for text, one in zip(texts, best, strict=True)])
     spans, nulls = [], []
