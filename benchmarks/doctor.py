@@ -27,7 +27,7 @@ from albertqa import cli
 from albertqa.config import Settings
 from albertqa.errors import AlbertQAError
 from albertqa.health.diagnosis import diagnose
-from albertqa.health.record import History, RunRecord, load_record
+from albertqa.health.record import RunRecord, load_record
 from albertqa.run.callbacks import Callback
 from albertqa.run.recipe import train
 from benchmarks.planted import FAULTS, SETTINGS, SOUND, Case, Fault, copy_of_starter, write_data
@@ -120,7 +120,7 @@ def on_the_way(record: RunRecord) -> Iterator[RunRecord]:
     evaluated = {row.step for row in record.evaluations}
     for step in sorted({*range(0, record.step + 1, _EVERY_STEPS), *evaluated}):
         rows = [row for row in (*record.steps, *record.evaluations) if row.step <= step]
-        yield RunRecord(running, History(rows))
+        yield RunRecord(running, rows)
     yield record
 
 

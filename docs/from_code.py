@@ -281,7 +281,7 @@ def _calls(function: ast.FunctionDef, name: str) -> list[ast.Call]:
 
 def _read_finding(call: ast.Call, function: ast.FunctionDef, found: dict[str, FoundBy]) -> list[str]:
     """Read one call of `Finding`; return the names that it may have."""
-    name, severity, _, message, remedy, *numbers = call.args
+    name, severity, message, remedy, *numbers = call.args
     names = _texts(name, function)
     for one in (found.setdefault(text, FoundBy(text)) for text in names):
         one.meanings[_one_line((ast.get_docstring(function) or "").partition("\n\n")[0])] = None

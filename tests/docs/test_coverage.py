@@ -93,7 +93,7 @@ def test_every_finding_has_its_place(site: Path) -> None:
 
 
 def test_the_doctor_names_the_place_of_each_finding(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    render_findings([Finding("data-leakage", "error", 0, "Some text.", "albertqa check")], Console(width=200))
+    render_findings([Finding("data-leakage", "error", "Some text.", "albertqa check")], Console(width=200))
     assert (
         f"more on each: {files.FINDINGS_PAGE} ('make docs' in a clone builds it): #data-leakage"
         in capsys.readouterr().out

@@ -13,7 +13,7 @@ import msgspec
 from albertqa.config import Settings
 from albertqa.data.example import Example, Gold
 from albertqa.data.reading import load_examples
-from albertqa.health.record import History, RunRecord
+from albertqa.health.record import RunRecord
 from albertqa.rundir.directory import Run
 from albertqa.rundir.findings import Finding
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow
@@ -151,7 +151,7 @@ def published_run(*, noise: float, seed: int) -> RunRecord:
     }  # fmt: skip
     scores = {"exact": 82.7, "f1": 90.1, "step": 3 * per_epoch}
     run = Run(Path("runs/published"), Settings(), msgspec.convert(facts, RunJson), (), (), scores)
-    return RunRecord(run, History(typed([*steps, *evaluations])))
+    return RunRecord(run, typed([*steps, *evaluations]))
 
 
 def typed(rows: Sequence[dict[str, Any] | Row]) -> list[Row]:
@@ -185,7 +185,7 @@ def changed(
     facts["model"] |= model or {}
     facts["machine"] |= machine or {}
     steps = rest.pop("steps", record.steps)
-    evaluations = rest.pop("evaluations", [*record.evaluations, *record.history.faulty_evaluations])
+    evaluations = rest.pop("evaluations", [*record.evaluations, *record.faulty_evaluations])
     if rows is not None:
         steps = [{**(row if isinstance(row, dict) else msgspec.to_builtins(row)), **rows} for row in steps]
     run = dataclasses.replace(
@@ -194,7 +194,7 @@ def changed(
         **{name: rest.pop(name) for name in ("scores", "is_alive", "path") if name in rest},
     )
     run = dataclasses.replace(run, facts=msgspec.convert({**facts, **rest}, RunJson))
-    return RunRecord(run, History(typed([*steps, *evaluations])))
+    return RunRecord(run, typed([*steps, *evaluations]))
 
 
 def names(findings: Sequence[Finding]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from albertqa.health.diagnosis import diagnose, diagnose_before_training
-from albertqa.health.record import History, RunRecord
+from albertqa.health.record import RunRecord
 from albertqa.run.health_monitor import HealthMonitor
 
 from .cases import changed, published_run
@@ -30,12 +30,9 @@ def test_the_doctor_imports_neither_torch_nor_transformers() -> None:
 
 def test_a_record_that_grew_row_by_row_is_the_record_of_all_rows() -> None:
     whole = published_run(noise=0.3, seed=1)
-    history = History()
-    for row in whole.steps:
-        history.add(row)
-    for evaluation in whole.evaluations:
-        history.add(evaluation)
-    grown = RunRecord(whole.run, history)
+    grown = RunRecord(whole.run, ())
+    for row in (*whole.steps, *whole.evaluations):
+        grown.add(row)
     assert grown.losses.tolist() == [row.loss for row in whole.steps]
     assert grown.change_so_far == pytest.approx(sum(row.learning_rate for row in whole.steps))
     assert diagnose(grown) == diagnose(whole) == []

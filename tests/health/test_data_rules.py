@@ -45,7 +45,7 @@ def of(record: RunRecord) -> tuple[list[Finding], list[Finding]]:
 def test_check_and_doctor_say_the_same_of_the_same_data(planted: Callable[[str], RunRecord], fault: str) -> None:
     record = planted(fault)
     with_tokenizer, without = of(record)
-    doctor = diagnose_data(record.data_view)
+    doctor = diagnose_data(record)
     said = [(one.name, one.message, one.evidence) for one in doctor]
     assert [(one.name, one.message, one.evidence) for one in with_tokenizer] == said
     # Without a tokenizer only what the windows show is missing.

@@ -264,7 +264,7 @@ def test_a_warning_that_becomes_an_error_is_told_once_more(
 ) -> None:
     def worse_and_better(record: RunRecord, **_: Any) -> list[Finding]:
         severity: Severity = "error" if record.step in {50, 100} else "warning"
-        return [Finding("slow", severity, 0, "It is slow.", "albertqa check")] if record.step else []
+        return [Finding("slow", severity, "It is slow.", "albertqa check")] if record.step else []
 
     monkeypatch.setattr(health_monitor, "diagnose", worse_and_better)
     run = copy("starter-healthy")
@@ -276,7 +276,7 @@ def test_what_a_later_evaluation_does_not_confirm_is_withdrawn_once(
     copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def at_first(record: RunRecord, **_: Any) -> list[Finding]:
-        return [Finding("slow", "warning", 0, "It is slow.", "albertqa check")] if 0 < record.step < 200 else []
+        return [Finding("slow", "warning", "It is slow.", "albertqa check")] if 0 < record.step < 200 else []
 
     monkeypatch.setattr(health_monitor, "diagnose", at_first)
     run = copy("starter-healthy")
@@ -292,7 +292,7 @@ def test_a_rule_that_fails_ends_no_run_and_silences_no_other_rule(
     copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(record: RunRecord) -> Iterator[Finding]:
-        yield Finding("never", "error", len(record.path.parts) // 0, "", "")
+        yield Finding("never", "error", "", "", step=len(record.path.parts) // 0)
 
     rules = importlib.import_module("albertqa.health.diagnosis")
     monkeypatch.setattr(rules, "SETUP_RULES", (broken, *rules.SETUP_RULES))

@@ -99,6 +99,6 @@ def test_the_same_curve_with_falling_f1_is_overfitting() -> None:
 
 def test_an_old_record_without_facts_is_read_and_judged_by_what_it_has() -> None:
     record = load_record(RECORDED / "old-squad-shifts")
-    assert record.data("train").uniform_loss is None
+    assert record.train.uniform_loss is None
     assert record.uniform_loss() == pytest.approx(5.2, abs=0.1)
     assert record.usual_rate == pytest.approx(1.2e-4)

@@ -144,7 +144,8 @@ def without(record: RunRecord, lacks: Collection[str]) -> RunRecord:
         return {name: left(value[name], f"{at}.") for name, at in under.items() if at not in lacks}
 
     facts = msgspec.convert(left(msgspec.to_builtins(record.run.facts), ""), RunJson)
-    return RunRecord(dataclasses.replace(record.run, facts=facts), record.history)
+    rows = (*record.steps, *record.evaluations, *record.faulty_evaluations)
+    return RunRecord(dataclasses.replace(record.run, facts=facts), rows)
 
 
 # Name of the finding, what is wrong, and what is just short of it.

@@ -66,7 +66,7 @@ def train_for(record: RunRecord, suffix: str, epochs: float, **changes: Value) -
     settings = dataclasses.replace(record.settings, **changes)
     if settings.max_steps is None:
         return train_again(record, suffix, epochs=epochs, **changes)
-    steps = math.ceil(epochs * record.data("train").windows / settings.step_windows)
+    steps = math.ceil(epochs * record.train.windows / settings.step_windows)
     return train_again(record, suffix, max_steps=steps, **changes)
 
 

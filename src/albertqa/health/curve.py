@@ -1,32 +1,13 @@
 """Noisy numbers, taken with their spread: one batch's loss says little, the mean of fifty says how little it says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 FEWEST_STEPS = 20
 """With fewer steps, noise and descent cannot be told apart."""
-
-
-class Series:
-    """A growing series of numbers; appending costs the same however long it is."""
-
-    def __init__(self) -> None:
-        self._room = np.empty(256, dtype=np.float64)
-        self._count = 0
-
-    def append(self, value: float) -> None:
-        """Add a number."""
-        if self._count == len(self._room):
-            self._room = np.concatenate([self._room, np.empty_like(self._room)])
-        self._room[self._count] = value
-        self._count += 1
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """The numbers so far, not copied."""
-        return self._room[: self._count]
+_MOST_BLOCKS, _LEAST_SIZE = 40, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +17,10 @@ class Level:
     Attributes:
         mean: The mean.
         error: Its standard error; infinite where one value is all there is.
-        count: Number of values.
     """
 
     mean: float
     error: float
-    count: int
 
     @property
     def low(self) -> float:
@@ -54,49 +33,32 @@ class Level:
         return self.mean + 2 * self.error
 
 
-def level(values: NDArray[np.float64]) -> Level:
-    """Give the mean of values with its standard error.
+def level(values: Sequence[float]) -> Level:
+    """Return the mean of values, at least one, with its standard error."""
+    array, count = np.array(values), len(values)
+    error = float(array.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
+    return Level(float(array.mean()), error)
 
-    Args:
-        values: At least one.
 
-    Shapes:
-        values: (N,) float64
+def tail(values: Sequence[float]) -> Level:
+    """Return the level of a curve's end: its last fifth, at least 10 and at most 200 values."""
+    return level(values[-max(10, min(200, len(values) // 5)) :])
+
+
+def blocks(values: Sequence[float]) -> list[Level]:
+    """Return the levels of up to 40 equal blocks of a curve, each of 5 values or more.
+
+    What is left over at the curve's beginning is left out.
     """
-    count = len(values)
-    error = float(values.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
-    return Level(float(values.mean()), error, count)
-
-
-def tail(values: NDArray[np.float64]) -> Level:
-    """Give the level of a curve's end: its last fifth, at least 10 and at most 200 values.
-
-    Shapes:
-        values: (N,) float64, N at least 1
-    """
-    return level(values[-min(len(values), max(10, min(200, len(values) // 5))) :])
-
-
-def blocks(values: NDArray[np.float64], *, most: int = 20, least_size: int = 10) -> list[Level]:
-    """Cut a curve into equal blocks and give the level of each; what is left over at the beginning is left out.
-
-    Args:
-        values: The curve.
-        most: Most blocks.
-        least_size: Fewest values of a block.
-
-    Shapes:
-        values: (N,) float64
-    """
-    count = min(most, len(values) // least_size)
+    count = min(_MOST_BLOCKS, len(values) // _LEAST_SIZE)
     if count == 0:
         return []
     size = len(values) // count
-    return [level(block) for block in values[len(values) - count * size :].reshape(count, size)]
+    return [level(values[start : start + size]) for start in range(len(values) - count * size, len(values), size)]
 
 
 def proportion_error(percent: float, count: int) -> float:
-    """Give the standard error, in points, of a percentage of questions.
+    """Return the standard error, in points, of a percentage of questions.
 
     With the correction of Agresti and Coull (1998), so that 0 of 10 is not taken for certain.
 

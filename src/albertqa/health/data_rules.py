@@ -1,25 +1,26 @@
-"""The rules about data: run by `albertqa check` on files and before every training, with the same result.
+"""Facts of data, and the rules about data: run by `albertqa check` on files and before every training, with one result.
 
-A rule takes a `DataView` and yields `Finding`s. `TEXT_RULES` need no tokenizer; `WINDOW_RULES` say nothing where no
-windows are known.
+A rule takes a `DataView` and yields `Finding`s, of which the first counts. `TEXT_RULES` need no tokenizer;
+`WINDOW_RULES` say nothing where no windows are known.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
 
 from albertqa.config import Settings
-from albertqa.data.example import Example
-from albertqa.data.problems import SEVERITIES
+from albertqa.data.example import Example, content_sha256
+from albertqa.data.label_checks import label_statistics, shared_content
 from albertqa.data.trained_on import TrainedOn
-from albertqa.health.measure import measure, measure_windows
-from albertqa.health.record import DataView
-from albertqa.health.rules import answer_labels, answering, damaged_texts, data_splits, window_lengths
-from albertqa.rundir.findings import Finding
-from albertqa.rundir.run_json import TextFacts
+from albertqa.health.record import DataRule, DataView
+from albertqa.health.rules import answer_labels, damaged_texts, data_splits, window_lengths
+from albertqa.rundir.findings import Finding, by_severity
+from albertqa.rundir.run_json import DataFacts, TextFacts
 from albertqa.windows.build import build_windows
+from albertqa.windows.statistics import token_statistics
+from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import QATokenizer
-
-DataRule: TypeAlias = Callable[[DataView], Iterator[Finding]]
 
 TEXT_RULES: tuple[DataRule, ...] = (
     answer_labels.swapped_fields,
@@ -51,21 +52,71 @@ WINDOW_RULES: tuple[DataRule, ...] = (
 REMARKS: tuple[DataRule, ...] = (
     data_splits.swapped_files,
     window_lengths.large_doc_stride,
-    answering.small_validation,
+    data_splits.small_validation,
 )
+
+
+def measure(
+    sources: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    train: Sequence[Example] | None = None,
+    trained_on: TrainedOn | None = None,
+) -> TextFacts:
+    """Measure a data set, whatever the tokenizer.
+
+    Args:
+        sources: The files or names it was read from.
+        examples: The data, at least one question.
+        train: The training data, where `examples` is validation data.
+        trained_on: What the model was trained on before, where it is.
+
+    Returns:
+        What the rules about data judge by, in a run and in `albertqa check`.
+    """
+    facts = {
+        "sources": list(sources),
+        "content_sha256": content_sha256(examples),
+        "questions": len(examples),
+        "without_answer": sum(not example.has_answer for example in examples),
+        **label_statistics(examples),
+        **(shared_content(train, examples) if train else {}),
+        **({"seen_by_model_percent": trained_on.percent_of(examples)} if trained_on else {}),
+    }
+    return msgspec.convert(facts, TextFacts)
+
+
+def measure_windows(
+    facts: TextFacts, examples: Sequence[Example], store: WindowStore, *, unknown_id: int | None, max_answer_length: int
+) -> DataFacts:
+    """Add to the facts of a data set what a tokenizer and window lengths make of it.
+
+    Args:
+        facts: Its facts (see `measure`).
+        examples: The data.
+        store: Its windows.
+        unknown_id: See `token_statistics`.
+        max_answer_length: Longest answer predicted, tokens.
+    """
+    statistics = {
+        "windows": len(store),
+        "windows_without_answer": int((store.columns["start_position"] == 0).sum()),
+        "tokens": int(store.lengths.sum()),
+        **token_statistics(store, examples, unknown_id=unknown_id, max_answer_length=max_answer_length),
+    }
+    return msgspec.convert({**statistics, **msgspec.to_builtins(facts)}, DataFacts)
 
 
 def diagnose_data(view: DataView) -> list[Finding]:
     """Judge data.
 
     Args:
-        view: Facts of the data (see `albertqa.health.measure`), and the settings that name its files.
+        view: Facts of the data, and the settings that name its files.
 
     Returns:
         What is wrong with it, errors first.
     """
-    found = [finding for rule in (*TEXT_RULES, *WINDOW_RULES, *REMARKS) for finding in rule(view)]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    return by_severity([one for rule in (*TEXT_RULES, *WINDOW_RULES, *REMARKS) for one in islice(rule(view), 1)])
 
 
 def diagnose_examples(
@@ -91,25 +142,18 @@ def diagnose_examples(
         DataError: A question is too long for a window.
     """
 
-    def facts(examples: Sequence[Example], sources: Sequence[str], train: Sequence[Example] | None = None) -> TextFacts:
-        measured = measure(sources, examples, train=train, trained_on=trained_on if train else None)
+    def with_windows(facts: TextFacts, examples: Sequence[Example]) -> TextFacts:
         if tokenizer is None:
-            return measured
+            return facts
         store = build_windows(
             examples, tokenizer, max_seq_length=settings.max_seq_length, doc_stride=settings.doc_stride
         )
-        return measure_windows(
-            measured,
-            examples,
-            store,
-            unknown_id=tokenizer.token_id("unk"),
-            max_answer_length=settings.max_answer_length,
-        )
+        unknown_id, longest = tokenizer.token_id("unk"), settings.max_answer_length
+        return measure_windows(facts, examples, store, unknown_id=unknown_id, max_answer_length=longest)
 
-    return diagnose_data(
-        DataView(
-            settings,
-            facts(train, settings.train_file),
-            facts(validation, settings.validation_file, train) if validation else None,
-        )
-    )
+    of_train = with_windows(measure(settings.train_file, train), train)
+    of_validation = None
+    if validation:
+        measured = measure(settings.validation_file, validation, train=train, trained_on=trained_on)
+        of_validation = with_windows(measured, validation)
+    return diagnose_data(DataView(settings, of_train, of_validation))

@@ -1,22 +1,21 @@
 """The rules in their order, and what a run's record comes to.
 
-A rule is a function that takes a `RunRecord` and yields `Finding`s (rules about data: `albertqa.health.data_rules`). To
-add one: write it in `albertqa.health.rules`, add it below, and add a planted fault that only it finds to
-``tests/health``.
+A rule is a function that takes a `RunRecord` and yields `Finding`s, of which the first counts (rules about data:
+`albertqa.health.data_rules`). To add one: write it in `albertqa.health.rules`, add it below, and add a planted fault
+that only it finds to ``tests/health``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
 from albertqa import files
-from albertqa.data.problems import SEVERITIES
 from albertqa.errors import RunError
 from albertqa.health import data_rules
 from albertqa.health.record import RunRecord
 from albertqa.health.rules import (
-    answering,
     hyperparameters,
     labels_learned,
     learning,
@@ -25,7 +24,7 @@ from albertqa.health.rules import (
     overfitting,
     resources,
 )
-from albertqa.rundir.findings import Finding, is_healthy
+from albertqa.rundir.findings import Finding, by_severity, has_error, is_healthy
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
@@ -70,7 +69,7 @@ FIT_RULES: tuple[Rule, ...] = (
 )
 # What may be said of any run, whether it learns or not.
 OTHERS: tuple[Rule, ...] = (
-    answering.threshold_off,
+    labels_learned.threshold_off,
     resources.fp16_overflow,
     resources.out_of_memory,
     resources.terminated,
@@ -85,8 +84,6 @@ NEED_TWO_EVALUATIONS = {*STEP_RULES, *LABEL_RULES, *FIT_RULES}
 # What is said before the first step and a model that reads disproves.
 _DISPROVED_BY_LEARNING = {"vocabulary-mismatch"}
 
-_T = TypeVar("_T")
-_Ask: TypeAlias = Callable[[Rule], list[Finding]]
 _Failed: TypeAlias = Callable[[RunError], None]
 
 
@@ -100,15 +97,8 @@ def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None
     Returns:
         What is wrong with data, windows, model and settings.
     """
-
-    def ask_data(rules: Sequence[data_rules.DataRule]) -> list[Finding]:
-        return [finding for rule in rules for finding in _ask(rule, record.data_view, record, failed)]
-
-    def ask(rules: Sequence[Rule]) -> list[Finding]:
-        return [finding for rule in rules for finding in _ask(rule, record, record, failed)]
-
-    texts = ask_data(data_rules.TEXT_RULES)
-    return [*texts, *ask(TOKENIZER_RULES), *ask_data(data_rules.WINDOW_RULES), *ask(SETUP_RULES)]
+    rules = (*data_rules.TEXT_RULES, *TOKENIZER_RULES, *data_rules.WINDOW_RULES, *SETUP_RULES)
+    return [finding for rule in rules for finding in _ask(rule, record, failed)]
 
 
 def diagnose(
@@ -132,38 +122,43 @@ def diagnose(
         before = diagnose_before_training(record, failed=failed)
     earlier = record.without_last_evaluation() if record.status == "running" else None
 
-    def ask(rule: Rule) -> list[Finding]:
-        found = _ask(rule, record, record, failed)
-        if earlier is None or rule not in NEED_TWO_EVALUATIONS:
-            return found
-        confirmed = {finding.name for finding in _ask(rule, earlier, record, failed)}
-        return [finding for finding in found if finding.severity == "error" or finding.name in confirmed]
+    def ask(*rules: Rule) -> list[Finding]:
+        found = []
+        for rule in rules:
+            said = _ask(rule, record, failed)
+            if earlier is not None and rule in NEED_TWO_EVALUATIONS:
+                confirmed = {one.name for one in _ask(rule, earlier, failed)}
+                said = [one for one in said if one.severity == "error" or one.name in confirmed]
+            found += said
+        return found
+
+    def first(*rules: Rule) -> list[Finding]:
+        return next((found for rule in rules if (found := ask(rule))), [])
 
     causes = [one for one in before if not (one.name in _DISPROVED_BY_LEARNING and record.has_learned)]
-    causes += [finding for rule in STEP_RULES for finding in ask(rule)]
+    causes += ask(*STEP_RULES)
     if is_healthy(causes):
-        causes += [finding for rule in LABEL_RULES for finding in ask(rule)]
+        causes += ask(*LABEL_RULES)
     # Where something else is wrong, a usual learning rate is not to blame.
-    may_blame_rate = not _has_error(causes) or not 0.1 < record.rate_ratio < 10
-    causes += _first(ask, (*STUCK_RULES, *(RATE_RULES if may_blame_rate else ())))
-    consequences = [] if _has_error(causes) else _first(ask, SYMPTOMS)
+    may_blame_rate = not has_error(causes) or not 0.1 < record.rate_ratio < 10
+    causes += first(*STUCK_RULES, *(RATE_RULES if may_blame_rate else ()))
+    consequences = [] if has_error(causes) else first(*SYMPTOMS)
     if learning.is_stuck(record):
         # What only slows a run that learns is to be fixed in one that does not, after what keeps any from learning.
-        causes = [msgspec.structs.replace(one, severity="error") for one in _by_severity(causes)]
-    if not any(finding.severity == "error" for finding in consequences):
-        consequences += _first(ask, FIT_RULES)
-    remarks = [finding for rule in data_rules.REMARKS for finding in _ask(rule, record.data_view, record, failed)]
-    remarks += [finding for rule in OTHERS for finding in ask(rule)]
+        causes = [msgspec.structs.replace(one, severity="error") for one in by_severity(causes)]
+    if not has_error(consequences):
+        consequences += first(*FIT_RULES)
+    remarks = ask(*data_rules.REMARKS, *OTHERS)
     # A run that ended for want of memory, say, has its cause there.
-    causes += [finding for finding in remarks if finding.severity == "error"]
-    remarks = [finding for finding in remarks if finding.severity != "error"]
-    return [*_by_severity(causes), *_by_severity(consequences), *_by_severity(remarks)]
+    causes += [one for one in remarks if one.severity == "error"]
+    remarks = [one for one in remarks if one.severity != "error"]
+    return [*by_severity(causes), *by_severity(consequences), *by_severity(remarks)]
 
 
-def _ask(rule: Callable[[_T], Iterator[Finding]], of: _T, record: RunRecord, failed: _Failed | None) -> list[Finding]:
-    """Ask one rule."""
+def _ask(rule: Rule, record: RunRecord, failed: _Failed | None) -> list[Finding]:
+    """Return what a rule finds first, if anything."""
     try:
-        return list(rule(of))
+        return list(islice(rule(record), 1))
     except Exception as error:
         fault = RunError(
             f"{record.path}: the doctor's rule '{rule.__name__}' failed ({type(error).__name__}: {error}), which is a "
@@ -173,15 +168,3 @@ def _ask(rule: Callable[[_T], Iterator[Finding]], of: _T, record: RunRecord, fai
             raise fault from error
         failed(fault)
         return []
-
-
-def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
-
-
-def _has_error(findings: Sequence[Finding]) -> bool:
-    return any(finding.severity == "error" for finding in findings)
-
-
-def _first(ask: _Ask, rules: tuple[Rule, ...]) -> list[Finding]:
-    return next((findings for rule in rules if (findings := ask(rule))), [])

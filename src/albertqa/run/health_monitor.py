@@ -59,7 +59,7 @@ class HealthMonitor(Callback):
 
     def _add(self, row: Row) -> None:
         if self._record is not None:
-            self._record.history.add(row)
+            self._record.add(row)
 
     def _diagnose(self, *, is_written: bool = False) -> None:
         """Diagnose the run as it is now; report and write what is new or has become worse.
@@ -67,9 +67,9 @@ class HealthMonitor(Callback):
         Args:
             is_written: Write in any case, and report what is withdrawn: an evaluation was done, or the run is over.
         """
-        if self._record is None:
+        record = self._record
+        if record is None:
             return
-        record = RunRecord(self._record.run, self._record.history)
         findings = diagnose(record, before=self._before, failed=self._fail)
         news = [finding for finding in findings if self._is_new(finding)]
         for finding in news:

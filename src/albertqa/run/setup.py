@@ -16,7 +16,7 @@ from albertqa.data.trained_on import TrainedOn
 from albertqa.decode.reader_settings import ReaderSettings
 from albertqa.errors import SettingsError
 from albertqa.files import plural, write_folder
-from albertqa.health.measure import measure, measure_windows
+from albertqa.health.data_rules import measure, measure_windows
 from albertqa.model.compiled import compile_layer
 from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model

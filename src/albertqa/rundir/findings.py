@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from albertqa.data.problems import Severity
+from albertqa.data.problems import SEVERITIES, Severity
 from albertqa.errors import RunError
 from albertqa.files import HEALTH_JSON, write_json
 from albertqa.schema import convert, read_object
@@ -19,18 +19,18 @@ class Finding(msgspec.Struct, frozen=True):
         name: Its stable name.
         severity: ``error``: the run is useless as it is, or its scores are wrong; ``warning``: it is worse, or slower,
             than it could be; ``note``: nothing is wrong, but worth knowing.
-        step: The step at which it showed; 0 for what was wrong before the first.
         message: What was seen, what it means, and what to change, for somebody who sees it for the first time.
         remedy: A command that can be run as it stands.
         evidence: The numbers it rests on, by name.
+        step: The step at which it showed; 0 for what was wrong before the first.
     """
 
     name: str
     severity: Severity
-    step: int
     message: str
     remedy: str
     evidence: Mapping[str, float | int | str] = {}
+    step: int = 0
 
 
 def evidence(**numbers: float | str | None) -> dict[str, float | int | str]:
@@ -43,13 +43,26 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
     return all(finding.severity == "note" for finding in findings)
 
 
+def has_error(findings: Sequence[Finding]) -> bool:
+    """Return whether there is an error among them."""
+    return any(finding.severity == "error" for finding in findings)
+
+
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Return them with errors first and notes last, else in their order."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
 def health_json(run: Path, status: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the content of ``health.json``, which ``albertqa doctor --json`` prints too."""
     return {
         "run": str(run),
         "status": status,
         "healthy": is_healthy(findings),
-        "findings": [msgspec.to_builtins(finding) for finding in findings],
+        "findings": [
+            {"name": one.name, "severity": one.severity, "step": one.step, **msgspec.to_builtins(one)}
+            for one in findings
+        ],
     }
 
 

@@ -73,7 +73,7 @@ class AnswerFit(msgspec.Struct, frozen=True, kw_only=True):
 class TextFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What identifies a data set, and what its texts and answers are like, whatever the tokenizer.
 
-    Runs of earlier versions lack some of it (None). `albertqa.health.measure` and `albertqa.data` explain it.
+    Runs of earlier versions lack some of it (None). `albertqa.data.label_checks` and `text_damage` explain it.
     """
 
     sources: list[str] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from albertqa.data.answer_units import spell_shift
 from albertqa.health.advice import more_questions, repair_data, show_rows
 from albertqa.health.curve import proportion_error
-from albertqa.health.record import DataView
+from albertqa.health.record import DataView, of_each_part
 from albertqa.rundir.findings import Finding, evidence
 from albertqa.rundir.run_json import PART_NAMES, AnswerFit, Part, TextFacts
 
@@ -40,170 +40,147 @@ _MANY_IN_ONE_PLACE, _MANY_ALIKE, _MOST_IN_ONE_PLACE = 35, 30, 45
 _QUESTIONS_A_CONTEXT, _FEW_QUESTIONS, _FEWEST_CONTEXTS = 200, 80, 8
 
 
-def swapped_fields(view: DataView) -> Iterator[Finding]:
+@of_each_part
+def swapped_fields(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
     """Questions longer than their contexts, or empty; all or some of them."""
-    for part, facts in view.parts():
-        question, context = facts.question_letters_mean, facts.context_letters_mean
-        if question is None or context is None or facts.questions < FEWEST_QUESTIONS:
-            continue
-        long = facts.long_questions_percent or 0.0
-        if question < 4:
-            seen = f"The {PART_NAMES[part]} questions have next to no text."
-        elif question > context:
-            seen = f"The {PART_NAMES[part]} questions have {question:.0f} characters, the contexts {context:.0f}."
-        elif long >= _MANY_LONG_QUESTIONS:
-            seen = f"{long:.0f} % of the {PART_NAMES[part]} questions are longer than their contexts, or next to empty."
-        else:
-            continue
-        yield Finding(
-            "swapped-fields",
-            "error",
-            0,
-            f"{seen} The fields question and context seem to be filled from the wrong columns. Map each field to its "
-            "column and write the file again.",
-            show_rows(view, "swapped-fields"),
-            {"part": part, "question_letters_mean": question, "context_letters_mean": context,
-             "long_questions_percent": long},
-        )  # fmt: skip
+    question, context = facts.question_letters_mean, facts.context_letters_mean
+    if question is None or context is None or facts.questions < FEWEST_QUESTIONS:
         return
-
-
-def missing_whitespace(view: DataView) -> Iterator[Finding]:
-    """Text whose words run into each other."""
-    for part, facts in view.parts():
-        letters, long = facts.word_letters_mean, facts.long_words_percent or 0.0
-        if letters is not None and letters >= _LONG_WORDS:
-            seen = f"have {letters:.0f} letters on average; in languages with spaces between words it is four to eight"
-        elif long >= _MANY_LONG_WORDS:
-            seen = f"of 20 letters and more have {long:.0f} % of the letters; in correct texts it is 0 to 3 %"
-        else:
-            continue
-        yield Finding(
-            "missing-whitespace",
-            "error",
-            0,
-            f"In the {PART_NAMES[part]} contexts, words {seen}. The whitespace was lost when the text was extracted "
-            "from a PDF, a scan or a web page, or this is no text. Extract it again.",
-            show_rows(view, "missing-whitespace"),
-            evidence(part=part, word_letters_mean=letters, long_words_percent=long),
-        )
+    name, long = PART_NAMES[part], facts.long_questions_percent or 0.0
+    if question < 4:
+        seen = f"The {name} questions have next to no text."
+    elif question > context:
+        seen = f"The {name} questions have {question:.0f} characters, the contexts {context:.0f}."
+    elif long >= _MANY_LONG_QUESTIONS:
+        seen = f"{long:.0f} % of the {name} questions are longer than their contexts, or next to empty."
+    else:
         return
-
-
-def contradicting_answers(view: DataView) -> Iterator[Finding]:
-    """The same question on the same context with different answers."""
-    for part, facts in view.parts():
-        contradicting = facts.contradicting_questions
-        if contradicting is None or facts.questions < FEWEST_QUESTIONS or contradicting < 0.1 * facts.questions:
-            continue
-        percent = 100 * contradicting / facts.questions
-        yield Finding(
-            "contradicting-answers",
-            "error" if percent >= 30 else "warning",
-            0,
-            f"{contradicting:,} of {facts.questions:,} {PART_NAMES[part]} questions ({percent:.0f} %) are asked "
-            "before on the same context with a different answer, so a model can only guess. Either the question "
-            "column is wrong (the same text in every row), or several answers of one question became several "
-            "questions.",
-            show_rows(view, "contradicting-answers"),
-            {"part": part, "contradicting_questions": contradicting, "questions": facts.questions},
-        )
-        return
-
-
-def answers_in_one_place(view: DataView) -> Iterator[Finding]:
-    """Answers that need no reading: all at one place of their contexts, or all the same."""
-    for part, facts in view.parts():
-        found = next(_in_one_place(view, part, facts), None)
-        if found is not None:
-            yield found
-            return
-
-
-def _in_one_place(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
-    places = (
-        ("same_start_percent", facts.same_start_percent, "begin at the same character of their contexts: that place "
-         "can be learned without reading. Either answer_start was lost (0 in every row), or each context's first "
-         "sentence was taken for the answer, or the contexts were cut to begin with it."),
-        ("golds_at_end_percent", facts.golds_at_end_percent, "are the last words of their contexts: that place can be "
-         "learned without reading. Were the contexts truncated after the answer?"),
-        ("same_answer_percent", facts.same_answer_percent, "are one and the same text, which can be learned without "
-         "reading. Was the answer column filled from another one, or with a placeholder?"),
+    yield Finding(
+        "swapped-fields",
+        "error",
+        f"{seen} The fields question and context seem to be filled from the wrong columns. Map each field to its "
+        "column and write the file again.",
+        show_rows(view, "swapped-fields"),
+        {"part": part, "question_letters_mean": question, "context_letters_mean": context,
+         "long_questions_percent": long},
     )  # fmt: skip
-    for name, percent, seen in places:
-        least = _MANY_ALIKE if name == "same_answer_percent" else _MANY_IN_ONE_PLACE
-        if percent is None or facts.answered < FEWEST_QUESTIONS or percent < least:
-            continue
-        yield Finding(
-            "answers-in-one-place",
-            "error" if percent >= _MOST_IN_ONE_PLACE else "warning",
-            0,
-            f"{percent:.0f} % of the {PART_NAMES[part]} answers {seen}",
-            show_rows(view, "answers-in-one-place"),
-            {"part": part, name: percent, "answers": facts.answered},
-        )
 
 
-def misaligned_answers(view: DataView) -> Iterator[Finding]:
-    """Answers that begin or end inside words, as offsets that are off by some characters give them."""
-    for part, facts in view.parts():
-        whole, shift = facts.golds_whole_words_percent, facts.answers_shift
-        if whole is None or facts.answered < FEWEST_QUESTIONS or whole >= 90:
-            continue
-        if shift is not None:
-            why = (
-                f"The others are {spell_shift(shift)}, as when contexts were stripped or joined with a title after "
-                "the offsets were counted. The command moves them back and trains on the repaired copy."
-            )
-        else:
-            why = (
-                "answer_start was counted in other units (bytes, or characters of a cleaned text), and the answers' "
-                "texts were cut out with it; or blanks between words were lost. Correct the offsets or the texts; "
-                "trimming the answers would only hide it."
-            )
-        yield Finding(
-            "misaligned-answers",
-            "error" if whole < 75 else "warning",
-            0,
-            f"Only {whole:.3g} % of the {PART_NAMES[part]} answers begin and end where words do; in correct data it "
-            f"is over 98 %. {why}",
-            repair_data(view, part) if shift else show_rows(view, "misaligned-answers"),
-            evidence(part=part, golds_whole_words_percent=whole, answers=facts.answered, answers_shift=shift),
-        )
+@of_each_part
+def missing_whitespace(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
+    """Text whose words run into each other."""
+    letters, long = facts.word_letters_mean, facts.long_words_percent or 0.0
+    if letters is not None and letters >= _LONG_WORDS:
+        seen = f"have {letters:.0f} letters on average; in languages with spaces between words it is four to eight"
+    elif long >= _MANY_LONG_WORDS:
+        seen = f"of 20 letters and more have {long:.0f} % of the letters; in correct texts it is 0 to 3 %"
+    else:
         return
+    yield Finding(
+        "missing-whitespace",
+        "error",
+        f"In the {PART_NAMES[part]} contexts, words {seen}. The whitespace was lost when the text was extracted "
+        "from a PDF, a scan or a web page, or this is no text. Extract it again.",
+        show_rows(view, "missing-whitespace"),
+        evidence(part=part, word_letters_mean=letters, long_words_percent=long),
+    )
 
 
-def unrelated_answers(view: DataView) -> Iterator[Finding]:
+@of_each_part
+def contradicting_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
+    """The same question on the same context with different answers."""
+    contradicting = facts.contradicting_questions or 0
+    if facts.questions < FEWEST_QUESTIONS or contradicting < 0.1 * facts.questions:
+        return
+    percent = 100 * contradicting / facts.questions
+    yield Finding(
+        "contradicting-answers",
+        "error" if percent >= 30 else "warning",
+        f"{contradicting:,} of {facts.questions:,} {PART_NAMES[part]} questions ({percent:.0f} %) are asked before on "
+        "the same context with a different answer, so a model can only guess. Either the question column is wrong (the "
+        "same text in every row), or several answers of one question became several questions.",
+        show_rows(view, "contradicting-answers"),
+        {"part": part, "contradicting_questions": contradicting, "questions": facts.questions},
+    )
+
+
+@of_each_part
+def answers_in_one_place(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
+    """Answers that need no reading: all at one place of their contexts, or all the same."""
+    places = (
+        ("same_start_percent", _MANY_IN_ONE_PLACE, "begin at the same character of their contexts: that place can be "
+         "learned without reading. Either answer_start was lost (0 in every row), or each context's first sentence was "
+         "taken for the answer, or the contexts were cut to begin with it."),
+        ("golds_at_end_percent", _MANY_IN_ONE_PLACE, "are the last words of their contexts: that place can be learned "
+         "without reading. Were the contexts truncated after the answer?"),
+        ("same_answer_percent", _MANY_ALIKE, "are one and the same text, which can be learned without reading. Was the "
+         "answer column filled from another one, or with a placeholder?"),
+    )  # fmt: skip
+    for name, least, seen in places:
+        percent = getattr(facts, name) or 0.0
+        if facts.answered >= FEWEST_QUESTIONS and percent >= least:
+            yield Finding(
+                "answers-in-one-place",
+                "error" if percent >= _MOST_IN_ONE_PLACE else "warning",
+                f"{percent:.0f} % of the {PART_NAMES[part]} answers {seen}",
+                show_rows(view, "answers-in-one-place"),
+                {"part": part, name: percent, "answers": facts.answered},
+            )
+
+
+@of_each_part
+def misaligned_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
+    """Answers that begin or end inside words, as offsets that are off by some characters give them."""
+    whole, shift = facts.golds_whole_words_percent, facts.answers_shift
+    if whole is None or facts.answered < FEWEST_QUESTIONS or whole >= 90:
+        return
+    if shift is not None:
+        why = (
+            f"The others are {spell_shift(shift)}, as when contexts were stripped or joined with a title after the "
+            "offsets were counted. The command moves them back and trains on the repaired copy."
+        )
+    else:
+        why = (
+            "answer_start was counted in other units (bytes, or characters of a cleaned text), and the answers' texts "
+            "were cut out with it; or blanks between words were lost. Correct the offsets or the texts; trimming the "
+            "answers would only hide it."
+        )
+    yield Finding(
+        "misaligned-answers",
+        "error" if whole < 75 else "warning",
+        f"Only {whole:.3g} % of the {PART_NAMES[part]} answers begin and end where words do; in correct data it is "
+        f"over 98 %. {why}",
+        repair_data(view, part) if shift else show_rows(view, "misaligned-answers"),
+        evidence(part=part, golds_whole_words_percent=whole, answers=facts.answered, answers_shift=shift),
+    )
+
+
+@of_each_part
+def unrelated_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
     """Answers that have nothing to do with their questions, or questions with their contexts; all or many of them."""
-    for part, facts in view.parts():
-        fit = facts.answer_fit
-        # On a handful of texts most words are frequent.
-        is_handful = facts.contexts is not None and facts.contexts < _FEWEST_CONTEXTS
-        if fit is None or facts.answered < FEWEST_QUESTIONS or is_handful:
-            continue
-        if _FEWEST_AT_HOME < fit.at_home < _STRANGE_RATIO * fit.elsewhere:
-            yield _unrelated_contexts(view, part, fit)
-            return
-        spoilt = [at for at, one in enumerate(fit.quarters, 1) if one and _strange_low(one) > _MOST_STRANGE]
-        if spoilt or _strange_low(fit) > _MANY_STRANGE:
-            yield _strange_contexts(view, part, fit, spoilt if len(spoilt) < len(fit.quarters) else [])
-            return
-        if fit.questions < FEWEST_QUESTIONS:
-            continue
-        known = {at: one for at, one in enumerate(fit.quarters, 1) if one and one.questions >= FEWEST_QUESTIONS}
-        spoilt = [at for at, one in known.items() if one.low > _ALL_UNRELATED]
-        is_much = fit.others_fit_better - _ERRORS * fit.error > _MANY_UNRELATED
-        is_more = fit.others_fit_better > _MANY_UNRELATED and _excess(view, part) > _CLEARLY_MORE
-        is_part = spoilt and any(one.high < _ALL_UNRELATED for one in known.values())
-        if is_much or is_more or is_part:
-            yield _unrelated_answers(view, part, fit, spoilt if len(spoilt) < len(known) else [])
-            return
+    fit = facts.answer_fit
+    # On a handful of texts most words are frequent.
+    is_handful = facts.contexts is not None and facts.contexts < _FEWEST_CONTEXTS
+    if fit is None or facts.answered < FEWEST_QUESTIONS or is_handful:
+        return
+    if _FEWEST_AT_HOME < fit.at_home < _STRANGE_RATIO * fit.elsewhere:
+        yield _unrelated_contexts(view, part, fit)
+    spoilt = [at for at, one in enumerate(fit.quarters, 1) if one and _strange_low(one) > _MOST_STRANGE]
+    if spoilt or _strange_low(fit) > _MANY_STRANGE:
+        yield _strange_contexts(view, part, fit, spoilt if len(spoilt) < len(fit.quarters) else [])
+    if fit.questions < FEWEST_QUESTIONS:
+        return
+    known = {at: one for at, one in enumerate(fit.quarters, 1) if one and one.questions >= FEWEST_QUESTIONS}
+    spoilt = [at for at, one in known.items() if one.low > _ALL_UNRELATED]
+    is_much = fit.others_fit_better - _ERRORS * fit.error > _MANY_UNRELATED
+    is_more = fit.others_fit_better > _MANY_UNRELATED and _excess(facts, view.other(part)) > _CLEARLY_MORE
+    is_part = spoilt and any(one.high < _ALL_UNRELATED for one in known.values())
+    if is_much or is_more or is_part:
+        yield _unrelated_answers(view, part, fit, spoilt if len(spoilt) < len(known) else [])
 
 
-def _excess(view: DataView, part: Part) -> float:
+def _excess(one: TextFacts, other: TextFacts | None) -> float:
     """Return by how many standard errors other answers fit better than in the other data set; 0: it does not tell."""
-    parts = dict(view.parts())
-    one, other = parts.pop(part), next(iter(parts.values()), None)
     if other is None or one.answer_fit is None or other.answer_fit is None:
         return 0.0
     # Long answers are near everything.
@@ -223,7 +200,6 @@ def _unrelated_answers(view: DataView, part: Part, fit: AnswerFit, quarters: lis
     return Finding(
         "unrelated-answers",
         "error" if which or fit.low > 0.3 else "warning",
-        0,
         f"{who} seem to belong to other questions on the same context: another answer is nearer to a question's own "
         f"words in {100 * fit.others_fit_better:.0f} % of comparisons; in correct data it is 7 to 23 %. Rows were "
         f"shuffled or shifted against each other when {'one of several files' if which else 'the file'} was written. "
@@ -238,7 +214,6 @@ def _unrelated_contexts(view: DataView, part: Part, fit: AnswerFit) -> Finding:
     return Finding(
         "unrelated-answers",
         "error",
-        0,
         f"Only {100 * fit.at_home:.0f} % of the {PART_NAMES[part]} questions share a rare word with their context, "
         f"hardly more than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is five "
         "times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against each "
@@ -262,7 +237,6 @@ def _strange_contexts(view: DataView, part: Part, fit: AnswerFit, quarters: list
     return Finding(
         "unrelated-answers",
         "error" if quarters or fit.strange > 0.3 else "warning",
-        0,
         f"{100 * fit.strange:.0f} % of the {PART_NAMES[part]} questions have rare words that other contexts have and "
         f"their own does not{where}; in correct data it is 0 to 7 %. They seem to belong to other contexts: rows were "
         "shuffled or shifted against each other when the file was written. Write it again, and read some of its "
@@ -272,26 +246,15 @@ def _strange_contexts(view: DataView, part: Part, fit: AnswerFit, quarters: list
     )
 
 
-def misplaced_answers(view: DataView) -> Iterator[Finding]:
+@of_each_part
+def misplaced_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
     """Answers that often end with "the", "of" and the like, as words beside the answer do."""
-    for part, facts in view.parts():
-        whole = facts.golds_whole_words_percent
-        # Those that are cut out of words end with anything.
-        if facts.answered < FEWEST_QUESTIONS or (whole is not None and whole < 90):
-            continue
-        found = _misplaced(view, part)
-        if found is not None:
-            yield found
-            return
-
-
-def _misplaced(view: DataView, part: Part) -> Finding | None:
-    parts = dict(view.parts())
-    facts = parts.pop(part)
-    other = next(iter(parts.values()), None)
-    percent, usual = facts.function_word_ends_percent, other.function_word_ends_percent if other is not None else None
-    if percent is None:
-        return None
+    whole, percent = facts.golds_whole_words_percent, facts.function_word_ends_percent
+    # Those that are cut out of words end with anything.
+    if percent is None or facts.answered < FEWEST_QUESTIONS or (whole is not None and whole < 90):
+        return
+    other = view.other(part)
+    usual = other.function_word_ends_percent if other is not None else None
     error = proportion_error(percent, facts.answered)
     if other is None or usual is None or other.answered < FEWEST_QUESTIONS:
         limit, is_more = _MANY_ENDS_ALONE, True
@@ -299,12 +262,11 @@ def _misplaced(view: DataView, part: Part) -> Finding | None:
         noise = math.hypot(error, proportion_error(usual, other.answered))
         limit, is_more = _MANY_ENDS, percent > 2 * usual and percent - usual > 3 * noise
     if percent - 2 * error < limit or not is_more:
-        return None
-    beside = f"; of the {PART_NAMES[next(iter(parts))]} answers {usual:.0f} %" if usual is not None else ""
-    return Finding(
+        return
+    beside = f"; in the other data set {usual:.0f} %" if usual is not None else ""
+    yield Finding(
         "misaligned-answers",
         "error" if percent >= 25 else "warning",
-        0,
         f"{percent:.0f} % of the {PART_NAMES[part]} answers end with a word that is in all texts, like 'the' or 'of'"
         f"{beside}. Answers hardly ever do (0 to 2 %), and any words do in 25 to 40 %: many of these answers are some "
         "words beside their place, or were cut off too soon. Read some, and correct the offsets; where only some "
@@ -323,7 +285,6 @@ def repeated_questions(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "repeated-questions",
         "warning",
-        0,
         f"{repeated:,} of {questions:,} training questions are copies of others on the same context: there are only "
         f"{kept:,} different ones, each {questions / kept:.3g} times, so an epoch is as many passes over the data. "
         "Remove the copies.",
@@ -340,7 +301,6 @@ def few_contexts(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "few-contexts",
         "warning",
-        0,
         f"All {questions:,} training questions are asked on {contexts} contexts. The model memorises these texts and "
         "does not learn to read others. Use questions on more texts; five to ten questions a text are usual.",
         show_rows(view, "few-contexts"),
@@ -357,7 +317,6 @@ def few_questions(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "few-questions",
         "warning",
-        0,
         f"There are only {questions:,} training questions"
         + (f", as max_train_examples is {limit}" if limit == questions else "")
         + ". The model memorises them before it learns to read; learning to read takes thousands. Use more questions, "

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from albertqa.health.advice import show_rows, train_again
+from albertqa.health.advice import more_questions, show_rows, train_again
 from albertqa.health.curve import proportion_error
 from albertqa.health.record import DataView
 from albertqa.health.rules.answer_labels import FEWEST_QUESTIONS
-from albertqa.rundir.findings import Finding, evidence
+from albertqa.rundir.findings import Finding
+from albertqa.rundir.run_json import TextFacts
 
 # Between data sets of one kind, mean lengths differ by less than a third (SQuAD, SQuADShifts, the starter set); between
 # short factoids and the longest of the common sets of short answers by about two.
@@ -33,23 +34,21 @@ def data_leakage(view: DataView) -> Iterator[Finding]:
     validation = view.validation
     if validation is None:
         return
-    seen = validation.seen_by_model_percent
-    if seen is not None and seen >= 1:
+    seen = validation.seen_by_model_percent or 0.0
+    if seen >= 1:
         yield Finding(
             "data-leakage",
             "error",
-            0,
             f"The model {view.settings.model} has been trained on {seen:.3g} % of the validation questions before: its "
             "trained_on.json has their hashes. It knows those answers, so the scores are too high. Start from a model "
             "that has not seen them, or validate on other questions.",
             show_rows(view, "data-leakage", by_model=True),
             {"seen_by_model_percent": seen},
         )
-        return
-    questions, contexts = validation.shared_questions_percent, validation.shared_contexts_percent
+    questions, contexts = validation.shared_questions_percent or 0.0, validation.shared_contexts_percent or 0.0
     if view.train.content_sha256 and view.train.content_sha256 == validation.content_sha256:
         questions = contexts = 100.0
-    if questions is None or contexts is None or (questions < 1 and contexts < 5):
+    if questions < 1 and contexts < 5:
         return
     effect = (
         "the scores measure memory, not reading"
@@ -59,7 +58,6 @@ def data_leakage(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "data-leakage",
         "error",
-        0,
         f"{questions:.3g} % of the validation questions are also in the training data, and {contexts:.3g} % are asked "
         f"on contexts that are: {effect}. Split the data by context or article, so that no text is in both.",
         show_rows(view, "data-leakage"),
@@ -70,25 +68,25 @@ def data_leakage(view: DataView) -> Iterator[Finding]:
 def missing_answers(view: DataView) -> Iterator[Finding]:
     """Training data in which hardly any question has an answer, or only one of the two parts has such questions."""
     without = {part: facts.without_answer / facts.questions for part, facts in view.parts()}
-    train, validation = without["train"], without.get("validation")
-    severity, message = "warning", ""
-    if train > 0.8 and (validation is None or validation <= train):
-        severity = "error"
+    train, validation = without["train"], without.get("validation", 0.0)
+    is_alone, is_error = "validation" not in without, False
+    if train > 0.8 and (is_alone or validation <= train):
+        is_error = True
         message = (
             f'{100 * train:.0f} % of the training questions have no answer. "No answer" is then nearly always right, '
             "and the model learns to say nothing else. Were the answers lost when the file was written?"
         )
-    elif validation is None:
+    elif is_alone:
         return
     elif train - validation > 0.4:
-        severity = "error" if train - validation > 0.6 else "warning"
+        is_error = train - validation > 0.6
         message = (
             f"{100 * train:.0f} % of the training questions have no answer, of the validation questions only "
             f"{100 * validation:.0f} %: the model learns to answer nothing where it should answer. Were answers lost "
             "when the training file was written? If not, validate on data of the same kind."
         )
     elif validation - train > 0.4 and train > 0:
-        severity = "error" if validation > 0.95 else "warning"
+        is_error = validation > 0.95
         message = (
             f"{100 * validation:.0f} % of the validation questions have no answer, of the training questions only "
             f"{100 * train:.0f} %: the scores show above all how often the model answers nothing. Were answers lost "
@@ -104,20 +102,19 @@ def missing_answers(view: DataView) -> Iterator[Finding]:
             f"{100 * train:.0f} % of the training questions have no answer, but every validation question has one: "
             "whether the model knows when to answer nothing is not measured. Validate on data of the same kind."
         )
-    if message:
-        yield Finding(
-            "missing-answers",
-            "error" if severity == "error" else "warning",
-            0,
-            message,
-            show_rows(view, "missing-answers"),
-            {f"{part}_without_answer_percent": round(100 * share, 2) for part, share in without.items()},
-        )
+    else:
+        return
+    yield Finding(
+        "missing-answers",
+        "error" if is_error else "warning",
+        message,
+        show_rows(view, "missing-answers"),
+        {f"{part}_without_answer_percent": round(100 * share, 2) for part, share in without.items()},
+    )
 
 
 def language_mismatch(view: DataView) -> Iterator[Finding]:
     """Validation texts in another language, or of another kind, than the training texts."""
-    ratio = _shared_words(view)
     if view.validation is None:
         return
     others = view.validation.other_scripts_percent or 0.0
@@ -125,27 +122,24 @@ def language_mismatch(view: DataView) -> Iterator[Finding]:
         yield Finding(
             "language-mismatch",
             "error" if others >= 50 else "warning",
-            0,
             f"The letters of the validation texts are of other scripts than the training texts' ({others:.0f} % of "
             "them): the two are in different languages, and the validation scores do not show how well training "
             "goes. Use one language in both.",
             show_rows(view, "language-mismatch"),
             {"other_scripts_percent": others},
         )
-        return
-    is_few = view.train.contexts is not None and view.train.contexts < _FEW_CONTEXTS
-    if ratio is None or ratio >= (_LEAST_OF_FEW if is_few else _LEAST_SHARED_WORDS):
-        return
     here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
+    least = _LEAST_OF_FEW if _has_few_contexts(view.train) else _LEAST_SHARED_WORDS
+    if here is None or there is None or here >= least * there:
+        return
     yield Finding(
         "language-mismatch",
-        "error" if ratio < 0.4 else "warning",
-        0,
+        "error" if here < 0.4 * there else "warning",
         f"The words that most training texts have make up {there:.0f} % of them, but only {here:.0f} % of "
         "the validation texts; within one language it is nearly the same. The two are in different languages, or of "
         "very different kinds: the validation scores do not show how well training goes. Use one language in both.",
         show_rows(view, "language-mismatch"),
-        evidence(frequent_words_percent=here, frequent_words_percent_train=there),
+        {"frequent_words_percent": here, "frequent_words_percent_train": there},
     )
 
 
@@ -154,19 +148,18 @@ def answer_length_mismatch(view: DataView) -> Iterator[Finding]:
     if view.validation is None or min(view.train.answered, view.validation.answered) < FEWEST_QUESTIONS:
         return
     train, validation = view.train.gold_words_mean, view.validation.gold_words_mean
-    least = _OTHER_LENGTH_OF_FEW if _has_few_contexts(view) else _OTHER_LENGTH
     if not train or not validation:
         return
+    is_few = _has_few_contexts(view.train) or _has_few_contexts(view.validation)
     times, sentences = max(train, validation) / min(train, validation), ""
     whole = [facts.whole_sentences_percent or 0.0 for _, facts in view.parts()]
     if max(whole) - min(whole) > _MORE_SENTENCES:
         sentences = f", and {whole[0]:.0f} % of the former and {whole[1]:.0f} % of the latter are whole sentences"
-    elif times < least:
+    elif times < (_OTHER_LENGTH_OF_FEW if is_few else _OTHER_LENGTH):
         return
     yield Finding(
         "answer-length-mismatch",
         "error" if times >= 2 * _OTHER_LENGTH else "warning",
-        0,
         f"Training answers have {train:.1f} words on average, validation answers {validation:.1f}{sentences}. The "
         f"model learns to give {'long' if train > validation else 'short'} answers and is scored against others, so "
         "exact match stays low however well it reads. Were whole sentences, or first words only, taken for answers in "
@@ -181,26 +174,27 @@ def question_mismatch(view: DataView) -> Iterator[Finding]:
     validation = view.validation
     if validation is None or min(view.train.questions, validation.questions) < FEWEST_QUESTIONS:
         return
+    # In another language, questions differ, too.
+    if any(language_mismatch(view)):
+        return
     train, asked = view.train.question_letters_mean, validation.question_letters_mean
     unasked, words = validation.rare_question_words_percent or 0.0, validation.rare_question_words or []
     noise = 2 * proportion_error(_MANY_UNASKED_PERCENT, validation.questions)
-    if unasked >= _MANY_UNASKED_PERCENT + noise and not _is_other_language(view):
+    if unasked >= _MANY_UNASKED_PERCENT + noise:
         named = ", ".join(f"'{word}'" for word in words)
         yield Finding(
             "question-mismatch",
             "warning",
-            0,
             f"{unasked:.0f} % of the validation questions have {named}, and hardly any training question does. The "
             "model learns to answer only the kinds of questions that it is trained on. Train on questions of all kinds "
             "that it will be asked.",
             show_rows(view, "question-mismatch"),
             {"rare_question_words": ", ".join(words), "rare_question_words_percent": unasked},
         )
-    elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH and not _is_other_language(view):
+    elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH:
         yield Finding(
             "question-mismatch",
             "warning",
-            0,
             f"Training questions have {train:.0f} characters on average, validation questions {asked:.0f}. Those of "
             "one file were truncated, filled from another column, or asked in another way: the model is trained on "
             "other questions than it is asked. Read some of both files.",
@@ -219,7 +213,6 @@ def swapped_files(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "swapped-files",
         "warning",
-        0,
         f"There are {train:,} training questions and {validation:,} validation questions. Were the two files swapped? "
         "Then swap --train-file and --validation-file. If these are all the training questions there are, most of the "
         "time goes into evaluation: use --max-eval-examples.",
@@ -228,19 +221,29 @@ def swapped_files(view: DataView) -> Iterator[Finding]:
     )
 
 
-def _has_few_contexts(view: DataView) -> bool:
-    """Return whether one of the data sets is on so few texts that they may be on one subject."""
-    return any(facts.contexts is not None and facts.contexts < _FEW_CONTEXTS for _, facts in view.parts())
-
-
-def _is_other_language(view: DataView) -> bool:
-    """Return whether `language_mismatch` says so: then questions differ, too."""
-    return any(language_mismatch(view))
-
-
-def _shared_words(view: DataView) -> float | None:
-    """Return how much less frequent the training texts' frequent words are in the validation texts; None: unknown."""
+def small_validation(view: DataView) -> Iterator[Finding]:
+    """Validation data too small to compare steps or runs."""
     if view.validation is None:
-        return None
-    here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
-    return here / there if here is not None and there else None
+        return
+    questions = view.validation.questions
+    half_width = 1.96 * proportion_error(50.0, questions)
+    if half_width < 10:
+        return
+    limit = view.settings.max_eval_examples
+    is_limited = limit is not None and limit <= questions
+    yield Finding(
+        "small-validation",
+        "note",
+        f"{questions} validation questions give f1 to about ±{half_width:.0f} points: too imprecise to compare steps "
+        "or runs. Use several hundred; a thousand give ±3."
+        + (f" max_eval_examples limits them to {limit}." if is_limited else ""),
+        train_again(view, "more-validation", max_eval_examples=1000)
+        if is_limited
+        else more_questions(view, "validation"),
+        {"questions": questions, "f1_half_width": round(half_width, 2)},
+    )
+
+
+def _has_few_contexts(facts: TextFacts) -> bool:
+    """Return whether data is on so few texts that they may be on one subject."""
+    return facts.contexts is not None and facts.contexts < _FEW_CONTEXTS

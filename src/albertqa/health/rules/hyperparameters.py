@@ -23,7 +23,6 @@ def long_warmup(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "long-warm-up",
         "error" if warmup >= total else "warning",
-        0,
         f"The warm-up takes {warmup:,} of {total:,} steps: the learning rate only rises, to {short(reached)}, and "
         "hardly any step uses the learning rate that was set. A tenth of the steps is usual.",
         train_again(record, "short-warm-up", warmup_steps=0, warmup_ratio=0.1),
@@ -58,23 +57,23 @@ def damped_steps(record: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "large-epsilon",
             severity,
-            record.step,
             f"adam_epsilon is {short(epsilon)}, far above the size of the gradients (about "
             f"{clipped / weights**0.5:.1e} a weight), so AdamW's steps are {100 * share:.2g} % of the learning rate. "
             "1e-8 is usual.",
             train_again(record, "epsilon-1e-8", adam_epsilon=1e-8),
             numbers,
+            record.step,
         )
     elif kept(norm, epsilon) > 2 * share:
         yield Finding(
             "strong-clipping",
             severity,
-            record.step,
             f"max_grad_norm is {short(settings.max_grad_norm)}, while gradients have a norm of {norm:.3g}. Clipped so "
             f"far, they are small beside AdamW's epsilon, and its steps are {100 * share:.2g} % of the learning rate. "
             "(Clipping every step to 1.0 is normal.)",
             train_again(record, "clip-1", max_grad_norm=1.0),
             numbers,
+            record.step,
         )
 
 
@@ -87,7 +86,6 @@ def strong_decay(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "strong-weight-decay",
         "error" if left < 0.5 else "warning",
-        0,
         f"weight_decay is {short(decay)}: over this run it alone shrinks every weight matrix to {100 * left:.3g} % of "
         "its pretrained size. Usual is 0 to 0.1.",
         train_again(record, "decay-0.01", weight_decay=0.01),
@@ -110,7 +108,6 @@ def strong_dropout(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "strong-dropout",
         "error" if rate >= 0.7 else "warning",
-        0,
         f"{name} is {short(rate)}: at every step {100 * rate:.0f} % of the activations it acts on are set to zero, and "
         "the model learns from the rest. Usual is 0 to 0.1; ALBERT v2 was pretrained without dropout.",
         train_again(record, "dropout-0.1", **dict.fromkeys(strong, 0.1)),
@@ -126,7 +123,6 @@ def strong_label_smoothing(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "strong-label-smoothing",
         "error" if smoothing >= 0.8 else "warning",
-        0,
         f"label_smoothing_factor is {short(smoothing)}: {100 * smoothing:.0f} % of each target is spread over all "
         f"tokens and only {100 * (1 - smoothing):.0f} % is left for the answer. The model learns slowly, and to be "
         "unsure of every answer. Usual is 0 to 0.1.",
@@ -143,7 +139,6 @@ def large_r_drop(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "large-r-drop",
         "error" if alpha >= 2 * _LARGE_R_DROP else "warning",
-        0,
         f"r_drop_alpha is {short(alpha)}: that the two passes agree counts {short(alpha)} times as much as the answer, "
         "and they agree best where the model is unsure of everything. Usual is 0.5 to 5.",
         train_again(record, "r-drop-1", r_drop_alpha=1.0),
@@ -159,7 +154,6 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "swapped-betas",
         "warning",
-        0,
         f"adam_beta1 is {beta1:g} and adam_beta2 {beta2:g}. The first averages the gradients over 1/(1-beta1) steps, "
         f"here {1 / (1 - beta1):.0f}, and the second their squares, over more. Usual is 0.9 and 0.999.",
         train_again(record, "usual-betas", adam_beta1=0.9, adam_beta2=0.999),
@@ -169,13 +163,12 @@ def swapped_betas(record: RunRecord) -> Iterator[Finding]:
 
 def no_answer_forbidden(record: RunRecord) -> Iterator[Finding]:
     """Data with unanswerable questions, and a setting that forbids "no answer"."""
-    without = record.data("validation").without_answer / record.data("validation").questions
+    without = record.validation.without_answer / record.validation.questions
     if record.settings.version_2_with_negative is not False or not without:
         return
     yield Finding(
         "no-answer-forbidden",
         "error",
-        0,
         f"{100 * without:.0f} % of the validation questions have no answer, but version_2_with_negative is false: the "
         "model must answer them all, they cannot be scored, and the run fails at its first evaluation.",
         train_again(record, "version-2", version_2_with_negative=True),

@@ -35,17 +35,19 @@ def frozen_encoder(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "frozen-encoder",
         "error",
-        record.step,
         f"{seen}: the encoder is frozen, or its weights were not given to the optimizer. A span head alone cannot "
         "learn to read. 'albertqa train' trains all weights; remove what freezes them.",
         train_again(record, "all-weights"),
         evidence(parameters=weights, trainable_parameters=trainable, weights_moved_percent=moved),
+        record.step,
     )
 
 
 def damaged_weights(record: RunRecord) -> Iterator[Finding]:
     """A model that is surer of wrong answers than any fresh head could be, or that no gradient reaches."""
-    if len(record.losses) < min(20, record.total_steps) or not record.is_unlearned or record.loss is None:
+    if len(record.losses) < min(20, record.total_steps) or record.loss is None:
+        return
+    if not record.has_not_learned and not record.ended_unlearned:
         return
     begun, uniform = level(record.losses[:5]), record.uniform_loss()
     norm = float(np.median(record.norms)) if len(record.norms) else 1.0
@@ -65,11 +67,11 @@ def damaged_weights(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "broken-weights",
         "error",
-        record.step,
         f"{seen} Start from an undamaged pretrained encoder.",
         use_base_model(record, learning_rate=3e-5, warmup_ratio=0.1),
         {"first_loss": round(begun.mean, 4), "loss": round(record.loss.mean, 4), "uniform_loss": uniform,
          "grad_norm": norm},
+        record.step,
     )  # fmt: skip
 
 
@@ -81,7 +83,6 @@ def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "stopped-too-soon",
         "error",
-        record.step,
         f"Early stopping ended the run at step {record.step:,} of {record.total_steps:,}, before the model had learned "
         f"anything (f1 {last.f1:.1f}, validation loss {last.loss:.2f}; uniform baseline "
         f"{record.uniform_loss('validation'):.2f}). Learning to read takes some hundred steps, and f1 is noise until "
@@ -95,6 +96,7 @@ def stopped_before_learning(record: RunRecord) -> Iterator[Finding]:
         ),
         {"step": record.step, "total_steps": record.total_steps, "f1": round(last.f1, 3),
          "validation_loss": round(last.loss, 4), "patience": settings.early_stopping_patience},
+        record.step,
     )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     if record.loss is None or not record.ended_unlearned or record.largest_change > 2 * SHORTEST_PATH:
         return
     settings = record.settings
-    windows = record.data("train").windows
+    windows = record.train.windows
     batch = max(1, min(settings.step_windows, 16, windows // 100))
     # Some hundreds, and as many as move the weights far enough at this rate.
     steps = max(600, 2.2 * SHORTEST_PATH * record.total_steps / record.largest_change)
@@ -117,7 +119,6 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "too-few-steps",
         "error",
-        record.step,
         f"The run has only {record.total_steps:,} optimizer steps of {settings.step_windows} windows each, of "
         f"{windows:,} windows, and the loss stays near the uniform baseline ({record.loss.mean:.2f}; baseline "
         f"{record.uniform_loss():.2f}). Learning takes some hundred steps at least. Use a smaller batch or more "
@@ -125,6 +126,7 @@ def too_few_steps(record: RunRecord) -> Iterator[Finding]:
         train_for(record, "more-steps", epochs, train_batch_size=batch, gradient_accumulation_steps=1),
         {"total_steps": record.total_steps, "step_windows": settings.step_windows, "windows": windows,
          "loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss()},
+        record.step,
     )  # fmt: skip
 
 
@@ -137,19 +139,19 @@ def random_weights(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "random-weights",
         "error",
-        record.step,
         f"The encoder started from random weights ({why}), and after {record.step:,} steps the loss is "
         f"{record.loss.mean:.2f}, near the uniform baseline ({record.uniform_loss():.2f}). Reading is learned in "
         "pretraining, from billions of words; question answering data alone cannot teach it. Start from a pretrained "
         "encoder.",
         use_base_model(record, learning_rate=3e-5),
         {"loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss()},
+        record.step,
     )
 
 
 def foreign_vocabulary(record: RunRecord) -> Iterator[Finding]:
     """Nothing learned, in a language that the model's vocabulary was not made for: its words are cut into pieces."""
-    facts = record.data("train")
+    facts = record.train
     letters, tokens, word = facts.context_letters_mean, facts.context_tokens_mean, facts.word_letters_mean
     if not letters or not tokens or not word or (facts.gold_words_mean or 0.0) < _FEWEST_GOLD_WORDS:
         return
@@ -161,7 +163,6 @@ def foreign_vocabulary(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "foreign-vocabulary",
         "error",
-        record.step,
         f"After {record.step:,} steps {seen}, near the uniform baseline "
         f"({record.uniform_loss():.2f}), and the tokenizer cuts a word of the training texts into {pieces:.1f} pieces "
         "on average; in the language of its vocabulary it is 1.2 to 1.5. The model was pretrained on another language. "
@@ -169,6 +170,7 @@ def foreign_vocabulary(record: RunRecord) -> Iterator[Finding]:
         use_base_model(record, many_languages=True),
         {"tokens_per_word": round(pieces, 2), "loss": round(record.loss.mean, 4),
          "uniform_loss": record.uniform_loss()},
+        record.step,
     )  # fmt: skip
 
 
@@ -189,13 +191,13 @@ def not_learning(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "not-learning",
         "error",
-        record.step,
         f"After {record.step:,} steps the loss is {record.loss.mean:.2f}; the uniform baseline is "
         f"{record.uniform_loss():.2f}, and knowing only what answers look like gives four fifths of it. The model has "
         f"not learned to read the question.{seen} Train for longer; another seed helps at times. If not, read some of "
         "the training questions with their answers.",
         train_for(record, "longer", 2 * record.total_steps / record.plan.steps_per_epoch, warmup_ratio=0.1),
         evidence(loss=round(record.loss.mean, 4), uniform_loss=record.uniform_loss(), same_start_percent=same),
+        record.step,
     )
 
 

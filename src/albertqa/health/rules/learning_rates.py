@@ -16,7 +16,7 @@ _Sign: TypeAlias = tuple[int, str, dict[str, float | int | str]]
 
 def zero_rate(record: RunRecord) -> Iterator[Finding]:
     """Steps at a learning rate of zero: after the schedule's end, or by the schedule itself."""
-    is_zero = record.rates[1:] <= 1e-6 * record.settings.learning_rate
+    is_zero = np.array(record.rates[1:]) <= 1e-6 * record.settings.learning_rate
     zero = int(is_zero.sum())
     if zero < max(5, 0.1 * len(record.rates)):
         return
@@ -24,11 +24,11 @@ def zero_rate(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "zero-learning-rate",
         "error",
-        first,
         f"{zero:,} of {len(record.rates):,} steps have a learning rate of zero, from step {first:,} on: they change "
         "nothing. The schedule ended before the run. Start a run whose schedule covers all its steps.",
         train_again(record, "whole-schedule", max_steps=max(record.total_steps, record.step)),
         {"steps_at_zero": zero, "steps": len(record.rates), "first_step_at_zero": first},
+        first,
     )
 
 
@@ -42,23 +42,23 @@ def high_rate(record: RunRecord) -> Iterator[Finding]:
     step, seen, numbers = signs[0]
     # Where the rate was nothing unusual, the model may want far less anyway; where it was, it wants the usual.
     better = min(record.settings.learning_rate / 10, record.usual_rate)
-    can_measure = record.data("train").windows // record.settings.step_windows >= FEWEST_STEPS
+    can_measure = record.train.windows // record.settings.step_windows >= FEWEST_STEPS
     measured = f"; '{find_rate(record)}' measures what suits" if can_measure else f": {short(better)}"
     yield Finding(
         "high-learning-rate",
         "error",
-        step,
         f"{seen} The learning rate, {short(record.settings.learning_rate)}, is too high for this model (usual for its "
         f"width is about {short(record.usual_rate)}): the first steps destroyed the pretrained weights, and going on "
         f"will not bring them back. Start again with less{measured}.",
         train_again(record, f"lr{short(better)}", learning_rate=better),
         {"learning_rate": record.settings.learning_rate, "usual_learning_rate": record.usual_rate, **numbers},
+        step,
     )
 
 
 def _blew_up(record: RunRecord) -> _Sign | None:
     """Return NaN or infinite losses or gradients at an unusual rate."""
-    faults = record.history.faulty_steps
+    faults = record.faulty_steps
     failed = "loss is" in record.failure
     if (not faults and not failed) or record.rate_ratio < 5:
         return None
@@ -68,7 +68,7 @@ def _blew_up(record: RunRecord) -> _Sign | None:
 
 def _rose(record: RunRecord) -> _Sign | None:
     """Return a loss that rose above the uniform baseline, or back to it."""
-    curve, uniform = blocks(record.losses, most=40, least_size=5), record.uniform_loss()
+    curve, uniform = blocks(record.losses), record.uniform_loss()
     if len(curve) < 2:
         return None
     highest = max(range(len(curve)), key=lambda at: curve[at].mean)
@@ -120,7 +120,6 @@ def low_rate(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "low-learning-rate",
         "error",
-        record.step,
         f"The loss hardly falls: {begun:.2f} at first, {record.loss.mean:.2f} after {record.step:,} steps (uniform "
         f"baseline: {record.uniform_loss():.2f}). At a learning rate of {short(record.settings.learning_rate)} no "
         f"weight can change by more than {short(record.largest_change)} in the whole run, and learning takes ten times "
@@ -128,4 +127,5 @@ def low_rate(record: RunRecord) -> Iterator[Finding]:
         train_again(record, f"lr{short(record.usual_rate)}", learning_rate=record.usual_rate),
         {"learning_rate": record.settings.learning_rate, "usual_learning_rate": record.usual_rate,
          "first_loss": round(begun, 4), "loss": round(record.loss.mean, 4), "uniform_loss": record.uniform_loss()},
+        record.step,
     )  # fmt: skip

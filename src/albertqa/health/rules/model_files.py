@@ -20,7 +20,6 @@ def random_layers(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "random-layers",
         "error",
-        0,
         f"The weights of layer {named} (of {known or 'all'}) are random or zero, the others pretrained: the file has "
         "them under other names, or they were lost in a conversion. Random layers destroy what the others pass on. "
         "Convert the model again, or use the original files.",
@@ -32,7 +31,7 @@ def random_layers(record: RunRecord) -> Iterator[Finding]:
 def case_mismatch(record: RunRecord) -> Iterator[Finding]:
     """A tokenizer that treats upper case otherwise than its vocabulary was made for."""
     tokenizer = record.model.tokenizer
-    upper, unknown = record.data("train").upper_case_percent, record.data("train").unknown_tokens_percent or 0.0
+    upper, unknown = record.train.upper_case_percent, record.train.unknown_tokens_percent or 0.0
     cased, folds = tokenizer.cased_pieces_percent, tokenizer.folds_case
     if upper is None or cased is None:
         return
@@ -52,7 +51,6 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "case-mismatch",
         "error",
-        0,
         message,
         fix_case(record, lowercase=not folds),
         {"cased_pieces_percent": cased, "upper_case_percent": upper},
@@ -62,7 +60,7 @@ def case_mismatch(record: RunRecord) -> Iterator[Finding]:
 def case_of_data(record: RunRecord) -> Iterator[Finding]:
     """Training texts in lower case and validation texts in both, for a model that tells the two apart."""
     tokenizer = record.model.tokenizer
-    upper, asked = (record.data(part).upper_case_percent for part in ("train", "validation"))
+    upper, asked = record.train.upper_case_percent, record.validation.upper_case_percent
     if upper is None or asked is None or tokenizer.folds_case or (tokenizer.cased_pieces_percent or 0) <= 10:
         return
     if upper >= 0.1 or asked <= 0.5:
@@ -70,7 +68,6 @@ def case_of_data(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "lowercased-data",
         "error",
-        0,
         "The training texts have no upper case, the validation texts do, and this is a cased model: it is trained on "
         "other words than it is asked about. Train on the texts as they were written.",
         use_base_model(record),
@@ -99,7 +96,6 @@ def missing_segments(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "missing-segments",
         "warning",
-        0,
         message,
         use_base_model(record),
         {"segment_types": types, "segments": str(segments)},
@@ -115,7 +111,6 @@ def vocabulary_mismatch(record: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "vocabulary-mismatch",
             "error",
-            0,
             f"Of {pairs:,} pairs of tokens that are two forms of a word, like 'river' and 'rivers', only "
             f"{percent:.0f} % have embeddings that are more alike than those of any two tokens; in a pretrained "
             "encoder it is over 90 %, by chance 50 %. To the model every token means another word: the vocabulary "
@@ -128,7 +123,6 @@ def vocabulary_mismatch(record: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "vocabulary-mismatch",
             "warning",
-            0,
             f"The tokenizer has {tokenizer.vocabulary:,} tokens, the model embeddings for {rows:,}: they are hardly of "
             "one model, and then every token means another word. Use the model's own tokenizer.",
             use_base_model(record),

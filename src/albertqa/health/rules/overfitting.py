@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 from albertqa.health.advice import crop_contexts, more_questions, train_again, train_less
-from albertqa.health.curve import proportion_error
+from albertqa.health.curve import level, proportion_error
 from albertqa.health.record import MANY_PASSES, RunRecord
 from albertqa.health.rules.learning import has_stopped_before_learning
 from albertqa.rundir.findings import Finding
@@ -33,15 +33,15 @@ def memorised(record: RunRecord) -> Iterator[Finding]:
     is_unread = train_loss < 0.7 * train_blind and record.ended_unread and last.f1 <= _BLIND_F1
     if not (is_baseline or is_near_baseline or is_unread):
         return
-    questions = record.data("train").questions - (record.data("train").repeated_questions or 0)
-    by_heart = record.passes >= MANY_PASSES or record.data("train").questions >= 2 * questions
+    questions = record.train.questions - (record.train.repeated_questions or 0)
+    by_heart = record.passes >= MANY_PASSES or record.train.questions >= 2 * questions
     seen = (
         f"The training loss is {train_loss:.2f}, but the validation loss is {last.loss:.2f}, hardly better than the "
         f"uniform baseline ({blind:.2f}), and f1 is {last.f1:.1f}."
     )
     if by_heart:
         why = (
-            f"In {record.passes * record.data('train').questions / questions:.0f} passes the {questions:,} training "
+            f"In {record.passes * record.train.questions / questions:.0f} passes the {questions:,} training "
             "questions were memorised. Learning to read takes thousands of questions: use more. Cropped contexts or "
             "fewer epochs make memorising slower, and teach no more."
         )
@@ -53,11 +53,11 @@ def memorised(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "memorised" if by_heart else "no-generalisation",
         "error" if last.f1 <= _BLIND_F1 else "warning",
-        last.step,
         f"{seen} {why}",
         more_questions(record),
         {"epochs": round(record.passes, 3), "questions": questions, "loss": round(train_loss, 4),
          "validation_loss": round(last.loss, 4), "uniform_loss": round(blind, 4), "f1": round(last.f1, 3)},
+        last.step,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
-    train_loss = float(record.losses[-record.plan.steps_per_epoch :].mean())
+    train_loss = level(record.losses[-record.plan.steps_per_epoch :]).mean
     drop, noise = best.f1 - last.f1, _noise(record, best.f1)
     gain = max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
     falls = drop >= max(1.0, 2 * noise) and _is_far_below(record, 0.7 * last.loss) and _rose(record, 1.08)
@@ -84,8 +84,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "overfitting",
         "warning",
-        last.step,
-        f"In {record.passes:.1f} passes over {record.data('train').questions:,} questions the training loss fell to "
+        f"In {record.passes:.1f} passes over {record.train.questions:,} questions the training loss fell to "
         f"{_written(record, train_loss)}, and the validation loss rose to {last.loss:.2f}, from {lowest.loss:.2f} at "
         f"step {lowest.step:,}; f1 {of_f1}; its noise is ±{noise:.1f}. What is still learned does not hold for other "
         f"questions. {_kept(record)} {advice}",
@@ -93,6 +92,7 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         {"train_loss": round(train_loss, 4), "validation_loss": round(last.loss, 4),
          "lowest_validation_loss": round(lowest.loss, 4), "best_f1": round(best.f1, 3), "f1": round(last.f1, 3),
          "f1_noise": round(noise, 3), "best_step": best.step},
+        last.step,
     )  # fmt: skip
 
 
@@ -107,11 +107,11 @@ def stopped_too_soon(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "stopped-too-soon",
         "warning",
-        record.step,
         f"Early stopping ended the run at step {record.step:,} of {record.total_steps:,}, but the validation loss was "
         f"still falling ({before:.2f}, then {last:.2f}). f1 moves in jumps at first. Use more patience.",
         train_again(record, "more-patience", early_stopping_patience=max(5, 3 * patience)),
         {"validation_loss_before": round(before, 4), "validation_loss": round(last, 4), "patience": patience},
+        record.step,
     )
 
 
@@ -129,7 +129,7 @@ def _rose(record: RunRecord, times: float) -> bool:
 
 
 def _noise(record: RunRecord, f1: float) -> float:
-    return proportion_error(f1, record.data("validation").questions)
+    return proportion_error(f1, record.validation.questions)
 
 
 def _is_far_below(record: RunRecord, limit: float) -> bool:

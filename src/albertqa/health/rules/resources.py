@@ -17,7 +17,7 @@ _BASE_PARAMETERS = 13_000_000
 
 def nan_loss(record: RunRecord) -> Iterator[Finding]:
     """Steps that were skipped for a NaN or infinite loss or gradient, and evaluations with such a loss."""
-    faults, evaluations = record.history.faulty_steps, record.history.faulty_evaluations
+    faults, evaluations = record.faulty_steps, record.faulty_evaluations
     failure = record.failure
     failed = "loss is" in failure
     if not faults and not evaluations and not failed:
@@ -46,7 +46,6 @@ def nan_loss(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "nan-loss",
         "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
-        first,
         " ".join(seen or ["The loss was NaN or infinite."])
         + (" In full precision this comes from too high a learning rate: lower it." if is_full else
            f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
@@ -55,22 +54,23 @@ def nan_loss(record: RunRecord) -> Iterator[Finding]:
         change,
         {"skipped_steps": len(faults), "steps": len(record.steps), "faulty_evaluations": len(evaluations),
          "precision": str(precision)},
+        first,
     )  # fmt: skip
 
 
 def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
     """fp16 gradients that overflow again and again; now and then is how the loss scale is found."""
-    lost = record.history.overflowed_steps
+    lost = record.overflowed_steps
     if record.machine.precision != "float16" or len(record.steps) < 50 or lost < 0.05 * len(record.steps):
         return
     yield Finding(
         "fp16-overflow",
         "warning",
-        record.step,
         f"In {lost:,} of {len(record.steps):,} steps the gradient was too large for fp16 and the step was skipped. "
         "bf16 has the range of fp32; where the GPU lacks it, train in fp32.",
         train_again(record, "bf16", mixed_precision="auto"),
         {"overflowed_steps": lost, "steps": len(record.steps)},
+        record.step,
     )
 
 
@@ -80,7 +80,7 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     if "out of memory" in failure:
         yield from _failed_for_memory(record, failure)
         return
-    again = record.history.out_of_memory_steps
+    again = record.out_of_memory_steps
     if not again:
         return
     settings = record.settings
@@ -89,13 +89,13 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "out-of-memory",
         "warning",
-        again[0].step,
         f"The memory did not hold step {again[0].step:,}"
         + (f" and {len(again) - 1} more" if len(again) > 1 else "")
         + f", and the run went on with {smallest} windows at a time and more passes a step. Results stay the same up "
         "to rounding; the time of the failed tries is lost. Use a batch that fits from the start.",
         train_again(record, "fits", train_batch_size=equal, gradient_accumulation_steps=settings.step_windows // equal),
         {"steps_done_again": len(again), "micro_batch_wanted": settings.train_batch_size, "micro_batch": smallest},
+        again[0].step,
     )
 
 
@@ -113,11 +113,11 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
     yield Finding(
         "out-of-memory",
         "error",
-        record.step,
         f"The run failed: {failure}. Close other programs and resume with --resume, or use less memory: recomputed "
         "activations, a smaller model, shorter windows.",
         change,
         evidence(max_seq_length=settings.max_seq_length, parameters=record.model.parameters),
+        record.step,
     )
 
 
@@ -137,11 +137,11 @@ def terminated(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "terminated",
         "error",
-        record.step,
         f"The run ended at step {record.step:,} of {record.total_steps:,}; {why}. The last checkpoint is complete: "
         "resume from it.",
         shlex.join(["albertqa", "train", "--resume", "--output-dir", str(record.path)]),
         {"status": record.status, "total_steps": record.total_steps},
+        record.step,
     )
 
 
@@ -153,18 +153,18 @@ def slow_data(record: RunRecord) -> Iterator[Finding]:
     seconds = [row.tokens / (row.tokens_per_second or 1.0) for row in timed]
     share = sum(row.data_seconds or 0.0 for row in timed) / sum(seconds)
     # A CUDA GPU works on one step while the next one's windows are fetched: there it waits for what exceeds that.
-    if share < (0.8 if record.is_on_cuda else 0.3):
+    if share < (0.8 if record.machine.device.startswith("cuda") else 0.3):
         return
     yield Finding(
         "slow-data",
         "warning",
-        record.step,
         f"{100 * share:.0f} % of a step's time goes into loading its windows "
         f"({1000 * sum(seconds) / len(timed):.0f} ms a step): the device waits. The windows are read from the disk "
         "as they are needed: is the cache folder on a network drive, or the memory full? Put ALBERTQA_CACHE on a "
         "local disk. Augmentation takes time, too.",
         f"ALBERTQA_CACHE=/tmp/albertqa-cache {train_again(record, 'local-cache')}",
         {"data_share": round(share, 4)},
+        record.step,
     )
 
 
@@ -179,12 +179,12 @@ def swapping(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "swapping",
         "warning",
-        record.step,
         f"Since the run began, {(used[-1] - before) / _GIBIBYTE:.1f} GiB of memory were swapped to disk: the machine "
         "has too little memory, and training gets many times slower. Close other programs, or use smaller batches.",
         train_again(record, "less-memory", train_batch_size=smaller,
                     gradient_accumulation_steps=settings.step_windows // smaller, eval_batch_size=8),
         {"swap_used_bytes": used[-1], "swap_used_bytes_before": before},
+        record.step,
     )  # fmt: skip
 
 
@@ -195,7 +195,6 @@ def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "emulated-bf16",
         "warning",
-        0,
         f"This device ({record.machine.device_name}) has no bf16 in hardware and emulates it, several times "
         "slower than fp32. Use --mixed-precision auto.",
         train_again(record, "auto-precision", mixed_precision="auto"),
@@ -216,10 +215,10 @@ def full_disk(record: RunRecord) -> Iterator[Finding]:
     yield Finding(
         "full-disk",
         "warning",
-        record.step,
         f"The disk has {known[-1] / _GIBIBYTE:.2f} GiB left, and a checkpoint takes {checkpoint / _GIBIBYTE:.2f} GiB "
         "(twice that while it is written). Free some space while the run goes on; if it stops, the command resumes "
         "it from its last checkpoint and keeps no other.",
         shlex.join(["albertqa", "train", "--resume", "--save-total-limit", "1", "--output-dir", str(record.path)]),
         {"disk_free_bytes": known[-1], "checkpoint_bytes": checkpoint},
+        record.step,
     )

@@ -3,35 +3,33 @@
 from collections.abc import Iterator
 
 from albertqa.health.advice import show_rows, train_again, use_base_model
-from albertqa.health.record import DataView
+from albertqa.health.record import DataView, of_each_part
 from albertqa.rundir.findings import Finding
-from albertqa.rundir.run_json import PART_NAMES
+from albertqa.rundir.run_json import PART_NAMES, DataFacts, Part, TextFacts
 
 
-def unknown_tokens(view: DataView) -> Iterator[Finding]:
+@of_each_part
+def unknown_tokens(view: DataView, part: Part, facts: TextFacts) -> Iterator[Finding]:
     """Text that the vocabulary does not know."""
-    for part, facts in view.tokenized_parts():
-        percent = facts.unknown_tokens_percent
-        if percent is None or percent < 2:
-            continue
-        yield Finding(
-            "unknown-tokens",
-            "error" if percent >= 10 else "warning",
-            0,
-            f"{percent:.3g} % of the {PART_NAMES[part]} tokens are unknown to the model's vocabulary; in the model's "
-            "own language it is less than 0.2 %. The model cannot read an unknown token. Is the text in a language, "
-            "script or encoding that this model was not pretrained on, or is the tokenizer another model's?",
-            use_base_model(view),
-            {"part": part, "unknown_tokens_percent": percent},
-        )
+    percent = (facts.unknown_tokens_percent or 0.0) if isinstance(facts, DataFacts) else 0.0
+    if percent < 2:
         return
+    yield Finding(
+        "unknown-tokens",
+        "error" if percent >= 10 else "warning",
+        f"{percent:.3g} % of the {PART_NAMES[part]} tokens are unknown to the model's vocabulary; in the model's own "
+        "language it is less than 0.2 %. The model cannot read an unknown token. Is the text in a language, script or "
+        "encoding that this model was not pretrained on, or is the tokenizer another model's?",
+        use_base_model(view),
+        {"part": part, "unknown_tokens_percent": percent},
+    )
 
 
 def truncated_answers(view: DataView) -> Iterator[Finding]:
     """Answers that no window holds whole."""
-    facts, settings = view.tokenized("train"), view.settings
-    lost = facts.golds_in_no_window if facts is not None else None
-    if facts is None or lost is None or lost <= 0.02 * max(1, facts.answered):
+    facts, settings = view.train, view.settings
+    lost = _truncated(facts)
+    if not lost:
         return
     longest = max(view.max_positions or 512, settings.max_seq_length)
     length = min(longest, max(384, settings.max_seq_length * 4 // 3))
@@ -41,7 +39,6 @@ def truncated_answers(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "truncated-answers",
         "error" if lost > 0.2 * facts.answered else "warning",
-        0,
         f"{lost:,} of {facts.answered:,} training answers ({100 * lost / facts.answered:.3g} %) are truncated: no "
         f"window of max_seq_length {settings.max_seq_length} with doc_stride {settings.doc_stride} holds them whole, "
         "so they are trained as having no answer. "
@@ -56,9 +53,9 @@ def truncated_answers(view: DataView) -> Iterator[Finding]:
 
 def short_windows(view: DataView) -> Iterator[Finding]:
     """Windows so short that most of them hold no answer."""
-    facts, settings = view.tokenized("train"), view.settings
+    facts, settings = view.train, view.settings
     length = min(384, view.max_positions or 512)
-    if facts is None or settings.max_seq_length >= length:
+    if not isinstance(facts, DataFacts) or settings.max_seq_length >= length:
         return
     # Of the windows of questions that have an answer; some of those without are counted twice, which only helps them.
     unanswered = facts.without_answer
@@ -68,7 +65,6 @@ def short_windows(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "short-windows",
         "error" if share > 0.7 else "warning",
-        0,
         f"{100 * share:.0f} % of the training windows hold no answer, because max_seq_length is only "
         f"{settings.max_seq_length} tokens: a question has {facts.windows / facts.questions:.1f} windows, and the "
         "answer is in one or two of them. The model learns above all to predict no answer. Use longer windows.",
@@ -80,8 +76,8 @@ def short_windows(view: DataView) -> Iterator[Finding]:
 
 def large_doc_stride(view: DataView) -> Iterator[Finding]:
     """Windows that overlap so much that each text is read several times."""
-    facts, settings = view.tokenized("train"), view.settings
-    if facts is None or facts.question_tokens_mean is None or facts.context_tokens_mean is None:
+    facts, settings = view.train, view.settings
+    if not isinstance(facts, DataFacts) or facts.question_tokens_mean is None or facts.context_tokens_mean is None:
         return
     per_question = facts.windows / facts.questions
     needed = max(1.0, facts.context_tokens_mean / max(1.0, settings.max_seq_length - facts.question_tokens_mean - 3))
@@ -90,7 +86,6 @@ def large_doc_stride(view: DataView) -> Iterator[Finding]:
     yield Finding(
         "large-doc-stride",
         "warning",
-        0,
         f"A question has {per_question:.1f} windows where {needed:.1f} would hold its context: windows of "
         f"{settings.max_seq_length} tokens overlap by doc_stride, {settings.doc_stride} tokens. Training and "
         "evaluation take that many times longer. A third of the window is enough.",
@@ -102,21 +97,24 @@ def large_doc_stride(view: DataView) -> Iterator[Finding]:
 
 def long_answers(view: DataView) -> Iterator[Finding]:
     """Training answers that are longer than any prediction may be."""
-    facts, settings = view.tokenized("train"), view.settings
-    long = facts.golds_too_long if facts is not None else None
+    facts, settings = view.train, view.settings
+    long = (facts.golds_too_long or 0) if isinstance(facts, DataFacts) else 0
     # Where answers are truncated at the windows' edges, longer windows come first.
-    if facts is None or long is None or long <= 0.05 * facts.answered:
-        return
-    if (facts.golds_in_no_window or 0) > 0.02 * facts.answered:
+    if long <= 0.05 * facts.answered or _truncated(facts):
         return
     longer = max(64, 3 * settings.max_answer_length)
     yield Finding(
         "answers-too-long",
         "error" if long > 0.3 * facts.answered else "warning",
-        0,
         f"{long:,} of {facts.answered:,} training answers ({100 * long / facts.answered:.3g} %) are longer than "
         f"max_answer_length ({settings.max_answer_length} tokens), so they can never be predicted whole. Raise it. "
         "A trained model needs no new training: 'albertqa evaluate' takes --max-answer-length, too.",
         train_again(view, "longer-answers", max_answer_length=longer),
         {"golds_too_long": long, "answers": facts.answered, "max_answer_length": settings.max_answer_length},
     )  # fmt: skip
+
+
+def _truncated(facts: TextFacts) -> int:
+    """Return how many answers no window holds whole; 0 where they are few, or unknown."""
+    lost = (facts.golds_in_no_window or 0) if isinstance(facts, DataFacts) else 0
+    return lost if lost > 0.02 * facts.answered else 0
