@@ -1,16 +1,14 @@
 """The rows of the data that a finding is about: to read before anything is changed, or to write to a file."""
 
 import json
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
-from albertqa.data.answer_fit import UNSPACED, FitMeasure, overlap, words_of
+from albertqa.data.answer_fit import UNSPACED, WORD, FitMeasure, overlap, words_of
 from albertqa.data.example import Example, letters_and_digits
 from albertqa.data.label_checks import (
     TrainedContexts,
@@ -21,6 +19,7 @@ from albertqa.data.label_checks import (
     last_word,
     rare_question_words,
 )
+from albertqa.data.problems import quoted
 from albertqa.data.text_damage import (
     LONG_WORD,
     MARKUP,
@@ -35,9 +34,6 @@ from albertqa.errors import SettingsError
 from albertqa.files import SUSPECTS_JSON, write_text
 from albertqa.rundir.run_json import Part
 from albertqa.schema import convert, read_object
-
-_WORD = re.compile(r"\w+")
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,9 @@ class Rows:
         if self.validation:
             yield "validation", self.validation
 
-
-_Select: TypeAlias = Callable[[Rows], Iterator[OffendingRow]]
+    def questions(self) -> Iterator[tuple[Part, Example]]:
+        """Yield all questions, each with its data set."""
+        return ((part, one) for part, examples in self.parts() for one in examples)
 
 
 def offending_rows(name: str, rows: Rows) -> list[OffendingRow]:
@@ -109,12 +106,7 @@ def offending_rows(name: str, rows: Rows) -> list[OffendingRow]:
 
 
 def write_rows(path: Path, rows: Sequence[OffendingRow]) -> None:
-    """Write rows as JSON lines that can be read as data again, with ``part`` and ``why`` beside the usual fields.
-
-    Args:
-        path: The file.
-        rows: The rows.
-    """
+    """Write rows as JSON lines that can be read as data again, with ``part`` and ``why`` beside the usual fields."""
     write_text(path, "".join(f"{json.dumps(one.to_json(), ensure_ascii=False)}\n" for one in rows))
 
 
@@ -142,7 +134,7 @@ def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
         OffendingRow(
             "train",
             by_id[one.id],
-            f"the model answers {_quoted(by_id[one.id].context[one.start_char : one.end_char])} "
+            f"the model answers {quoted(by_id[one.id].context[one.start_char : one.end_char])} "
             f"({one.times:,.0f} times as probable)",
         )
         for one in suspects
@@ -151,27 +143,25 @@ def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
 
 
 def _swapped_fields(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            if is_long_question(one):
-                short = len(one.question) < 4
-                why = "the question has next to no text" if short else "the question is longer than the context"
-                yield OffendingRow(part, one, why)
+    for part, one in rows.questions():
+        if is_long_question(one):
+            short = len(one.question) < 4
+            why = "the question has next to no text" if short else "the question is longer than the context"
+            yield OffendingRow(part, one, why)
 
 
 def _missing_whitespace(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            longest = max(_WORD.findall(one.context), key=len, default="")
-            if len(longest) >= LONG_WORD and not UNSPACED.search(longest):
-                yield OffendingRow(part, one, f"a word of {len(longest)} letters: {_quoted(longest)}")
+    for part, one in rows.questions():
+        longest = max(WORD.findall(one.context), key=len, default="")
+        if len(longest) >= LONG_WORD and not UNSPACED.search(longest):
+            yield OffendingRow(part, one, f"a word of {len(longest)} letters: {quoted(longest)}")
 
 
 def _contradicting_answers(rows: Rows) -> Iterator[OffendingRow]:
     for part, examples in rows.parts():
         for first, one in _repeated(examples):
             if one.golds != first.golds and not any(overlap(a, b) for a in one.golds for b in first.golds):
-                answer = _quoted(first.golds[0].text) if first.golds else "no answer"
+                answer = quoted(first.golds[0].text) if first.golds else "no answer"
                 yield OffendingRow(part, one, f"asked before (question {first.id}) with the answer {answer}")
 
 
@@ -181,29 +171,26 @@ def _repeated_questions(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _damaged_texts(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            if (match := MARKUP.search(one.context)) is not None:
-                yield OffendingRow(part, one, f"the context has {_quoted(match[0])}")
-            elif is_mojibake(one.context):
-                yield OffendingRow(part, one, "the context was read in a wrong encoding")
-            elif is_doubled(letters_and_digits(one.context)):
-                yield OffendingRow(part, one, "the context says everything twice")
+    for part, one in rows.questions():
+        if (match := MARKUP.search(one.context)) is not None:
+            yield OffendingRow(part, one, f"the context has {quoted(match[0])}")
+        elif is_mojibake(one.context):
+            yield OffendingRow(part, one, "the context was read in a wrong encoding")
+        elif is_doubled(letters_and_digits(one.context)):
+            yield OffendingRow(part, one, "the context says everything twice")
 
 
 def _questions_in_contexts(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            if is_asked_in_context(letters_and_digits(one.question), letters_and_digits(one.context)):
-                yield OffendingRow(part, one, "the context has the question in it")
+    for part, one in rows.questions():
+        if is_asked_in_context(letters_and_digits(one.question), letters_and_digits(one.context)):
+            yield OffendingRow(part, one, "the context has the question in it")
 
 
 def _answers_in_questions(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            gold = one.golds[0].text if one.golds else ""
-            if is_answered_in_question(letters_and_digits(gold), letters_and_digits(one.question)):
-                yield OffendingRow(part, one, f"the question has the answer in it: {_quoted(gold)}")
+    for part, one in rows.questions():
+        gold = one.golds[0].text if one.golds else ""
+        if is_answered_in_question(letters_and_digits(gold), letters_and_digits(one.question)):
+            yield OffendingRow(part, one, f"the question has the answer in it: {quoted(gold)}")
 
 
 def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:
@@ -216,7 +203,7 @@ def _answers_in_one_place(rows: Rows) -> Iterator[OffendingRow]:
             gold = one.golds[0]
             if gold.answer_start == usual:
                 yield OffendingRow(part, one, f"the answer begins at character {usual}")
-            elif not _WORD.search(one.context, gold.answer_end):
+            elif not WORD.search(one.context, gold.answer_end):
                 yield OffendingRow(part, one, "the context ends with the answer")
             elif letters_and_digits(gold.text) == common and texts[common] > 1:
                 yield OffendingRow(part, one, f"{texts[common]:,} questions have this answer")
@@ -257,10 +244,9 @@ def _data_leakage(rows: Rows) -> Iterator[OffendingRow]:
 
 
 def _missing_answers(rows: Rows) -> Iterator[OffendingRow]:
-    for part, examples in rows.parts():
-        for one in examples:
-            if not one.golds:
-                yield OffendingRow(part, one, "no answer")
+    for part, one in rows.questions():
+        if not one.golds:
+            yield OffendingRow(part, one, "no answer")
 
 
 def _language_mismatch(rows: Rows) -> Iterator[OffendingRow]:
@@ -288,7 +274,7 @@ def _answer_length_mismatch(rows: Rows) -> Iterator[OffendingRow]:
 def _question_mismatch(rows: Rows) -> Iterator[OffendingRow]:
     rare = rare_question_words(rows.train, rows.validation) or set()
     for one in rows.validation:
-        if found := sorted(rare.intersection(_words(one.question))):
+        if found := sorted(rare.intersection(WORD.findall(one.question.casefold()))):
             yield OffendingRow("validation", one, f"asks with '{found[0]}', as hardly any training question does")
 
 
@@ -299,7 +285,7 @@ def _few_contexts(rows: Rows) -> Iterator[OffendingRow]:
         yield OffendingRow("train", first[context], f"{count:,} questions have this context")
 
 
-SELECTIONS: dict[str, _Select] = {
+SELECTIONS: dict[str, Callable[[Rows], Iterator[OffendingRow]]] = {
     "swapped-fields": _swapped_fields,
     "missing-whitespace": _missing_whitespace,
     "damaged-texts": _damaged_texts,
@@ -323,18 +309,8 @@ SELECTIONS: dict[str, _Select] = {
 
 def _repeated(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
     """Yield each question that is asked before on the same context, with the first such question."""
-    first: defaultdict[tuple[str, str], list[Example]] = defaultdict(list)
+    first: dict[tuple[str, str], Example] = {}
     for one in examples:
-        known = first[" ".join(one.question.split()), one.context]
-        if known:
-            yield known[0], one
-        else:
-            known.append(one)
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if len(text) <= _SHOWN else f"'{text[:_SHOWN]}…'"
+        known = first.setdefault((" ".join(one.question.split()), one.context), one)
+        if known is not one:
+            yield known, one
