@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from albertqa.files import FINDINGS_PAGE
+from albertqa.files import FINDINGS_PAGE, plural
 from albertqa.health.offending_rows import OffendingRow
 from albertqa.health.record import RunRecord
 from albertqa.rundir.findings import Finding, is_healthy
@@ -16,13 +16,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 
 
 def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "Console") -> None:
-    """Print what is wrong with a run, the root first, and what to do.
-
-    Args:
-        record: The run.
-        findings: What `albertqa.health.diagnosis.diagnose` found.
-        console: Where to print.
-    """
+    """Print what `albertqa.health.diagnosis.diagnose` found wrong with a run, and what to do."""
     size = record.run.facts.world_size
     processes = f", {size} processes" if size > 1 else ""
     state = f"{record.path}: {record.status}, step {record.step:,} of {record.total_steps:,}{processes}"
@@ -32,12 +26,7 @@ def render_diagnosis(record: RunRecord, findings: Sequence[Finding], console: "C
 
 
 def render_findings(findings: Sequence[Finding], console: "Console") -> None:
-    """Print findings as a table, and below it what to do about them.
-
-    Args:
-        findings: The findings, in order; none print nothing.
-        console: Where to print.
-    """
+    """Print findings as a table, and below it what to do about them; where there are none, nothing."""
     from rich.table import Table
     from rich.text import Text
 
@@ -70,20 +59,19 @@ def render_rows(rows: Sequence[OffendingRow], most: int, console: "Console", *, 
         written_to: The file that has them all, where one was written.
     """
     for row in rows[:most]:
-        answer = (
-            f"'{row.example.golds[0].text}' at {row.example.golds[0].answer_start}" if row.example.golds else "none"
-        )
-        _print_line(console, f"{row.part} question {row.example.id}: {row.why}")
-        _print_line(console, f"  question: {row.example.question}\n  answer: {answer}")
+        one = row.example
+        answer = f"'{one.golds[0].text}' at {one.golds[0].answer_start}" if one.golds else "none"
+        _print_line(console, f"{row.part} question {one.id}: {row.why}")
+        _print_line(console, f"  question: {one.question}\n  answer: {answer}")
     further = f", {most:,} of them shown" if len(rows) > most else ""
     where = f"; all written to {written_to}" if written_to is not None else ""
-    _print_line(console, f"{len(rows):,} row{'' if len(rows) == 1 else 's'}{further}{where}")
+    _print_line(console, f"{plural(len(rows), 'row')}{further}{where}")
 
 
 def count_findings(findings: Sequence[Finding]) -> str:
     """Return how many findings there are by severity: "1 error, 2 warnings"."""
     counts = {severity: sum(one.severity == severity for one in findings) for severity in _COLOURS}
-    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+    return ", ".join(plural(count, severity) for severity, count in counts.items() if count)
 
 
 def _print_line(console: "Console", text: str) -> None:

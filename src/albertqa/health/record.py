@@ -120,17 +120,18 @@ class RunRecord(DataView):
     def add(self, row: Row) -> None:
         """Add a step or an evaluation."""
         if isinstance(row, EvaluationRow):
-            (self.evaluations if row.has_loss else self.faulty_evaluations).append(row)
+            (self.evaluations if math.isfinite(row.loss) else self.faulty_evaluations).append(row)
             return
         self.steps.append(row)
         self.tokens += row.tokens
         self.change_so_far += row.learning_rate
         self.rates.append(row.learning_rate)
-        if row.has_loss:
+        has_loss = math.isfinite(row.loss)
+        if has_loss:
             self.losses.append(row.loss)
         if row.grad_norm is not None and math.isfinite(row.grad_norm):
             self.norms.append(row.grad_norm)
-        if row.skipped or not row.has_loss:
+        if row.skipped or not has_loss:
             self.faulty_steps.append(row)
         self.overflowed_steps += row.grad_norm is None and not row.skipped
         if row.out_of_memory:

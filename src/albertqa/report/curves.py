@@ -71,7 +71,7 @@ def curves_of(runs: Mapping[str, Run], references: Sequence[Mark] = ()) -> list[
 
 def smoothed_loss(run: Run, step: int) -> float | None:
     """Return the training loss at a step as the curve shows it; None without a finite loss up to there."""
-    losses = [row.loss for row in run.steps if row.step <= step and row.has_loss]
+    losses = [row.loss for row in run.steps if row.step <= step and math.isfinite(row.loss)]
     return float(np.mean(losses[-smoothed_steps(run) :])) if losses else None
 
 

@@ -55,12 +55,6 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
         """The loss; NaN where it was NaN or infinite."""
         return math.nan if self.train_loss is None else self.train_loss
 
-    @property
-    def has_loss(self) -> bool:
-        """Whether the loss is a finite number."""
-        return math.isfinite(self.loss)
-
-
 class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     """An evaluation on the validation data; runs of earlier versions lack what has a default.
 
@@ -112,12 +106,6 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     def loss(self) -> float:
         """The validation loss; NaN where it was NaN or infinite."""
         return math.nan if self.validation_loss is None else self.validation_loss
-
-    @property
-    def has_loss(self) -> bool:
-        """Whether the loss is a finite number."""
-        return math.isfinite(self.loss)
-
 
 Row: TypeAlias = StepRow | EvaluationRow
 

@@ -118,28 +118,31 @@ def language_mismatch(view: DataView) -> Iterator[Finding]:
     if view.validation is None:
         return
     others = view.validation.other_scripts_percent or 0.0
-    if others >= _MANY_OF_OTHER_SCRIPTS:
-        yield Finding(
-            "language-mismatch",
-            "error" if others >= 50 else "warning",
-            f"The letters of the validation texts are of other scripts than the training texts' ({others:.0f} % of "
-            "them): the two are in different languages, and the validation scores do not show how well training "
-            "goes. Use one language in both.",
-            show_rows(view, "language-mismatch"),
-            {"other_scripts_percent": others},
-        )
     here, there = view.validation.frequent_words_percent, view.validation.frequent_words_percent_train
     least = _LEAST_OF_FEW if _has_few_contexts(view.train) else _LEAST_SHARED_WORDS
-    if here is None or there is None or here >= least * there:
+    if others >= _MANY_OF_OTHER_SCRIPTS:
+        is_error = others >= 50
+        seen = (
+            f"The letters of the validation texts are of other scripts than the training texts' ({others:.0f} % of "
+            "them). The two are in different languages"
+        )
+        numbers = {"other_scripts_percent": others}
+    elif here is not None and there is not None and here < least * there:
+        is_error = here < 0.4 * there
+        seen = (
+            f"The words that most training texts have make up {there:.0f} % of them, but only {here:.0f} % of the "
+            "validation texts; within one language it is nearly the same. The two are in different languages, or of "
+            "very different kinds"
+        )
+        numbers = {"frequent_words_percent": here, "frequent_words_percent_train": there}
+    else:
         return
     yield Finding(
         "language-mismatch",
-        "error" if here < 0.4 * there else "warning",
-        f"The words that most training texts have make up {there:.0f} % of them, but only {here:.0f} % of "
-        "the validation texts; within one language it is nearly the same. The two are in different languages, or of "
-        "very different kinds: the validation scores do not show how well training goes. Use one language in both.",
+        "error" if is_error else "warning",
+        f"{seen}: the validation scores do not show how well training goes. Use one language in both.",
         show_rows(view, "language-mismatch"),
-        {"frequent_words_percent": here, "frequent_words_percent_train": there},
+        numbers,
     )
 
 
@@ -180,27 +183,25 @@ def question_mismatch(view: DataView) -> Iterator[Finding]:
     train, asked = view.train.question_letters_mean, validation.question_letters_mean
     unasked, words = validation.rare_question_words_percent or 0.0, validation.rare_question_words or []
     noise = 2 * proportion_error(_MANY_UNASKED_PERCENT, validation.questions)
+    numbers: dict[str, float | int | str]
     if unasked >= _MANY_UNASKED_PERCENT + noise:
         named = ", ".join(f"'{word}'" for word in words)
-        yield Finding(
-            "question-mismatch",
-            "warning",
+        message = (
             f"{unasked:.0f} % of the validation questions have {named}, and hardly any training question does. The "
             "model learns to answer only the kinds of questions that it is trained on. Train on questions of all kinds "
-            "that it will be asked.",
-            show_rows(view, "question-mismatch"),
-            {"rare_question_words": ", ".join(words), "rare_question_words_percent": unasked},
+            "that it will be asked."
         )
+        numbers = {"rare_question_words": ", ".join(words), "rare_question_words_percent": unasked}
     elif train and asked and max(train, asked) / min(train, asked) >= _OTHER_LENGTH:
-        yield Finding(
-            "question-mismatch",
-            "warning",
+        message = (
             f"Training questions have {train:.0f} characters on average, validation questions {asked:.0f}. Those of "
             "one file were truncated, filled from another column, or asked in another way: the model is trained on "
-            "other questions than it is asked. Read some of both files.",
-            show_rows(view, "question-mismatch"),
-            {"train_question_letters_mean": train, "validation_question_letters_mean": asked},
+            "other questions than it is asked. Read some of both files."
         )
+        numbers = {"train_question_letters_mean": train, "validation_question_letters_mean": asked}
+    else:
+        return
+    yield Finding("question-mismatch", "warning", message, show_rows(view, "question-mismatch"), numbers)
 
 
 def swapped_files(view: DataView) -> Iterator[Finding]:

@@ -97,7 +97,7 @@ def _losses_of_train(record: RunRecord, row: EvaluationRow) -> Level | None:
     near = [
         step.loss
         for step in record.steps[max(0, row.step - _NEAR_STEPS) : row.step + _NEAR_STEPS]
-        if step.step <= record.plan.steps_per_epoch and step.has_loss
+        if step.step <= record.plan.steps_per_epoch and math.isfinite(step.loss)
     ]
     if is_plain and len(near) >= _NEAR_STEPS // 2:
         return level(near)

@@ -15,8 +15,6 @@ from albertqa.health.rules.learning import has_stopped_before_learning
 from albertqa.rundir.findings import Finding
 from albertqa.rundir.rows import EvaluationRow
 
-# Evaluations without a better one after which a run is to stop by itself.
-_PATIENCE = 3
 # f1 that spans which know nothing of the question may reach.
 _BLIND_F1 = 15
 
@@ -66,13 +64,14 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
     if len(record.evaluations) < 2 or record.loss is None:
         return
     best, last, lowest = _best(record), record.evaluations[-1], _lowest(record)
-    train_loss = level(record.losses[-record.plan.steps_per_epoch :]).mean
-    drop, noise = best.f1 - last.f1, _noise(record, best.f1)
-    gain = max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
-    falls = drop >= max(1.0, 2 * noise) and _is_far_below(record, 0.7 * last.loss) and _rose(record, 1.08)
+    train_loss, floor = level(record.losses[-record.plan.steps_per_epoch :]).mean, _smoothing_floor(record)
+    noise, noise_there = (proportion_error(row.f1, record.validation.questions) for row in (best, lowest))
+    drop, gain = best.f1 - last.f1, max(row.f1 for row in record.evaluations if row.step >= lowest.step) - lowest.f1
     # How large R-Drop's divergence is, which the training loss contains, no run records.
-    has_gap = train_loss - _smoothing_floor(record) < last.loss / 3
-    stays = has_gap and gain <= _noise(record, lowest.f1) and _rose(record, 1.25)
+    is_far_below = record.settings.r_drop_alpha > 0 or record.loss.mean - floor < 0.7 * last.loss
+    # The lowest loss may be 0.
+    falls = drop >= max(1.0, 2 * noise) and is_far_below and last.loss > 1.08 * lowest.loss
+    stays = gain <= noise_there and train_loss - floor < last.loss / 3 and last.loss > 1.25 * lowest.loss
     if not falls and not stays:
         return
     of_f1 = (
@@ -80,13 +79,14 @@ def overfitting(record: RunRecord) -> Iterator[Finding]:
         if falls
         else f"has gained nothing since ({lowest.f1:.1f} there, {last.f1:.1f} now)"
     )
+    of_train = f"{train_loss:.2f}" + (f" ({floor:.2f} of it is label smoothing)" if floor else "")
     advice, remedy = _remedy(record, (best if falls else lowest).epoch)
     yield Finding(
         "overfitting",
         "warning",
         f"In {record.passes:.1f} passes over {record.train.questions:,} questions the training loss fell to "
-        f"{_written(record, train_loss)}, and the validation loss rose to {last.loss:.2f}, from {lowest.loss:.2f} at "
-        f"step {lowest.step:,}; f1 {of_f1}; its noise is ±{noise:.1f}. What is still learned does not hold for other "
+        f"{of_train}, and the validation loss rose to {last.loss:.2f}, from {lowest.loss:.2f} at step "
+        f"{lowest.step:,}; f1 {of_f1}; its noise is ±{noise:.1f}. What is still learned does not hold for other "
         f"questions. {_kept(record)} {advice}",
         remedy,
         {"train_loss": round(train_loss, 4), "validation_loss": round(last.loss, 4),
@@ -123,22 +123,6 @@ def _lowest(record: RunRecord) -> EvaluationRow:
     return min(record.evaluations, key=lambda row: row.loss)
 
 
-def _rose(record: RunRecord, times: float) -> bool:
-    """Return whether the validation loss is more than so many times its lowest, which may be 0."""
-    return record.evaluations[-1].loss > times * _lowest(record).loss
-
-
-def _noise(record: RunRecord, f1: float) -> float:
-    return proportion_error(f1, record.validation.questions)
-
-
-def _is_far_below(record: RunRecord, limit: float) -> bool:
-    """Return whether the training loss is below a limit, without what regularizers add to it."""
-    return record.loss is not None and (
-        record.settings.r_drop_alpha > 0 or record.loss.mean - _smoothing_floor(record) < limit
-    )
-
-
 def _plain_train_loss(record: RunRecord) -> float | None:
     """Return the loss on training questions at the last evaluation; of older runs, what the steps say of it."""
     if record.evaluations and record.evaluations[-1].sample_loss is not None:
@@ -154,22 +138,13 @@ def _smoothing_floor(record: RunRecord) -> float:
     return -gold * math.log(gold) - (tokens - 1) * other * math.log(other) if smoothing else 0.0
 
 
-def _written(record: RunRecord, train_loss: float) -> str:
-    floor = _smoothing_floor(record)
-    return f"{train_loss:.2f}" + (f" ({floor:.2f} of it is label smoothing)" if floor else "")
-
-
 def _kept(record: RunRecord) -> str:
     """Return a sentence about the model in ``best/``: what is best by one metric need not be so by f1."""
     metric, best = record.settings.metric_for_best_model, _best(record)
-    kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: _score(row, metric))
+    kept = _lowest(record) if metric == "loss" else max(record.evaluations, key=lambda row: getattr(row, metric) or 0.0)
     if kept.step == best.step:
         return "best/ holds the better model."
     return f"best/ is selected by {metric} and holds the model of step {kept.step:,} (f1 {kept.f1:.1f})."
-
-
-def _score(row: EvaluationRow, metric: str) -> float:
-    return (row.exact or 0.0) if metric == "exact" else row.f1
 
 
 def _remedy(record: RunRecord, epochs: float) -> tuple[str, str]:
@@ -178,12 +153,6 @@ def _remedy(record: RunRecord, epochs: float) -> tuple[str, str]:
         return "Crop the contexts anew in every pass; or train for fewer epochs, or on more questions.", cropped
     if (less := train_less(record, epochs)) is not None:
         return "Train for fewer epochs, or on more questions.", less
-    return (
-        "Evaluate more often with early stopping, or train on more questions.",
-        train_again(
-            record,
-            "early-stopping",
-            early_stopping_patience=_PATIENCE,
-            eval_steps=max(1, record.evaluations[0].step // 2),
-        ),
-    )
+    more_often = max(1, record.evaluations[0].step // 2)
+    stopping = train_again(record, "early-stopping", early_stopping_patience=3, eval_steps=more_often)
+    return "Evaluate more often with early stopping, or train on more questions.", stopping

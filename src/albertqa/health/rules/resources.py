@@ -24,21 +24,23 @@ def nan_loss(record: RunRecord) -> Iterator[Finding]:
         return
     windows = sorted({index for row in faults for index in row.non_finite_windows or ()})
     precision, since = record.machine.precision, record.run.facts.fp32_since_step
-    settings = record.settings
     # After the first such step, or with a GPU's next one, a run computes in full precision.
     is_late = len(faults) > 2 if since is None else any(row.step >= since for row in faults)
     is_full = precision not in {"float16", "bfloat16"} or is_late
-    change = (
-        train_again(record, "lower-rate", learning_rate=settings.learning_rate / 3, max_grad_norm=1.0)
-        if is_full
-        else train_again(record, "fp32", mixed_precision="no")
-    )
+    if is_full:
+        why = "In full precision this comes from too high a learning rate: lower it."
+        lower = record.settings.learning_rate / 3
+        change = train_again(record, "lower-rate", learning_rate=lower, max_grad_norm=1.0)
+    else:
+        since_then = ", and is float32 from there on" if faults else ""
+        why = f"The arithmetic was {precision}{since_then}: use full precision from the start."
+        change = train_again(record, "fp32", mixed_precision="no")
     seen = []
     if faults:
+        which = f" (windows {', '.join(windows[:5])}{', …' if len(windows) > 5 else ''})" if windows else ""
         seen.append(
-            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was NaN or infinite, and "
-            "the step was skipped"
-            + (f" (windows {', '.join(map(str, windows[:5]))}{', …' if len(windows) > 5 else ''})." if windows else ".")
+            f"In {len(faults):,} of {len(record.steps):,} steps the loss or the gradient was NaN or infinite, and the "
+            f"step was skipped{which}."
         )
     if evaluations or "validation loss is" in failure:
         seen.append("The validation loss was NaN or infinite: the training broke in the steps before.")
@@ -47,13 +49,11 @@ def nan_loss(record: RunRecord) -> Iterator[Finding]:
         "nan-loss",
         "error" if failed or evaluations or len(faults) > 0.05 * len(record.steps) else "warning",
         " ".join(seen or ["The loss was NaN or infinite."])
-        + (" In full precision this comes from too high a learning rate: lower it." if is_full else
-           f" The arithmetic was {precision}{', and is float32 from there on' if faults else ''}: use full precision "
-           "from the start.")
+        + f" {why}"
         + (f" The run failed: {failure}" if failed else ""),
         change,
         {"skipped_steps": len(faults), "steps": len(record.steps), "faulty_evaluations": len(evaluations),
-         "precision": str(precision)},
+         "precision": precision},
         first,
     )  # fmt: skip
 
@@ -76,10 +76,8 @@ def fp16_overflow(record: RunRecord) -> Iterator[Finding]:
 
 def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     """Memory that ran out: at steps that were repeated with less, or for good."""
-    failure = record.failure
-    if "out of memory" in failure:
-        yield from _failed_for_memory(record, failure)
-        return
+    if "out of memory" in record.failure:
+        yield _failed_for_memory(record)
     again = record.out_of_memory_steps
     if not again:
         return
@@ -99,22 +97,21 @@ def out_of_memory(record: RunRecord) -> Iterator[Finding]:
     )
 
 
-def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
+def _failed_for_memory(record: RunRecord) -> Finding:
     """Report what needs less memory than a run that did not get enough for one window at a time."""
     settings = record.settings
-    length = settings.max_seq_length // 2
-    is_large = (record.model.parameters or 0) > _BASE_PARAMETERS
     if settings.gradient_checkpointing is False:
         change = train_again(record, "recomputing", gradient_checkpointing=True)
-    elif is_large:
+    elif (record.model.parameters or 0) > _BASE_PARAMETERS:
         change = use_base_model(record)
     else:
+        length = settings.max_seq_length // 2
         change = train_again(record, "shorter", max_seq_length=length, doc_stride=min(settings.doc_stride, length // 3))
-    yield Finding(
+    return Finding(
         "out-of-memory",
         "error",
-        f"The run failed: {failure}. Close other programs and resume with --resume, or use less memory: recomputed "
-        "activations, a smaller model, shorter windows.",
+        f"The run failed: {record.failure}. Close other programs and resume with --resume, or use less memory: "
+        "recomputed activations, a smaller model, shorter windows.",
         change,
         evidence(max_seq_length=settings.max_seq_length, parameters=record.model.parameters),
         record.step,
@@ -123,16 +120,15 @@ def _failed_for_memory(record: RunRecord, failure: str) -> Iterator[Finding]:
 
 def terminated(record: RunRecord) -> Iterator[Finding]:
     """A run that was terminated unexpectedly, or failed."""
-    failure = record.failure
     is_gone = record.status == "running" and record.run.is_alive is False
     known = ("out of memory", "loss is")
-    if not is_gone and (record.status != "failed" or any(word in str(failure) for word in known)):
+    if not is_gone and (record.status != "failed" or any(word in record.failure for word in known)):
         return
     why = (
         "its process was terminated unexpectedly: by the system, mostly for lack of memory (see dmesg or journalctl "
         "-k), or by a power cut"
         if is_gone
-        else f"it failed: {failure}"
+        else f"it failed: {record.failure}"
     )
     yield Finding(
         "terminated",
@@ -198,7 +194,7 @@ def emulated_bf16(record: RunRecord) -> Iterator[Finding]:
         f"This device ({record.machine.device_name}) has no bf16 in hardware and emulates it, several times "
         "slower than fp32. Use --mixed-precision auto.",
         train_again(record, "auto-precision", mixed_precision="auto"),
-        {"precision": "bfloat16", "device": str(record.machine.device)},
+        {"precision": "bfloat16", "device": record.machine.device},
     )
 
 
