@@ -40,11 +40,6 @@ def level(values: Sequence[float]) -> Level:
     return Level(float(array.mean()), error)
 
 
-def tail(values: Sequence[float]) -> Level:
-    """Return the level of a curve's end: its last fifth, at least 10 and at most 200 values."""
-    return level(values[-max(10, min(200, len(values) // 5)) :])
-
-
 def blocks(values: Sequence[float]) -> list[Level]:
     """Return the levels of up to 40 equal blocks of a curve, each of 5 values or more.
 

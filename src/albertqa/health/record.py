@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from albertqa.config import Settings
-from albertqa.health.curve import Level, tail
+from albertqa.health.curve import Level, level
 from albertqa.rundir.directory import Run, load_run
 from albertqa.rundir.findings import Finding
 from albertqa.rundir.rows import EvaluationRow, Row, StepRow
@@ -81,7 +81,9 @@ class RunRecord(DataView):
         rows: Its steps and evaluations so far.
 
     Attributes:
-        run: See there.
+        run: See there; `model`, `machine`, `status` and `plan` are its facts.
+        failure: Why the run failed; empty where it did not.
+        total_steps: Steps that the run was to do.
         steps: Its training steps, in order.
         evaluations: Its evaluations whose loss is a finite number, in order.
         faulty_evaluations: The others.
@@ -103,8 +105,9 @@ class RunRecord(DataView):
     def __init__(self, run: Run, rows: Iterable[Row]) -> None:
         facts = run.facts
         super().__init__(run.settings, facts.data.train, facts.data.validation, run.path, facts.model.max_positions)
-        self.run, self.status, self.plan = run, facts.status, facts.plan
-        self.model, self.machine = facts.model, facts.machine
+        self.run, self.model, self.machine = run, facts.model, facts.machine
+        self.status, self.failure = facts.status, facts.failure if facts.status == "failed" else ""
+        self.plan, self.total_steps = facts.plan, facts.plan.total_steps
         self.steps: list[StepRow] = []
         self.evaluations: list[EvaluationRow] = []
         self.faulty_evaluations: list[EvaluationRow] = []
@@ -144,19 +147,9 @@ class RunRecord(DataView):
         return record
 
     @property
-    def failure(self) -> str:
-        """Why the run failed; empty where it did not."""
-        return self.run.facts.failure if self.status == "failed" else ""
-
-    @property
     def step(self) -> int:
         """Steps done."""
         return self.steps[-1].step if self.steps else 0
-
-    @property
-    def total_steps(self) -> int:
-        """Steps that the run was to do."""
-        return self.plan.total_steps
 
     @property
     def passes(self) -> float:
@@ -165,8 +158,9 @@ class RunRecord(DataView):
 
     @property
     def loss(self) -> Level | None:
-        """The training loss now; None before ten steps, which say nothing."""
-        return tail(self.losses) if len(self.losses) >= min(10, self.total_steps) else None
+        """The training loss now, of the last fifth of the steps, 10 to 200; None before ten, which say nothing."""
+        count = len(self.losses)
+        return level(self.losses[-max(10, min(200, count // 5)) :]) if count >= min(10, self.total_steps) else None
 
     def uniform_loss(self, part: Part = "train") -> float:
         """Return the loss of the uniform baseline, to which every token of a window is equally likely."""

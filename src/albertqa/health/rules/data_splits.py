@@ -35,73 +35,64 @@ def data_leakage(view: DataView) -> Iterator[Finding]:
     if validation is None:
         return
     seen = validation.seen_by_model_percent or 0.0
-    if seen >= 1:
-        yield Finding(
-            "data-leakage",
-            "error",
-            f"The model {view.settings.model} has been trained on {seen:.3g} % of the validation questions before: its "
-            "trained_on.json has their hashes. It knows those answers, so the scores are too high. Start from a model "
-            "that has not seen them, or validate on other questions.",
-            show_rows(view, "data-leakage", by_model=True),
-            {"seen_by_model_percent": seen},
-        )
     questions, contexts = validation.shared_questions_percent or 0.0, validation.shared_contexts_percent or 0.0
     if view.train.content_sha256 and view.train.content_sha256 == validation.content_sha256:
         questions = contexts = 100.0
-    if questions < 1 and contexts < 5:
+    if seen >= 1:
+        message = (
+            f"The model {view.settings.model} has been trained on {seen:.3g} % of the validation questions before: its "
+            "trained_on.json has their hashes. It knows those answers, so the scores are too high. Start from a model "
+            "that has not seen them, or validate on other questions."
+        )
+        numbers = {"seen_by_model_percent": seen}
+    elif questions >= 1 or contexts >= 5:
+        effect = (
+            "the scores measure memory, not reading"
+            if max(questions, contexts) > 50
+            else "the model may have memorised them, so the scores are too high by up to the errors it would make there"
+        )
+        message = (
+            f"{questions:.3g} % of the validation questions are also in the training data, and {contexts:.3g} % are "
+            f"asked on contexts that are: {effect}. Split the data by context or article, so that no text is in both."
+        )
+        numbers = {"shared_questions_percent": questions, "shared_contexts_percent": contexts}
+    else:
         return
-    effect = (
-        "the scores measure memory, not reading"
-        if max(questions, contexts) > 50
-        else "the model may have memorised them, so the scores are too high by up to the errors it would make there"
-    )
-    yield Finding(
-        "data-leakage",
-        "error",
-        f"{questions:.3g} % of the validation questions are also in the training data, and {contexts:.3g} % are asked "
-        f"on contexts that are: {effect}. Split the data by context or article, so that no text is in both.",
-        show_rows(view, "data-leakage"),
-        {"shared_questions_percent": questions, "shared_contexts_percent": contexts},
-    )
+    yield Finding("data-leakage", "error", message, show_rows(view, "data-leakage", by_model=seen >= 1), numbers)
 
 
 def missing_answers(view: DataView) -> Iterator[Finding]:
     """Training data in which hardly any question has an answer, or only one of the two parts has such questions."""
     without = {part: facts.without_answer / facts.questions for part, facts in view.parts()}
-    train, validation = without["train"], without.get("validation", 0.0)
-    is_alone, is_error = "validation" not in without, False
-    if train > 0.8 and (is_alone or validation <= train):
+    train = without["train"]
+    validation = without.get("validation", train)
+    is_error, difference = False, abs(train - validation)
+    more, fewer = ("training", "validation") if train > validation else ("validation", "training")
+    lost = f"{100 * max(train, validation):.0f} % of the {more} questions have no answer"
+    if train > 0.8 and validation <= train:
         is_error = True
         message = (
             f'{100 * train:.0f} % of the training questions have no answer. "No answer" is then nearly always right, '
             "and the model learns to say nothing else. Were the answers lost when the file was written?"
         )
-    elif is_alone:
-        return
-    elif train - validation > 0.4:
-        is_error = train - validation > 0.6
-        message = (
-            f"{100 * train:.0f} % of the training questions have no answer, of the validation questions only "
-            f"{100 * validation:.0f} %: the model learns to answer nothing where it should answer. Were answers lost "
-            "when the training file was written? If not, validate on data of the same kind."
+    elif difference > 0.4 and train > 0:
+        is_error = train - validation > 0.6 or validation > 0.95
+        effect = (
+            "the model learns to answer nothing where it should answer"
+            if train > validation
+            else "the scores show above all how often the model answers nothing"
         )
-    elif validation - train > 0.4 and train > 0:
-        is_error = validation > 0.95
         message = (
-            f"{100 * validation:.0f} % of the validation questions have no answer, of the training questions only "
-            f"{100 * train:.0f} %: the scores show above all how often the model answers nothing. Were answers lost "
-            "when the validation file was written? If not, validate on data of the same kind."
+            f"{lost}, of the {fewer} questions only {100 * min(train, validation):.0f} %: {effect}. Were answers lost "
+            f"when the {more} file was written? If not, validate on data of the same kind."
         )
-    elif train == 0 and validation > 0.1:
-        message = (
-            f"{100 * validation:.0f} % of the validation questions have no answer, but every training question has "
-            "one: the model never learns to answer nothing. Train on data of the same kind."
+    elif difference > 0.1 and 0 in {train, validation}:
+        effect = (
+            "whether the model knows when to answer nothing is not measured"
+            if train > validation
+            else "the model never learns to answer nothing"
         )
-    elif train > 0.1 and validation == 0:
-        message = (
-            f"{100 * train:.0f} % of the training questions have no answer, but every validation question has one: "
-            "whether the model knows when to answer nothing is not measured. Validate on data of the same kind."
-        )
+        message = f"{lost}, but every {fewer} question has one: {effect}. Train and validate on data of the same kind."
     else:
         return
     yield Finding(
