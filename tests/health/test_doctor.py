@@ -204,10 +204,7 @@ def test_evaluations_without_a_loss_are_found(
 
 def test_live_each_finding_is_told_once_and_early(copy: Callable[[str], Path]) -> None:
     run = copy(HIGH)
-    rows = list(read_rows(run))
-    facts = json.loads((run / "run.json").read_text())
-    files.write_json(run / "run.json", {**facts, "status": "running"})
-    (run / "metrics.jsonl").write_text("")
+    rows = begin(run)
     said: list[tuple[int, str]] = []
     step = 0
     monitor = HealthMonitor(run, lambda line: said.append((step, line)))
@@ -234,8 +231,8 @@ def feed(monitor: HealthMonitor, row: Row) -> None:
 def begin(run: Path) -> list[Row]:
     """Put a finished run back to its beginning; give the lines of its record."""
     rows = list(read_rows(run))
-    facts = json.loads((run / "run.json").read_text())
-    files.write_json(run / "run.json", {**facts, "status": "running", "step": 0})
+    facts(run, "status", "running")
+    facts(run, "step", 0)
     (run / "metrics.jsonl").write_text("")
     return rows
 

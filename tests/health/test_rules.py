@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albertqa.health.data_rules import REMARKS, TEXT_RULES, WINDOW_RULES
+from albertqa.health.data_rules import REMARKS
 from albertqa.health.diagnosis import (
     FIT_RULES,
     LABEL_RULES,
@@ -21,7 +21,6 @@ from albertqa.health.diagnosis import (
     STEP_RULES,
     STUCK_RULES,
     SYMPTOMS,
-    TOKENIZER_RULES,
     diagnose,
 )
 from albertqa.health.record import RunRecord
@@ -99,10 +98,15 @@ def fit(*others_fit_better: float, error: float = 0.02, questions: int = 200) ->
             "at_home": 0.9, "elsewhere": 0.1, "quarters": known}  # fmt: skip
 
 
+def tokenizer(**changes: Any) -> dict[str, Any]:
+    """A model with ALBERT's tokenizer, but for some of its facts."""
+    known = {"cased_pieces_percent": 0.0, "folds_case": True, "vocabulary": 30_000, "segments": [0, 1]}
+    return {"tokenizer": {**known, **changes}}
+
+
 def related(percent: float, *, pairs: int = 2000) -> dict[str, Any]:
     """A model whose embeddings of word forms are more alike than others in so many cases."""
-    return {"tokenizer": {"cased_pieces_percent": 0.0, "folds_case": True, "vocabulary": 30_000, "segments": [0, 1],
-                          "related_pieces": pairs, "related_pieces_percent": percent}}  # fmt: skip
+    return tokenizer(related_pieces=pairs, related_pieces_percent=percent)
 
 
 # What a run may lack, and what sound data, models and machines have of it.
@@ -196,27 +200,14 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
                                                            "validation": {"without_answer": 5000}}),
     (
         "lowercased-data",
-        {
-            "model": {"tokenizer": {"cased_pieces_percent": 30.0, "folds_case": False, "segments": [0, 1],
-                                    "vocabulary": 30_000}},
-            "train": {"upper_case_percent": 0.0, "unknown_tokens_percent": 0.0},
-            "validation": {"upper_case_percent": 3.0},
-        },
-        {
-            "model": {"tokenizer": {"cased_pieces_percent": 30.0, "folds_case": False, "segments": [0, 1],
-                                    "vocabulary": 30_000}},
-            "train": {"upper_case_percent": 3.0, "unknown_tokens_percent": 0.0},
-            "validation": {"upper_case_percent": 3.0},
-        },
+        {"model": tokenizer(cased_pieces_percent=30.0, folds_case=False), "train": {"upper_case_percent": 0.0},
+         "validation": {"upper_case_percent": 3.0}},
+        {"model": tokenizer(cased_pieces_percent=30.0, folds_case=False), "train": {"upper_case_percent": 3.0},
+         "validation": {"upper_case_percent": 3.0}},
     ),
     ("unknown-tokens", {"train": {"unknown_tokens_percent": 4.0}}, {"train": {"unknown_tokens_percent": 1.0}}),
-    (
-        "missing-segments",
-        {"model": {"segment_types": 2, "tokenizer": {"segments": [0, 0], "cased_pieces_percent": 0.0,
-                                                     "folds_case": True, "vocabulary": 30_000}}},
-        {"model": {"segment_types": 2, "tokenizer": {"segments": [0, 1], "cased_pieces_percent": 0.0,
-                                                     "folds_case": True, "vocabulary": 30_000}}},
-    ),
+    ("missing-segments", {"model": {"segment_types": 2, **tokenizer(segments=[0, 0])}},
+     {"model": {"segment_types": 2, **tokenizer()}}),
     ("vocabulary-mismatch", {"model": related(50.0), "steps": STEPS[:5], **RUNNING},
      {"model": related(90.0), "steps": STEPS[:5], **RUNNING}),
     ("vocabulary-mismatch", {"model": related(50.0), "steps": STEPS[:5], **RUNNING},
@@ -440,19 +431,8 @@ def test_a_run_that_diverges_after_a_good_evaluation_is_found_before_the_next() 
 
 
 def test_every_rule_says_what_it_looks_for() -> None:
-    about_data = [*TEXT_RULES, *WINDOW_RULES, *REMARKS]
-    about_runs = [
-        *TOKENIZER_RULES,
-        *SETUP_RULES,
-        *STEP_RULES,
-        *LABEL_RULES,
-        *STUCK_RULES,
-        *RATE_RULES,
-        *SYMPTOMS,
-        *FIT_RULES,
-        *OTHERS,
-    ]
-    rules = [rule.__doc__ for rule in (*about_data, *about_runs)]
+    groups = (SETUP_RULES, STEP_RULES, LABEL_RULES, STUCK_RULES, RATE_RULES, SYMPTOMS, FIT_RULES, REMARKS, OTHERS)
+    rules = [rule.__doc__ for group in groups for rule in group]
     assert all(rules)
     assert len(set(rules)) == len(rules) >= 40
 

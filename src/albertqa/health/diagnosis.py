@@ -28,10 +28,12 @@ from albertqa.rundir.findings import Finding, by_severity, has_error, is_healthy
 
 Rule: TypeAlias = Callable[[RunRecord], Iterator[Finding]]
 
-# Causes that are known before the first step, and looked at once: first those of the texts; then this one, of which
-# unknown tokens in the windows are a consequence; then those of windows, then the others.
-TOKENIZER_RULES: tuple[Rule, ...] = (model_files.case_mismatch,)
+# Causes that are known before the first step, and looked at once: those of texts, tokenizer, windows, then the others.
 SETUP_RULES: tuple[Rule, ...] = (
+    *data_rules.TEXT_RULES,
+    # Unknown tokens in the windows are a consequence of it.
+    model_files.case_mismatch,
+    *data_rules.WINDOW_RULES,
     model_files.random_layers,
     model_files.case_of_data,
     model_files.vocabulary_mismatch,
@@ -97,8 +99,7 @@ def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None
     Returns:
         What is wrong with data, windows, model and settings.
     """
-    rules = (*data_rules.TEXT_RULES, *TOKENIZER_RULES, *data_rules.WINDOW_RULES, *SETUP_RULES)
-    return [finding for rule in rules for finding in _ask(rule, record, failed)]
+    return [finding for rule in SETUP_RULES for finding in _ask(rule, record, failed)]
 
 
 def diagnose(
