@@ -95,12 +95,9 @@ def evaluate_again(record: RunRecord, **changes: int | bool) -> str:
 
 
 def show_rows(view: DataView, name: str, *, by_model: bool = False) -> str:
-    """Return the command that shows the rows of the data that a finding is about.
+    """Return the command that shows the rows of the data that a finding of this name is about.
 
-    Args:
-        view: The run, or data files.
-        name: The finding's name.
-        by_model: Whether the model's folder says which rows.
+    With `by_model`, the model's folder says which rows.
     """
     words = ["albertqa", "check", *_files(view, "train")]
     if validation := _files(view, "validation"):
@@ -128,10 +125,7 @@ def repair_data(view: DataView, part: Part) -> str:
 def use_base_model(view: DataView, *, many_languages: bool = False, **changes: Any) -> str:
     """Return the command that repeats a run from ALBERT's own weights; from another model's if it did that.
 
-    Args:
-        view: The run.
-        many_languages: Whether to take one that was pretrained on many languages.
-        changes: Further settings by name.
+    With `many_languages`, from a model that was pretrained on many languages.
     """
     is_base = view.settings.model == BASE_MODEL and not view.settings.from_scratch
     model = _OTHER_MODEL if is_base or many_languages else BASE_MODEL
@@ -141,9 +135,7 @@ def use_base_model(view: DataView, *, many_languages: bool = False, **changes: A
 def fix_case(record: RunRecord, *, lowercase: bool) -> str:
     """Return the commands that correct how a model's tokenizer treats upper case, and repeat the run.
 
-    Args:
-        record: The run.
-        lowercase: Whether its vocabulary is in lower case.
+    `lowercase` is whether its vocabulary is in lower case.
     """
     folder = Path(_path(record, record.settings.model))
     old, new = ("false", "true") if lowercase else ("true", "false")

@@ -108,14 +108,7 @@ def measure_windows(
 
 
 def diagnose_data(view: DataView) -> list[Finding]:
-    """Judge data.
-
-    Args:
-        view: Facts of the data, and the settings that name its files.
-
-    Returns:
-        What is wrong with it, errors first.
-    """
+    """Return what is wrong with data, errors first."""
     return by_severity([one for rule in (*TEXT_RULES, *WINDOW_RULES, *REMARKS) for one in islice(rule(view), 1)])
 
 
@@ -131,7 +124,7 @@ def diagnose_examples(
     Args:
         settings: The data's files, and the window lengths.
         train: The training questions, at least one.
-        validation: The validation questions; none: there are none.
+        validation: The validation questions, if any.
         tokenizer: The model's tokenizer; None: windows are not judged.
         trained_on: What the model was trained on before, where that is known.
 

@@ -90,15 +90,7 @@ _Failed: TypeAlias = Callable[[RunError], None]
 
 
 def diagnose_before_training(record: RunRecord, *, failed: _Failed | None = None) -> list[Finding]:
-    """Judge what is known of a run before its first step.
-
-    Args:
-        record: The run; its rows are not looked at.
-        failed: See `diagnose`.
-
-    Returns:
-        What is wrong with data, windows, model and settings.
-    """
+    """Return what is wrong with a run's data, windows, model and settings (see `diagnose`); no rows are looked at."""
     return [finding for rule in SETUP_RULES for finding in _ask(rule, record, failed)]
 
 

@@ -91,11 +91,7 @@ class Rows:
 
 
 def offending_rows(name: str, rows: Rows) -> list[OffendingRow]:
-    """Return the rows that a finding is about, the clearest cases first where there are clearer ones.
-
-    Args:
-        name: The finding's name.
-        rows: The data.
+    """Return the rows that a finding of this name is about, the clearest cases first where there are clearer ones.
 
     Raises:
         SettingsError: No rows belong to a finding of that name.
@@ -118,11 +114,7 @@ class _Suspect(msgspec.Struct, frozen=True):
 
 
 def suspect_rows(run: Path, train: Sequence[Example]) -> list[OffendingRow]:
-    """Return the training questions whose labels the trained model contradicts, the clearest first.
-
-    Args:
-        run: The run directory.
-        train: Its training questions.
+    """Return the training questions of a run whose labels the trained model contradicts, the clearest first.
 
     Raises:
         RunError: The run has no such list, or it is damaged.

@@ -55,6 +55,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
         """The loss; NaN where it was NaN or infinite."""
         return math.nan if self.train_loss is None else self.train_loss
 
+
 class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     """An evaluation on the validation data; runs of earlier versions lack what has a default.
 
@@ -106,6 +107,7 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     def loss(self) -> float:
         """The validation loss; NaN where it was NaN or infinite."""
         return math.nan if self.validation_loss is None else self.validation_loss
+
 
 Row: TypeAlias = StepRow | EvaluationRow
 
