@@ -36,41 +36,53 @@ def high_rate(record: RunRecord) -> Iterator[Finding]:
     """A learning rate that has destroyed the pretrained weights: the loss diverged, or the model collapsed."""
     if len(record.losses) < min(20, record.total_steps) or record.has_learned:
         return
-    signs = [sign for sign in (_blew_up(record), _rose(record), _collapsed(record), _forgot(record)) if sign]
-    if not signs:
-        return
-    step, seen, numbers = signs[0]
     # Where the rate was nothing unusual, the model may want far less anyway; where it was, it wants the usual.
     better = min(record.settings.learning_rate / 10, record.usual_rate)
     can_measure = record.train.windows // record.settings.step_windows >= FEWEST_STEPS
     measured = f"; '{find_rate(record)}' measures what suits" if can_measure else f": {short(better)}"
-    yield Finding(
-        "high-learning-rate",
-        "error",
-        f"{seen} The learning rate, {short(record.settings.learning_rate)}, is too high for this model (usual for its "
-        f"width is about {short(record.usual_rate)}): the first steps destroyed the pretrained weights, and going on "
-        f"will not bring them back. Start again with less{measured}.",
-        train_again(record, f"lr{short(better)}", learning_rate=better),
-        {"learning_rate": record.settings.learning_rate, "usual_learning_rate": record.usual_rate, **numbers},
-        step,
-    )
+    for step, seen, numbers in _signs(record):
+        yield Finding(
+            "high-learning-rate",
+            "error",
+            f"{seen} The learning rate, {short(record.settings.learning_rate)}, is too high for this model (usual for "
+            f"its width is about {short(record.usual_rate)}): the first steps destroyed the pretrained weights, and "
+            f"going on will not bring them back. Start again with less{measured}.",
+            train_again(record, f"lr{short(better)}", learning_rate=better),
+            {"learning_rate": record.settings.learning_rate, "usual_learning_rate": record.usual_rate, **numbers},
+            step,
+        )
 
 
-def _blew_up(record: RunRecord) -> _Sign | None:
-    """Return NaN or infinite losses or gradients at an unusual rate."""
+def _signs(record: RunRecord) -> Iterator[_Sign]:
+    """Yield what shows that the rate was too high, the clearest first."""
     faults = record.faulty_steps
-    failed = "loss is" in record.failure
-    if (not faults and not failed) or record.rate_ratio < 5:
-        return None
-    step = faults[0].step if faults else record.step
-    return step, f"From step {step:,} on, loss or gradient is NaN or infinite.", {"faulty_steps": len(faults)}
+    if (faults or "loss is" in record.failure) and record.rate_ratio >= 5:
+        step = faults[0].step if faults else record.step
+        yield step, f"From step {step:,} on, loss or gradient is NaN or infinite.", {"faulty_steps": len(faults)}
+    yield from _rises(record)
+    if record.loss is None or not record.has_not_learned:
+        return
+    loss, uniform = record.loss.mean, record.uniform_loss()
+    if len(record.norms) >= 10:
+        first, now = float(np.median(record.norms[:3])), float(np.median(record.norms[-10:]))
+        # To a collapsed model every token looks alike.
+        if now <= 0.01 * first and record.rate_ratio >= 0.5:
+            seen = (
+                f"The model has collapsed: the gradient has vanished (norm {now:.1e}, in the first steps {first:.2g}), "
+                f"and the loss, {loss:.2f}, is the uniform baseline's ({uniform:.2f})."
+            )
+            yield record.step, seen, {"grad_norm": now, "first_grad_norm": first, "loss": round(loss, 4)}
+    # The weights moved much farther than fine-tuning needs.
+    if record.rate_ratio >= 5 and record.change_so_far >= 0.05:
+        seen = f"After {record.step:,} steps the loss is {loss:.2f}; the uniform baseline is {uniform:.2f}."
+        yield record.step, seen, {"loss": round(loss, 4)}
 
 
-def _rose(record: RunRecord) -> _Sign | None:
-    """Return a loss that rose above the uniform baseline, or back to it."""
+def _rises(record: RunRecord) -> Iterator[_Sign]:
+    """Yield where the loss rose above the uniform baseline, or back to it."""
     curve, uniform = blocks(record.losses), record.uniform_loss()
     if len(curve) < 2:
-        return None
+        return
     highest = max(range(len(curve)), key=lambda at: curve[at].mean)
     size = len(record.losses) // len(curve)
     step = len(record.losses) - size * (len(curve) - highest) + 1
@@ -80,34 +92,11 @@ def _rose(record: RunRecord) -> _Sign | None:
     if curve[highest].low > max(1.15 * uniform, begun) and curve[highest].mean > 1.1 * begun:
         seen = (f"The loss rose from {begun:.2f} to {curve[highest].mean:.2f} around step {step:,}; the uniform "
                 f"baseline is {uniform:.2f}.")  # fmt: skip
-        return step, seen, numbers
-    best = min(curve[: highest + 1], key=lambda one: one.mean)
-    last = curve[-1]
+        yield step, seen, numbers
+    best, last = min(curve[: highest + 1], key=lambda one: one.mean), curve[-1]
     if best.high < 0.7 * record.blind_loss() and last.low > 0.78 * record.blind_loss():
         seen = f"The loss fell to {best.mean:.2f} and is back at {last.mean:.2f}."
-        return record.step, seen, {**numbers, "lowest_loss": round(best.mean, 4), "loss": round(last.mean, 4)}
-    return None
-
-
-def _collapsed(record: RunRecord) -> _Sign | None:
-    """Return gradients that vanished although nothing was learned: every token looks alike to the model."""
-    if record.loss is None or not record.has_not_learned or len(record.norms) < 10:
-        return None
-    first, now = float(np.median(record.norms[:3])), float(np.median(record.norms[-10:]))
-    if now > 0.01 * first or record.rate_ratio < 0.5:
-        return None
-    seen = (f"The model has collapsed: the gradient has vanished (norm {now:.1e}, in the first steps {first:.2g}), and "
-            f"the loss, {record.loss.mean:.2f}, is the uniform baseline's ({record.uniform_loss():.2f}).")  # fmt: skip
-    return record.step, seen, {"grad_norm": now, "first_grad_norm": first, "loss": round(record.loss.mean, 4)}
-
-
-def _forgot(record: RunRecord) -> _Sign | None:
-    """Return weights that moved much farther than fine-tuning needs, and nothing learned."""
-    if record.loss is None or not record.has_not_learned or record.rate_ratio < 5 or record.change_so_far < 0.05:
-        return None
-    seen = (f"After {record.step:,} steps the loss is {record.loss.mean:.2f}; the uniform baseline is "
-            f"{record.uniform_loss():.2f}.")  # fmt: skip
-    return record.step, seen, {"loss": round(record.loss.mean, 4)}
+        yield record.step, seen, {**numbers, "lowest_loss": round(best.mean, 4), "loss": round(last.mean, 4)}
 
 
 def low_rate(record: RunRecord) -> Iterator[Finding]:
