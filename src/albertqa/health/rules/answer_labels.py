@@ -163,11 +163,7 @@ def unrelated_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[
     is_handful = facts.contexts is not None and facts.contexts < _FEWEST_CONTEXTS
     if fit is None or facts.answered < FEWEST_QUESTIONS or is_handful:
         return
-    if _FEWEST_AT_HOME < fit.at_home < _STRANGE_RATIO * fit.elsewhere:
-        yield _unrelated_contexts(view, part, fit)
-    spoilt = [at for at, one in enumerate(fit.quarters, 1) if one and _strange_low(one) > _MOST_STRANGE]
-    if spoilt or _strange_low(fit) > _MANY_STRANGE:
-        yield _strange_contexts(view, part, fit, spoilt if len(spoilt) < len(fit.quarters) else [])
+    yield from _unrelated_contexts(view, part, fit)
     if fit.questions < FEWEST_QUESTIONS:
         return
     known = {at: one for at, one in enumerate(fit.quarters, 1) if one and one.questions >= FEWEST_QUESTIONS}
@@ -175,29 +171,14 @@ def unrelated_answers(view: DataView, part: Part, facts: TextFacts) -> Iterator[
     is_much = fit.others_fit_better - _ERRORS * fit.error > _MANY_UNRELATED
     is_more = fit.others_fit_better > _MANY_UNRELATED and _excess(facts, view.other(part)) > _CLEARLY_MORE
     is_part = spoilt and any(one.high < _ALL_UNRELATED for one in known.values())
-    if is_much or is_more or is_part:
-        yield _unrelated_answers(view, part, fit, spoilt if len(spoilt) < len(known) else [])
-
-
-def _excess(one: TextFacts, other: TextFacts | None) -> float:
-    """Return by how many standard errors other answers fit better than in the other data set; 0: it does not tell."""
-    if other is None or one.answer_fit is None or other.answer_fit is None:
-        return 0.0
-    # Long answers are near everything.
-    lengths = sorted((one.gold_words_mean or 0.0, other.gold_words_mean or 0.0))
-    if other.answer_fit.questions < FEWEST_QUESTIONS or lengths[1] > 2 * lengths[0]:
-        return 0.0
-    fits = one.answer_fit, other.answer_fit
-    return (fits[0].others_fit_better - fits[1].others_fit_better) / math.hypot(fits[0].error, fits[1].error)
-
-
-def _unrelated_answers(view: DataView, part: Part, fit: AnswerFit, quarters: list[int]) -> Finding:
-    which = " and ".join(map(str, quarters))
+    if not (is_much or is_more or is_part):
+        return
+    which = " and ".join(map(str, spoilt)) if len(spoilt) < len(known) else ""
     if which:
         who = f"The answers in quarter {which} of the {PART_NAMES[part]} data"
     else:
         who = f"{'The' if fit.low > _ALL_UNRELATED else 'Many'} {PART_NAMES[part]} answers"
-    return Finding(
+    yield Finding(
         "unrelated-answers",
         "error" if which or fit.low > 0.3 else "warning",
         f"{who} seem to belong to other questions on the same context: another answer is nearer to a question's own "
@@ -210,19 +191,36 @@ def _unrelated_answers(view: DataView, part: Part, fit: AnswerFit, quarters: lis
     )
 
 
-def _unrelated_contexts(view: DataView, part: Part, fit: AnswerFit) -> Finding:
-    return Finding(
+def _unrelated_contexts(view: DataView, part: Part, fit: AnswerFit) -> Iterator[Finding]:
+    """Questions of which hardly any, or too few, share a rare word with their own context."""
+    if _FEWEST_AT_HOME < fit.at_home < _STRANGE_RATIO * fit.elsewhere:
+        yield Finding(
+            "unrelated-answers",
+            "error",
+            f"Only {100 * fit.at_home:.0f} % of the {PART_NAMES[part]} questions share a rare word with their context, "
+            f"hardly more than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is "
+            "five times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against "
+            "each other when the file was written. Write it again, and read some of its questions with their answers "
+            "before training.",
+            show_rows(view, "unrelated-answers"),
+            {"part": part, "questions": fit.questions, "share_own_context": fit.at_home,
+             "share_other_context": fit.elsewhere},
+        )  # fmt: skip
+    spoilt = [at for at, one in enumerate(fit.quarters, 1) if one and _strange_low(one) > _MOST_STRANGE]
+    if not spoilt and _strange_low(fit) <= _MANY_STRANGE:
+        return
+    which = " and ".join(map(str, spoilt)) if len(spoilt) < len(fit.quarters) else ""
+    where = f", most of them in quarter {which} of the data" if which else ""
+    yield Finding(
         "unrelated-answers",
-        "error",
-        f"Only {100 * fit.at_home:.0f} % of the {PART_NAMES[part]} questions share a rare word with their context, "
-        f"hardly more than with another question's context ({100 * fit.elsewhere:.0f} %); in correct data it is five "
-        "times as many. The questions seem to belong to other contexts: rows were shuffled or shifted against each "
-        "other when the file was written. Write it again, and read some of its questions with their answers before "
-        "training.",
+        "error" if which or fit.strange > 0.3 else "warning",
+        f"{100 * fit.strange:.0f} % of the {PART_NAMES[part]} questions have rare words that other contexts have and "
+        f"their own does not{where}; in correct data it is 0 to 7 %. They seem to belong to other contexts: rows were "
+        "shuffled or shifted against each other when the file was written. Write it again, and read some of its "
+        "questions with their contexts before training. (Contexts in which a scanner misread many words look alike.)",
         show_rows(view, "unrelated-answers"),
-        {"part": part, "questions": fit.questions, "share_own_context": fit.at_home,
-         "share_other_context": fit.elsewhere},
-    )  # fmt: skip
+        {"part": part, "questions": fit.asked, "share_strange": fit.strange},
+    )
 
 
 def _strange_low(fit: AnswerFit) -> float:
@@ -232,18 +230,16 @@ def _strange_low(fit: AnswerFit) -> float:
     return fit.strange - _ERRORS * proportion_error(100 * fit.strange, fit.asked) / 100
 
 
-def _strange_contexts(view: DataView, part: Part, fit: AnswerFit, quarters: list[int]) -> Finding:
-    where = f", most of them in quarter {' and '.join(map(str, quarters))} of the data" if quarters else ""
-    return Finding(
-        "unrelated-answers",
-        "error" if quarters or fit.strange > 0.3 else "warning",
-        f"{100 * fit.strange:.0f} % of the {PART_NAMES[part]} questions have rare words that other contexts have and "
-        f"their own does not{where}; in correct data it is 0 to 7 %. They seem to belong to other contexts: rows were "
-        "shuffled or shifted against each other when the file was written. Write it again, and read some of its "
-        "questions with their contexts before training. (Contexts in which a scanner misread many words look alike.)",
-        show_rows(view, "unrelated-answers"),
-        {"part": part, "questions": fit.asked, "share_strange": fit.strange},
-    )
+def _excess(one: TextFacts, other: TextFacts | None) -> float:
+    """Return by how many standard errors other answers fit better than in the other data set; 0: it does not tell."""
+    if other is None or one.answer_fit is None or other.answer_fit is None:
+        return 0.0
+    # Long answers are near everything.
+    lengths = sorted((one.gold_words_mean or 0.0, other.gold_words_mean or 0.0))
+    if other.answer_fit.questions < FEWEST_QUESTIONS or lengths[1] > 2 * lengths[0]:
+        return 0.0
+    fits = one.answer_fit, other.answer_fit
+    return (fits[0].others_fit_better - fits[1].others_fit_better) / math.hypot(fits[0].error, fits[1].error)
 
 
 @of_each_part
