@@ -43,19 +43,13 @@ class Split:
             if (self.output_dir / name).exists():
                 raise DataError(f"{self.output_dir / name}: is there already. Choose another --output-dir")
         examples = load_several(self.files, options=self.table)
-        parts = write_parts(*split_by_context(examples, self.fraction, self.seed), self.output_dir)
+        train, validation = split_by_context(examples, self.fraction, self.seed)
+        write_parts(train, validation, self.output_dir)
+        files = [str(self.output_dir / name) for name in PARTS]
         if self.json:
-            print_json(
-                {
-                    "train": str(parts.train),
-                    "validation": str(parts.validation),
-                    "train_questions": parts.train_questions,
-                    "validation_questions": parts.validation_questions,
-                    "seed": self.seed,
-                }
-            )
+            names = ("train", "validation", "train_questions", "validation_questions", "seed")
+            print_json(dict(zip(names, (*files, len(train), len(validation), self.seed), strict=True)))
         else:
-            terminal = Terminal()
-            terminal.say(f"{parts.train}: {plural(parts.train_questions, 'question')}")
-            terminal.say(f"{parts.validation}: {plural(parts.validation_questions, 'question')}")
+            for file, part in zip(files, (train, validation), strict=True):
+                Terminal().say(f"{file}: {plural(len(part), 'question')}")
         return 0

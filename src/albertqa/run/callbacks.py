@@ -16,12 +16,7 @@ class Callback:
         """Take a line for the user."""
 
     def on_start(self, step: int, total_steps: int) -> None:
-        """Called before the first step.
-
-        Args:
-            step: Steps done already.
-            total_steps: Steps of the run.
-        """
+        """Called before the first step, with the steps done already and all steps of the run."""
 
     def on_step(self, row: StepRow) -> None:
         """Called after every training step."""
@@ -40,11 +35,7 @@ class Callback:
 
 
 class RecordRows(Callback):
-    """Writes ``metrics.jsonl``.
-
-    Args:
-        writer: Writes it.
-    """
+    """Writes ``metrics.jsonl``."""
 
     def __init__(self, writer: RowWriter) -> None:
         self._writer = writer
@@ -64,11 +55,7 @@ class RecordRows(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves checkpoints.
-
-    Args:
-        save: Writes one.
-    """
+    """Saves checkpoints, each by a call of `save`."""
 
     def __init__(self, save: Callable[[], None]) -> None:
         self._save = save

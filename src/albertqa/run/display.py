@@ -14,12 +14,7 @@ from albertqa.rundir.rows import EvaluationRow, StepRow
 
 
 class TerminalDisplay(Callback):
-    """Shows steps, time left, last losses and scores.
-
-    Args:
-        console: Where to; not a terminal means plain lines.
-        every_steps: Steps between plain lines.
-    """
+    """Shows steps, time left, last losses and scores: live in a terminal, else in a line every so many steps."""
 
     def __init__(self, console: Console, every_steps: int) -> None:
         self._console = console
@@ -80,9 +75,8 @@ class TerminalDisplay(Callback):
     def _render(self) -> Group:
         """Return text that wraps in a narrow terminal, step and time first, and a bar below it."""
         done, total = self._windows or (self._step, self._total_steps)
-        text = (
-            f"step {self._step}/{self._total_steps}  {_clock(time.monotonic() - self._first[1])}, {self._left()} left"
-        )
+        clock = _clock(time.monotonic() - self._first[1])
+        text = f"step {self._step}/{self._total_steps}  {clock}, {self._left()} left"
         text += f"  evaluating: window {done}/{total}" if self._windows else f"  {self._last}{self._scores}"
         return Group(Text(text), ProgressBar(total=max(total, 1), completed=done))
 

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from albertqa.config import Settings
 from albertqa.errors import RunError
-from albertqa.files import BEST, EVAL_JSON, write_json
+from albertqa.files import BEST, EVAL_JSON, SUSPECTS_JSON, write_json
 from albertqa.model.world import World
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import BestModel
 from albertqa.run.inspection import machine_state
 from albertqa.run.setup import Learner, RunData
-from albertqa.run.train_sample import TrainSample, write_suspects
+from albertqa.run.train_sample import TrainSample
 from albertqa.rundir.rows import EvaluationRow
 from albertqa.rundir.run_json import Plan
 from albertqa.scoring.evaluation import Evaluation, evaluate_windows, fit_probabilities, write_predictions
@@ -24,7 +23,7 @@ class Evaluator:
 
     Args:
         settings: The run's settings.
-        data: The validation data.
+        data: The run's data.
         learner: The model.
         plan: The steps.
         best: The best model so far; kept up to date.
@@ -63,11 +62,13 @@ class Evaluator:
         if self._world.is_main and (is_best or self.best.stopped_early or step == self._plan.total_steps):
             self._calibrate(evaluation)
         if is_best and self._world.is_main:
-            self._keep(run, evaluation, step)
+            self._learner.save(run / BEST)
+            write_predictions(run, evaluation.predictions)
+            write_json(run / EVAL_JSON, {**evaluation.summary(), "step": step})
         statistics, settings = evaluation.answer_statistics, self._settings
         figures, suspects = self._sample.evaluate(self._learner.model, batch_size=settings.eval_batch_size)
         if self._world.is_main:
-            write_suspects(run, step, suspects)
+            write_json(run / SUSPECTS_JSON, {"step": step, "suspects": suspects})
         return EvaluationRow(
             step=step,
             epoch=round(step / self._plan.steps_per_epoch, 6),
@@ -105,11 +106,6 @@ class Evaluator:
             learner.model, learner.tokenizer, learner.reader, evaluation, version_2=self._data.version_2
         )
         learner.reader = replace(learner.reader, confidence=confidence)
-
-    def _keep(self, run: Path, evaluation: Evaluation, step: int) -> None:
-        self._learner.save(run / BEST)
-        write_predictions(run, evaluation.predictions)
-        write_json(run / EVAL_JSON, {**evaluation.summary(), "step": step})
 
     def _run_model(self) -> Evaluation:
         windows, done = self._data.validation, 0

@@ -1,7 +1,7 @@
 """Data of the user's own, as a run keeps it: in SQuAD's form, and with a part to validate on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from albertqa.config import DataConfig, Settings
@@ -18,35 +18,11 @@ PARTS = ("train.json", "validation.json")
 _DEFAULTS = ReadOptions()
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The two files of a data set.
-
-    Attributes:
-        train: The file to train on.
-        validation: The file to validate on.
-        train_questions: Questions of the first.
-        validation_questions: Questions of the second.
-    """
-
-    train: Path
-    validation: Path
-    train_questions: int
-    validation_questions: int
-
-
-def write_parts(train: Sequence[Example], validation: Sequence[Example], folder: Path) -> Parts:
-    """Write a training and a validation part in SQuAD's form.
-
-    Args:
-        train: The questions to train on.
-        validation: The questions to validate on.
-        folder: Where to; created where it is missing.
-    """
+def write_parts(train: Sequence[Example], validation: Sequence[Example], folder: Path) -> None:
+    """Write a training and a validation part in SQuAD's form, as `PARTS` of a folder, which is created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, name in zip((train, validation), PARTS, strict=True):
         write_squad_json(folder / name, part)
-    return Parts(folder / PARTS[0], folder / PARTS[1], len(train), len(validation))
 
 
 def with_own_data(
@@ -80,13 +56,15 @@ def with_own_data(
         validation = load_several(settings.validation_file, options=options)
     else:
         train, validation = _split_off(train, settings)
-    parts = write_parts(train, validation, run / "data")
+    folder = run / "data"
+    write_parts(train, validation, folder)
     how = "" if has_validation else f", split off by context (seed {settings.seed}); or name --validation-file"
     say(
-        f"data in {run / 'data'}: {plural(len(train), 'question')} to train on, "
+        f"data in {folder}: {plural(len(train), 'question')} to train on, "
         f"{plural(len(validation), 'question')} to validate on{how}"
     )
-    return replace(settings, train_file=(str(parts.train),), validation_file=(str(parts.validation),))
+    train_file, validation_file = (str(folder / name) for name in PARTS)
+    return replace(settings, train_file=(train_file,), validation_file=(validation_file,))
 
 
 def _split_off(examples: Sequence[Example], settings: Settings) -> tuple[list[Example], list[Example]]:

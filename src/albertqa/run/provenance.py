@@ -11,31 +11,12 @@ from albertqa.config import Settings
 from albertqa.files import RUN_JSON
 from albertqa.run.checkpoint import Progress
 from albertqa.run.fit import Fit
-from albertqa.rundir.run_json import (
-    Data,
-    MachineFacts,
-    ModelFacts,
-    Plan,
-    RunJson,
-    read_run_json,
-    write_run_json,
-)
+from albertqa.rundir.run_json import Data, MachineFacts, ModelFacts, Plan, RunJson, read_run_json, write_run_json
 
 
 @dataclass
 class Provenance:
-    """Writes a run's ``run.json``.
-
-    Attributes:
-        settings: The run's settings.
-        data: Facts of the training and validation data.
-        plan: The steps.
-        version_2: Whether questions may have no answer.
-        model: Facts of the model as it was loaded.
-        machine: Facts of the machine.
-        world_size: Processes that train together.
-        fit: What was measured of the memory before the steps; None: nothing.
-    """
+    """Writes a run's ``run.json``; what its fields hold, `RunJson` says."""
 
     settings: Settings
     data: Data

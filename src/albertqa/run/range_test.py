@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from albertqa.config import OptimizerConfig, Settings, equal_passes, to_flags
+from albertqa.config import OptimizerConfig, Settings, to_flags
 from albertqa.data.reading import load_several
 from albertqa.errors import DataError, RunError, SettingsError
 from albertqa.files import free_beside, plural, write_json, write_text
@@ -100,18 +100,12 @@ def find_lr(
     objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
     adaptation = Adaptation()
     fit_steps(settings, learner, store, objective, adaptation, say)
-    micro_batch = equal_passes(settings.step_windows, adaptation.micro_batch or settings.train_batch_size)
-    config = replace(
-        settings,
-        train_batch_size=micro_batch,
-        gradient_accumulation_steps=settings.step_windows // micro_batch,
-    )
     stepper = Stepper(
         learner.model,
         learner.optimizer,
         objective,
-        config,
-        replace(adaptation, micro_batch=None),
+        settings,
+        adaptation,
         may_recompute=settings.gradient_checkpointing is not False,
         say=say,
     )
@@ -121,7 +115,7 @@ def find_lr(
             callback.on_start(0, steps)
         with restored(learner.model, learner.optimizer):
             test = run_range_test(
-                stepper, windows, config, min_lr=min_lr, max_lr=max_lr, num_steps=steps, callbacks=callbacks
+                stepper, windows, settings, min_lr=min_lr, max_lr=max_lr, num_steps=steps, callbacks=callbacks
             )
     finally:
         for callback in callbacks:
@@ -196,29 +190,17 @@ def run_range_test(
 
 
 def ramp_factor(step: int, *, ratio: float, num_steps: int) -> float:
-    """Return the factor on the highest learning rate at a step.
+    """Return the factor on the highest learning rate at a step, from 0.
 
-    Args:
-        step: Step, from 0.
-        ratio: Lowest learning rate over the highest.
-        num_steps: Steps of the ramp.
-
-    Returns:
-        From `ratio` to 1, each the same multiple of the one before.
+    It rises from `ratio`, that of the lowest learning rate, to 1, at every step by the same multiple.
     """
     return float(ratio ** (1 - step / (num_steps - 1)))
 
 
 def ramp_steps(num_windows: int, *, step_windows: int, num_steps: int) -> int:
-    """Count the steps of a range test: no window twice, because the loss of a known window falls anyway.
+    """Count the steps of a range test: those asked for, or the whole steps of one epoch if it has fewer.
 
-    Args:
-        num_windows: Training windows.
-        step_windows: Windows of one optimizer step.
-        num_steps: Steps asked for.
-
-    Returns:
-        These, or the whole steps of one epoch if it has fewer.
+    No window is seen twice, because the loss of a known window falls anyway.
 
     Raises:
         DataError: Too few for a range test.
@@ -233,12 +215,7 @@ def ramp_steps(num_windows: int, *, step_windows: int, num_steps: int) -> int:
 
 
 def train_command(settings: Settings, learning_rate: float | None) -> str | None:
-    """Return the command that trains with these settings and a learning rate, in a new folder; None without a rate.
-
-    Args:
-        settings: The settings of the range test; the run's folder is beside its own.
-        learning_rate: The suggestion.
-    """
+    """Return the command that trains with these settings and a learning rate, in a new folder beside the test's."""
     if learning_rate is None:
         return None
     run = free_beside(settings.output_dir, "train")

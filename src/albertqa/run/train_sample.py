@@ -6,15 +6,13 @@ where its loss on the validation data is below that on what it was trained on, i
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from albertqa.decode.agreement import Agreement, label_agreement
-from albertqa.decode.predict import Pass, run_windows
-from albertqa.files import SUSPECTS_JSON, write_json
+from albertqa.decode.predict import run_windows
 from albertqa.model.load import SpanModel
 from albertqa.run.loop import TrainingWindows
 from albertqa.windows.store import Window, WindowStore
@@ -29,6 +27,15 @@ class SampleFigures(TypedDict, total=False):
     sample_loss: float
     sample_loss_error: float
     sample_contradicted_percent: float
+
+
+class Suspect(TypedDict):
+    """A training question whose label the model contradicts: its own answer, and how many times as probable it is."""
+
+    id: str
+    start_char: int
+    end_char: int
+    times: float
 
 
 @dataclass(frozen=True)
@@ -68,16 +75,10 @@ class TrainSample:
         at = np.linspace(0, max(0, len(answered) - 1), count).astype(np.int64)
         self._windows = _Windows(data.store, answered[at])
         # By window, in all evaluations so far: in the end a model has memorised what it contradicted at first.
-        self._found: dict[int, dict[str, str | int | float]] = {}
+        self._found: dict[int, Suspect] = {}
 
-    def evaluate(
-        self, model: SpanModel, *, batch_size: int
-    ) -> tuple[SampleFigures, list[dict[str, str | int | float]]]:
-        """Run the model over the sample.
-
-        Args:
-            model: The model; left in the mode it is in.
-            batch_size: See `run_windows`.
+    def evaluate(self, model: SpanModel, *, batch_size: int) -> tuple[SampleFigures, list[Suspect]]:
+        """Run the model over the sample; it is left in the mode it is in.
 
         Returns:
             Figures for ``metrics.jsonl``, none where no window has an answer; and the suspects: questions whose labels
@@ -89,14 +90,20 @@ class TrainSample:
         columns = self._data.store.columns
         labels = (columns[name][self._windows.indices] for name in ("start_position", "end_position"))
         agreement = label_agreement(passed.logits, *labels)
-        return _figures(passed, agreement), self._suspects(agreement)
+        figures: SampleFigures = {
+            "sample_windows": len(passed.losses),
+            "sample_loss": passed.loss,
+            "sample_loss_error": passed.loss_error,
+            "sample_contradicted_percent": round(100 * float(agreement.contradicts.mean()), 3),
+        }
+        return figures, self._suspects(agreement)
 
-    def _suspects(self, agreement: Agreement) -> list[dict[str, str | int | float]]:
+    def _suspects(self, agreement: Agreement) -> list[Suspect]:
         for index in np.flatnonzero(agreement.contradicts).tolist():
             window, times = self._windows[index], round(float(agreement.times[index]), 1)
             first, last = (int(tokens[index]) - window.context_start for tokens in (agreement.starts, agreement.ends))
-            before = self._found.get(index, {}).get("times", 0.0)
-            if first < 0 or last >= len(window.end_char) or float(before) >= times:
+            before = self._found[index]["times"] if index in self._found else 0.0
+            if first < 0 or last >= len(window.end_char) or before >= times:
                 continue
             (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
             self._found[index] = {
@@ -105,18 +112,4 @@ class TrainSample:
                 "end_char": int(window.end_char[last]),
                 "times": times,
             }
-        return sorted(self._found.values(), key=lambda suspect: -float(suspect["times"]))
-
-
-def _figures(passed: Pass, agreement: Agreement) -> SampleFigures:
-    return {
-        "sample_windows": len(passed.losses),
-        "sample_loss": passed.loss,
-        "sample_loss_error": passed.loss_error,
-        "sample_contradicted_percent": round(100 * float(agreement.contradicts.mean()), 3),
-    }
-
-
-def write_suspects(run: Path, step: int, suspects: list[dict[str, str | int | float]]) -> None:
-    """Write ``suspect_answers.json``."""
-    write_json(run / SUSPECTS_JSON, {"step": step, "suspects": suspects})
+        return sorted(self._found.values(), key=lambda suspect: -suspect["times"])
