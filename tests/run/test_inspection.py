@@ -81,7 +81,7 @@ def test_model_and_tokenizer_are_described(model: SpanModel, tiny_weights: Path,
     )
     # Whether its layers are random has tests of its own.
     assert found == msgspec.structs.replace(expected, random_layers=found.random_layers)
-    machine = machine_facts(model, None, tmp_path)
+    machine = machine_facts(model, tmp_path)
     assert (machine.device, machine.precision) == ("cpu", "float32")
     assert machine.disk_free_bytes
 

@@ -125,18 +125,7 @@ class Progress:
 def save_checkpoint(
     run: Path, progress: Progress, model: SpanModel, tokenizer: "QATokenizer", optimizer: torch.optim.Optimizer
 ) -> Path:
-    """Write a checkpoint.
-
-    Args:
-        run: The run directory.
-        progress: Where the run is.
-        model: The model.
-        tokenizer: Saved beside it.
-        optimizer: Its state is saved.
-
-    Returns:
-        Its folder, ``checkpoints/step-00001000``.
-    """
+    """Write a checkpoint below a run directory; return its folder, ``checkpoints/step-00001000``."""
     folder = run / CHECKPOINTS / _folder_name(progress.state.step)
     folder.parent.mkdir(exist_ok=True)
 
@@ -153,12 +142,7 @@ def save_checkpoint(
 
 
 def remove_checkpoints(folder: Path, *, keep: int) -> None:
-    """Remove the oldest checkpoints beside a new one, and those of later steps, which were passed over as damaged.
-
-    Args:
-        folder: The new checkpoint.
-        keep: Checkpoints to keep, newest first.
-    """
+    """Keep a new checkpoint and the newest before it, `keep` in all; later ones were passed over as damaged."""
     found = sorted(folder.parent.glob("step-*"), reverse=True)
     newest = found.index(folder)
     for other in found[:newest] + found[newest + keep :]:
@@ -181,12 +165,7 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
 
 
 def load_checkpoint(folder: Path, model: SpanModel, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put model, optimizer and random generators back to a checkpoint.
-
-    Args:
-        folder: An undamaged checkpoint (see `newest_checkpoint`).
-        model: The model, of the same kind.
-        optimizer: Its optimizer, freshly built.
+    """Put model, freshly built optimizer and random generators back to an undamaged checkpoint.
 
     Raises:
         RunError: The checkpoint is of another model.

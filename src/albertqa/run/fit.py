@@ -22,6 +22,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from albertqa.files import plural
 from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.load import SpanModel
 from albertqa.model.memory import SHARE_OF_FREE, available_bytes, is_out_of_memory
@@ -62,7 +63,7 @@ class Fit:
 
     def summary(self) -> str:
         """Say in one line what was decided and why."""
-        windows = f"{self.micro_batch} window{'s' if self.micro_batch > 1 else ''} of {self.tokens} tokens"
+        windows = f"{plural(self.micro_batch, 'window')} of {self.tokens} tokens"
         of_all = f"of {self.available_bytes / _GIB:.1f} GiB"
         how = " with activations recomputed" if self.recompute else ""
         if not self.is_enough:

@@ -26,17 +26,7 @@ _SMALLEST_MATRIX = 32
 
 
 def model_facts(model: SpanModel, tokenizer: QATokenizer, source: str) -> ModelFacts:
-    """Describe a model and its tokenizer before any step.
-
-    Args:
-        model: The model, as loaded.
-        tokenizer: Its tokenizer.
-        source: What the user called it.
-
-    Returns:
-        Its sizes, dropout, segment ids, whether the weights were ever trained, and how tokenizer and vocabulary treat
-        upper case.
-    """
+    """Describe a model and its tokenizer before any step; `source` is what the user called it."""
     config = model.model.config
     pieces = [piece for piece in tokenizer.backend.get_vocab() if any(map(str.isalpha, piece)) and piece[0] not in "<["]
     cased = sum(piece != piece.lower() for piece in pieces)
@@ -78,19 +68,18 @@ def weights_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def machine_facts(model: SpanModel, precision: torch.dtype | None, run: Path) -> MachineFacts:
+def machine_facts(model: SpanModel, run: Path) -> MachineFacts:
     """Describe the machine that a run starts on.
 
     Args:
         model: The model, on its device.
-        precision: Type of the matrix products; None: fp32.
         run: The run directory.
     """
     is_cuda = model.device.type == "cuda"
     return MachineFacts(
         device=str(model.device),
         device_name=str(torch.cuda.get_device_name(model.device)) if is_cuda else read_processor().name,
-        precision=str(precision or torch.float32).removeprefix("torch."),
+        precision=str(model.autocast_dtype or torch.float32).removeprefix("torch."),
         threads=torch.get_num_threads(),
         platform=platform.platform(),
         fast_bf16=has_fast_bf16(model.device),
@@ -180,21 +169,13 @@ def _is_drawn(weight: torch.Tensor) -> bool:
 
 
 class WeightSample:
-    """Some of an encoder's weights as they are now, to see later how far they have moved.
-
-    Args:
-        model: The model.
-    """
+    """Some of an encoder's weights as they are now, to see later how far they have moved."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._then = _sampled(model)
 
     def moved_percent(self, model: torch.nn.Module) -> float:
-        """Return the root mean square of their changes in percent of their own, over all sampled matrices.
-
-        Args:
-            model: The same model, later.
-        """
+        """Return the root mean square of the changes since, in percent of their own, over all sampled matrices."""
         changed = total = 0.0
         for name, now in _sampled(model).items():
             changed += float((now - self._then[name]).square().sum())
@@ -213,14 +194,7 @@ def _sampled(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def machine_state(run: Path) -> dict[str, int]:
-    """Return the swap space in use and the free space on the disk.
-
-    Args:
-        run: The run directory, on the disk in question.
-
-    Returns:
-        ``disk_free_bytes``, and on Linux ``swap_used_bytes``.
-    """
+    """Return the free space on a run's disk, and on Linux the swap space in use, as `MachineFacts` has them."""
     state = {"disk_free_bytes": shutil.disk_usage(run).free}
     try:
         text = _MEMINFO.read_text(encoding="ascii", errors="replace")

@@ -76,9 +76,6 @@ def smoothed_span_losses(
         batch: The windows with their labels.
         label_smoothing: From 0, which is `span_losses` to the bit, to below 1.
 
-    Returns:
-        One loss a window.
-
     Shapes:
         start_logits, end_logits: (T,) float32
         returns: (W,) float32
@@ -101,9 +98,6 @@ def symmetric_divergences(first: torch.Tensor, second: torch.Tensor, batch: Pack
         first: Logits of P for all tokens; gradients flow to both.
         second: Logits of Q.
         batch: The windows.
-
-    Returns:
-        One divergence a window, 0 or more.
 
     Shapes:
         first, second: (T,) float32

@@ -94,14 +94,11 @@ def judge(
     do not.
 
     Args:
-        learning_rates: Learning rate of each step done.
-        losses: Loss of each.
+        learning_rates: As in `RangeTest`; so are `losses`, `diverged` and `guess_loss`.
+        losses: Loss of each step.
         num_steps: Steps of the whole ramp.
-        diverged: Learning rate at which the test stopped; None: at its end.
-        guess_loss: Uniform baseline: loss of equal probabilities.
-
-    Returns:
-        The test with its suggestion.
+        diverged: Learning rate at which the test stopped.
+        guess_loss: Uniform baseline.
     """
     decay, first = _decay(num_steps), _start_steps(num_steps)
     smoothed = smooth(losses, decay)
@@ -147,17 +144,10 @@ def judge(
 
 
 def smooth(losses: Sequence[float], decay: float) -> NDArray[np.float64]:
-    """Return every loss's exponential mean over the steps before and after it, debiased.
+    """Return every loss's exponential mean over the steps before and after it, debiased: (steps,) float64.
 
-    Args:
-        losses: The losses.
-        decay: Factor on a neighbour's weight with every step of distance, 0 to below 1.
-
-    Returns:
-        Weighted means; looking both ways, they do not lag behind the learning rate.
-
-    Shapes:
-        returns: (steps,) float64
+    A neighbour's weight is multiplied by `decay`, 0 to below 1, with every step of distance. Looking both ways, the
+    means do not lag behind the learning rate.
     """
     values = np.asarray(losses, dtype=np.float64)
 

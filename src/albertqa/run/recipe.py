@@ -130,7 +130,7 @@ class _Training:
             self._plan,
             self._data.version_2,
             model_facts(model, self._tokenizer, settings.model),
-            machine_facts(model, model.autocast_dtype, self._folder),
+            machine_facts(model, self._folder),
             world.size,
         )
         if world.size > 1:

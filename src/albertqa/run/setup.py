@@ -42,7 +42,7 @@ class RunData:
         validation: Validation windows.
         examples: The validation data, with golds.
         version_2: Whether questions may have no answer.
-        facts: Facts of the training and the validation data for ``run.json``.
+        facts: What ``run.json`` has of the data.
         trained_on: The questions that the model will have been trained on, earlier runs included.
     """
 
@@ -111,7 +111,7 @@ def load_data(settings: Settings, folder: str, tokenizer: QATokenizer, say: Call
     Args:
         settings: The settings.
         folder: The model's folder (see `resolve_model`).
-        tokenizer: The model's tokenizer.
+        tokenizer: Its tokenizer.
         say: Takes a line for the user.
 
     Raises:

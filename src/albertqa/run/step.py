@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from albertqa.config import OptimizerConfig
 from albertqa.errors import RunError
+from albertqa.files import plural
 from albertqa.model.cuda_graphs import RecordedPasses, RecordingError
 from albertqa.model.dropout import seeds_of_pass
 from albertqa.model.freed_memory import HeapLimit
@@ -231,7 +232,7 @@ class Stepper:
         if tried > 1:
             self.adaptation.micro_batch = tried // 2
             self._say(
-                f"step {number}: out of memory with {_count(tried)} at a time; done again with "
+                f"step {number}: out of memory with {plural(tried, 'window')} at a time; done again with "
                 f"{self.adaptation.micro_batch}, as all later steps are"
             )
             return
@@ -265,7 +266,7 @@ class Stepper:
             further = f"; fp32 from step {number + 1} on"
         self._say(
             f"step {number}: loss is {step.loss:g}, gradient norm {step.norm:g}; the step was not applied "
-            f"({len(step.faulty_windows)} of {_count(num_windows)}; metrics.jsonl names them){further}"
+            f"({len(step.faulty_windows)} of {plural(num_windows, 'window')}; metrics.jsonl names them){further}"
         )
 
 
@@ -302,7 +303,3 @@ def _is_replayed(model: SpanModel) -> bool:
         return False
     is_current = model.device.index in {None, torch.cuda.current_device()}
     return is_current and model.autocast_dtype is torch.bfloat16
-
-
-def _count(windows: int) -> str:
-    return f"{windows} window" if windows == 1 else f"{windows} windows"
