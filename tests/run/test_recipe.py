@@ -93,8 +93,10 @@ def test_a_finished_run_has_all_its_files(finished: RunResult) -> None:
         files.EVAL_JSON,
         files.HEALTH_JSON,
         files.LOCK,
-        "suspect_answers.json",
+        files.SUSPECTS_JSON,
     }
+    suspects = read_json(run / files.SUSPECTS_JSON)
+    assert (suspects.keys(), suspects["step"]) == ({"step", "suspects"}, finished.step)
     for name in (files.BEST, files.FINAL):
         assert {path.name for path in (run / name).iterdir()} == MODEL_FILES
     steps_per_epoch = read_json(run / files.RUN_JSON)["plan"]["steps_per_epoch"]

@@ -1,6 +1,5 @@
 """The training sample: losses of the windows themselves, and where the model finds answers instead."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from albertqa.decode.agreement import Agreement, label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.model.load import SpanModel, load_model
 from albertqa.run.loop import TrainingWindows
-from albertqa.run.train_sample import TrainSample, write_suspects
+from albertqa.run.train_sample import TrainSample
 from albertqa.windows.build import build_windows
 from albertqa.windows.store import WindowStore
 from albertqa.windows.tokenizer import load_tokenizer
@@ -77,10 +76,3 @@ def test_without_answers_there_is_nothing_to_compare(model: SpanModel, store: Wi
     windows = TrainingWindows(store, pa.array([one.id for one in EXAMPLES]))
     store.columns["start_position"][:] = 0
     assert TrainSample(windows, 10).evaluate(model, batch_size=8) == ({}, [])
-
-
-def test_suspects_are_written_with_the_step(tmp_path: Path) -> None:
-    write_suspects(tmp_path, 30, [{"id": "q", "times": 61.2, "start_char": 3, "end_char": 9}])
-    assert json.loads((tmp_path / "suspect_answers.json").read_text()) == {
-        "step": 30, "suspects": [{"id": "q", "times": 61.2, "start_char": 3, "end_char": 9}],
-    }  # fmt: skip
