@@ -7,7 +7,6 @@ wins over defaults. The docstring under a field is its help on the command line.
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import json
 import math
@@ -19,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from albertqa.errors import SettingsError
+from albertqa.errors import SettingsError, did_you_mean
 from albertqa.schema import read_toml
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
@@ -347,8 +346,7 @@ def settings_of(values: dict[str, Any], name: str, base: Settings | None = None)
     problems = []
     for key, value in values.items():
         if key not in hints:
-            nearest = difflib.get_close_matches(key, hints, n=1)
-            problems.append(f"unknown key '{key}'" + (f", did you mean '{nearest[0]}'?" if nearest else ""))
+            problems.append(f"unknown key '{key}'{did_you_mean(key, hints)}")
         elif not _is_a(value, hints[key]):
             problems.append(f"{key} is {value!r}, expected {_type_name(hints[key])}")
     if problems:

@@ -5,6 +5,8 @@ what to do. The command line prints it on stderr and exits with code 2; nothing 
 the page of the documentation that helps on.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -20,6 +22,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ", did you mean 'NAME'?" with the known name nearest to a word; empty where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
 
 
 class AlbertQAError(Exception):

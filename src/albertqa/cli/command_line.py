@@ -1,14 +1,13 @@
 """Parse a command line with tyro; what is wrong with it becomes one line that names the flag as it was typed."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import tyro
 
-from albertqa.errors import SettingsError
+from albertqa.errors import SettingsError, did_you_mean
 
 _VALUES = {"INT": "a whole number", "FLOAT": "a number"}
 
@@ -133,7 +132,7 @@ def _explained(event: Any, words: Sequence[str], flags: Mapping[str, Mapping[str
         if unknown is None:
             return f"{command}: unexpected argument '{event.tokens[0]}'. {more}"
         name = unknown.partition("=")[0]
-        return f"{command}: there is no {name}{_did_you_mean(_plain(name), known)} {more}"
+        return f"{command}: there is no {name}{did_you_mean(_plain(name), known) or '.'} {more}"
     if isinstance(event, tyro._errors.MissingArgs):
         missing = " and ".join(str(one.arg.lowered.metavar) for one in event.missing_arguments)
         return f"{command}: expected {missing}, found none. {more}"
@@ -146,7 +145,7 @@ def _explained(event: Any, words: Sequence[str], flags: Mapping[str, Mapping[str
     if isinstance(event, tyro._errors.BadValue):
         return f"{flag}: expected a value ({lowered.metavar}), found none. {more}"
     if isinstance(event, tyro._errors.InvalidChoice):
-        near = _did_you_mean(event.value, event.choices)
+        near = did_you_mean(event.value, event.choices) or "."
         return f"{flag}: expected {' or '.join(event.choices)}, found '{event.value}'{near} {more}"
     if isinstance(event, tyro._errors.InstantiationFailure):
         expected = _VALUES.get(lowered.metavar, lowered.metavar)
@@ -158,13 +157,7 @@ def _unknown_command(word: str, commands: Sequence[str]) -> str:
     listed = f"There are: {', '.join(commands)}"
     if not word or word.startswith("-"):
         return f"expected a command{f' before {word}' if word else ''}, found none. {listed}"
-    near = _did_you_mean(word, commands)
-    return f"no command '{word}'{near}" if near != "." else f"no command '{word}'. {listed}"
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean '{near[0]}'?" if near else "."
+    return f"no command '{word}'{did_you_mean(word, commands) or f'. {listed}'}"
 
 
 def _as_typed(names: Sequence[str], words: Sequence[str]) -> tuple[str, str]:

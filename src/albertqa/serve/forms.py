@@ -1,6 +1,5 @@
 """The forms of requests and responses, and what is wrong with a request in one sentence."""
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
+
+from albertqa.errors import did_you_mean
 
 _EXAMPLE_CONTEXT = "Norman rule began in 1066, when William of Normandy crossed the Channel."
 
@@ -226,9 +227,7 @@ def explain(errors: Sequence[Any]) -> Problem:
     if first["type"] == "missing":
         return Problem(error=f"{name}: expected a value, found none", field=name)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]), _FIELDS, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        return Problem(error=f"{name}: no such field{hint}", field=name)
+        return Problem(error=f"{name}: no such field{did_you_mean(str(path[-1]), _FIELDS)}", field=name)
     expected = _EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
     return Problem(error=f"{name}: expected {expected}, found {shown(first.get('input'))}", field=name)
 

@@ -1,7 +1,6 @@
 """What a study tries: a TOML file, checked as a whole before anything starts."""
 
 import dataclasses
-import difflib
 import itertools
 import json
 import math
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from albertqa.config import Settings, settings_of
-from albertqa.errors import SettingsError
+from albertqa.errors import SettingsError, did_you_mean
 from albertqa.schema import read_toml
 
 _VALIDATION = "validation_file"
@@ -130,7 +129,7 @@ def load_spec(path: Path) -> StudySpec:
 def parse_spec(content: Mapping[str, Any], name: str) -> StudySpec:
     """Check the content of a study's file; see `load_spec`."""
     known = StudySpec.__struct_fields__
-    unknown = [_unknown(key, known, "key") for key in content if key not in known]
+    unknown = [f"unknown key '{key}'{did_you_mean(key, known)}" for key in content if key not in known]
     if unknown:
         raise SettingsError(f"{name}: {'; '.join(unknown)}")
     try:
@@ -162,7 +161,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     for key in fixed:
         yield f"{key} belongs to the study; leave it out of base and space"
     for key in unknown:
-        yield _unknown(key, names, "setting")
+        yield f"unknown setting '{key}'{did_you_mean(key, names)}"
     for key, values in spec.space.items():
         if isinstance(values, Range):
             if spec.search == "grid":
@@ -191,8 +190,3 @@ def _of_settings(spec: StudySpec, values: Mapping[str, Value]) -> Iterator[str]:
         settings_of({**spec.base, **values}, "").check()
     except SettingsError as error:
         yield str(error).removeprefix(": ").removeprefix("settings: ")
-
-
-def _unknown(key: str, known: Any, what: str) -> str:
-    nearest = difflib.get_close_matches(key, list(known), n=1)
-    return f"unknown {what} '{key}'" + (f", did you mean '{nearest[0]}'?" if nearest else "")
