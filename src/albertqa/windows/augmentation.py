@@ -6,8 +6,9 @@ tokens of a window when it is read: store, number of windows and their order sta
 from seed, epoch and its position alone, so a resumed run repeats it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,68 +16,10 @@ from numpy.typing import NDArray
 
 from albertqa.data.example import Example
 from albertqa.windows.sentences import sentence_borders
-from albertqa.windows.store import Int32Array, Int64Array, Window, WindowStore, join
-from albertqa.windows.tokenizer import PairLayout
+from albertqa.windows.store import Int64Array, Window, WindowStore
 
 # Keeps the draws apart from those of the data order, whose seed is (seed, epoch): NumPy ignores zeros at a seed's end.
 _CROP = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """A window taken apart.
-
-    Attributes:
-        example: Position of its example.
-        question: Tokens of the question.
-        context: Tokens of the context.
-        start_char: First character of each context token.
-        end_char: Character after the last one of each context token.
-        answer: The answer's first and last token among the context's, or None.
-    """
-
-    example: int
-    question: Int64Array
-    context: Int64Array
-    start_char: Int32Array
-    end_char: Int32Array
-    answer: tuple[int, int] | None
-
-    @classmethod
-    def of(cls, window: Window, layout: PairLayout) -> "_Parts":
-        begin = window.context_start
-        has_answer = window.start_position >= begin
-        return cls(
-            window.example_index,
-            question=window.input_ids[len(layout.prefix) : begin - len(layout.middle)],
-            context=window.input_ids[begin : begin + len(window.start_char)],
-            start_char=window.start_char,
-            end_char=window.end_char,
-            answer=(window.start_position - begin, window.end_position - begin) if has_answer else None,
-        )
-
-    def window(self, layout: PairLayout) -> Window:
-        input_ids, token_type_ids, begin = join(layout, self.question, self.context)
-        return Window(
-            example_index=self.example,
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            context_start=begin,
-            start_char=self.start_char,
-            end_char=self.end_char,
-            start_position=begin + self.answer[0] if self.answer else 0,
-            end_position=begin + self.answer[1] if self.answer else 0,
-        )
-
-    def cut(self, first: int, end: int) -> "_Parts":
-        """Keep the context's tokens from `first` to before `end`, the answer's among them."""
-        return replace(
-            self,
-            context=self.context[first:end],
-            start_char=self.start_char[first:end],
-            end_char=self.end_char[first:end],
-            answer=(self.answer[0] - first, self.answer[1] - first) if self.answer else None,
-        )
 
 
 class Augmenter:
@@ -105,41 +48,38 @@ class Augmenter:
             epoch: The epoch, from 0.
 
         Returns:
-            A view of the store; reading a window of it counts.
+            A view of the store; reading a window of it is counted.
         """
         drawn = np.random.default_rng([self._seed, epoch, _CROP]).random(len(self._store)) < self._rate
-        return _EpochView(self, epoch, drawn)
+        return _EpochView(partial(self._read, epoch, drawn))
 
     def resume_counts(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Continue the counts of the process that the run is resumed from."""
         self.counts = {way: dict(numbers) for way, numbers in counts.items()}
 
-    def read(self, index: int, epoch: int, *, is_drawn: bool) -> Window:
-        """Return a window, cropped if it is drawn and has more than one sentence to choose from.
-
-        Args:
-            index: Position of the window.
-            epoch: The epoch.
-            is_drawn: Whether it is to be cropped.
-        """
+    def _read(self, epoch: int, drawn: NDArray[np.bool_], index: int) -> Window:
+        """Return a window, cropped if it is drawn and has more than one sentence to choose from."""
         window, counts = self._store[index], self.counts["crop"]
         counts["seen"] += 1
-        if not is_drawn:
+        if not drawn[index]:
             return window
-        cropped = self._crop(_Parts.of(window, self._store.layout), index, epoch)
+        cropped = self._crop(window, index, epoch)
         counts["impossible" if cropped is None else "changed"] += 1
-        return window if cropped is None else cropped.window(self._store.layout)
+        return cropped or window
 
-    def _crop(self, parts: _Parts, index: int, epoch: int) -> _Parts | None:
+    def _crop(self, window: Window, index: int, epoch: int) -> Window | None:
         context = str(self._contexts[int(self._store.columns["context_index"][index])].as_py())
-        borders = sentence_borders(context, parts.start_char, parts.end_char)
+        borders = sentence_borders(context, window.start_char, window.end_char)
         num_sentences = len(borders) - 1
         if num_sentences < 2:
             return None
         # The position goes in from 1, for the zeros at a seed's end.
         rng = np.random.default_rng([self._seed, epoch, _CROP, index + 1])
-        # Without an answer, a random sentence is kept in its place.
-        kept = parts.answer or (int(borders[rng.integers(num_sentences)]),) * 2
+        if window.start_position:
+            kept = (window.start_position - window.context_start, window.end_position - window.context_start)
+        else:
+            # Without an answer, a random sentence is kept in its place.
+            kept = (int(borders[rng.integers(num_sentences)]),) * 2
         first, last = (int(np.searchsorted(borders, token, side="right")) - 1 for token in kept)
         # Each pair of a first sentence up to `first` and a last one from `last` on has the same chance, but for pair 0,
         # which is the whole context.
@@ -147,25 +87,37 @@ class Augmenter:
         if (first + 1) * num_lasts == 1:
             return None
         before, after = divmod(int(rng.integers(1, (first + 1) * num_lasts)), num_lasts)
-        return parts.cut(int(borders[before]), int(borders[num_sentences - after]))
+        return _cut(window, int(borders[before]), int(borders[num_sentences - after]))
+
+
+def _cut(window: Window, first: int, end: int) -> Window:
+    """Keep the context's tokens from `first` to before `end`, the answer's among them."""
+    begin = window.context_start
+    behind = begin + len(window.start_char)
+
+    def kept(tokens: Int64Array) -> Int64Array:
+        return np.concatenate([tokens[:begin], tokens[begin + first : begin + end], tokens[behind:]])
+
+    return replace(
+        window,
+        input_ids=kept(window.input_ids),
+        token_type_ids=kept(window.token_type_ids),
+        start_char=window.start_char[first:end],
+        end_char=window.end_char[first:end],
+        # That of a window without an answer stays 0.
+        start_position=max(0, window.start_position - first),
+        end_position=max(0, window.end_position - first),
+    )
 
 
 @dataclass(frozen=True)
 class _EpochView:
-    """The windows as one epoch sees them.
+    """The windows as one epoch sees them."""
 
-    Attributes:
-        augmenter: Crops them.
-        epoch: The epoch.
-        drawn: Which windows it crops, (W,) bool.
-    """
-
-    augmenter: Augmenter
-    epoch: int
-    drawn: NDArray[np.bool_]
+    read: Callable[[int], Window]
 
     def __getitem__(self, index: int) -> Window:
-        return self.augmenter.read(index, self.epoch, is_drawn=bool(self.drawn[index]))
+        return self.read(index)
 
 
 def _context_texts(store: WindowStore, examples: Sequence[Example]) -> list[str]:
