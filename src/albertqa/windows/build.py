@@ -6,7 +6,7 @@ stripped on the left and never cut; only the context is split; a window without 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,6 +100,7 @@ def build_windows(
     Raises:
         LongQuestionsError: Some questions leave no room for new context tokens beside the overlap.
     """
+    lengths = {"max_seq_length": max_seq_length, "doc_stride": doc_stride}
     stores = cache if cache is not None else cache_folder() / "windows"
     key_of = [_FORMAT, content_sha256(examples), tokenizer.fingerprint, max_seq_length, doc_stride]
     folder = stores / hashlib.sha256(json.dumps(key_of).encode()).hexdigest()[:32]
@@ -107,71 +108,19 @@ def build_windows(
     def write(building: Path) -> None:
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(pa.OSFile(str(building / name), "wb")) for name in DATA_FILES}
-            _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride), sinks)
-        facts = {"max_seq_length": max_seq_length, "doc_stride": doc_stride, "layout": asdict(tokenizer.layout)}
-        write_manifest(building, facts)
+            _write_files(_cut(examples, tokenizer, **lengths, tokenize=tokenize_contexts), sinks)
+        write_manifest(building, {**lengths, "layout": asdict(tokenizer.layout)})
 
     return WindowStore.open(build_once(folder, is_complete=is_complete, write=write))
 
 
 def tokenize_contexts(texts: list[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
-    """Tokenize contexts in parallel.
-
-    Args:
-        texts: The contexts, each once.
-        tokenizer: A checked tokenizer.
-
-    Returns:
-        The tokens of each context.
-    """
+    """Return the tokens of each context, tokenized in parallel."""
     tokens = {}
     for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
         offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
         tokens[text] = ContextTokens(np.asarray(encoding.ids, dtype=np.int32), *token_characters(text, offsets))
     return tokens
-
-
-@dataclass(frozen=True)
-class _Slicer:
-    """Tokenizes contexts and cuts them into windows.
-
-    Attributes:
-        tokenizer: The tokenizer.
-        max_seq_length: Most tokens of a window.
-        doc_stride: Overlap of neighbouring windows, tokens.
-        tokenize: Tokenizes contexts.
-    """
-
-    tokenizer: QATokenizer
-    max_seq_length: int
-    doc_stride: int
-    tokenize: Tokenize = tokenize_contexts
-
-    def too_long(self, num_question_tokens: int, room: int) -> str:
-        return (
-            f"has {num_question_tokens} tokens and leaves {room} of {self.max_seq_length} for the context, expected "
-            f"more than doc_stride ({self.doc_stride})"
-        )
-
-    def windows(
-        self, example: Example, num_question_tokens: int, context: ContextTokens, room: int
-    ) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield (first_token, end_token, start_position, end_position, length) of every window of one example."""
-        layout = self.tokenizer.layout
-        num_other = num_question_tokens + layout.num_special_tokens
-        context_start = num_other - len(layout.suffix)
-        gold = example.golds[0] if example.golds else None
-        for first, end in slices(len(context.input_ids), room, self.doc_stride):
-            start = last = None
-            if gold is not None and first < end and context.start_char[first] <= gold.answer_start:
-                inside = slice(first, end)
-                start, last = _gold_tokens(
-                    context.start_char[inside], context.end_char[inside], gold.answer_start, gold.answer_end
-                )
-            if start is None or last is None:
-                yield first, end, 0, 0, num_other + end - first
-            else:
-                yield first, end, context_start + start, context_start + last, num_other + end - first
 
 
 def windows_in_memory(
@@ -184,28 +133,18 @@ def windows_in_memory(
 ) -> WindowStore:
     """Build the windows of a few examples without touching the disk (see `build_windows`).
 
-    Args:
-        examples: The data.
-        tokenizer: A checked tokenizer.
-        max_seq_length: Maximum tokens of a window, special tokens included.
-        doc_stride: Overlap of neighbouring windows of one context, tokens.
-        tokenize: Instead of `tokenize_contexts`, for example one that remembers contexts.
+    `tokenize` may be another function than `tokenize_contexts`, for example one that remembers contexts.
     """
     sinks = {name: pa.BufferOutputStream() for name in DATA_FILES}
-    _write_files(examples, _Slicer(tokenizer, max_seq_length, doc_stride, tokenize), sinks)
+    lengths = {"max_seq_length": max_seq_length, "doc_stride": doc_stride}
+    _write_files(_cut(examples, tokenizer, **lengths, tokenize=tokenize), sinks)
     files = {name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}
-    return WindowStore(files, tokenizer.layout, max_seq_length=max_seq_length, doc_stride=doc_stride)
+    return WindowStore(files, tokenizer.layout, **lengths)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What some examples became.
-
-    Attributes:
-        new_contexts: Tokens of the contexts that no chunk before had.
-        questions: Token ids of each question.
-        windows: The row of each window, as in `WINDOW_COLUMNS`.
-    """
+    """What some examples became: contexts that no chunk before had, questions, and rows of `WINDOW_COLUMNS`."""
 
     new_contexts: list[ContextTokens]
     questions: list[Int32Array]
@@ -221,49 +160,66 @@ def count_tokens(
     tokenize: Tokenize = tokenize_contexts,
 ) -> int:
     """Return the tokens of all windows of a few examples without building them (see `windows_in_memory`)."""
-    chunks = _cut(examples, _Slicer(tokenizer, max_seq_length, doc_stride, tokenize))
+    chunks = _cut(examples, tokenizer, max_seq_length=max_seq_length, doc_stride=doc_stride, tokenize=tokenize)
     return sum(length for chunk in chunks for *_, length in chunk.windows)
 
 
-def _cut(examples: Sequence[Example], slicer: _Slicer) -> Iterator[_Chunk]:
+def _cut(
+    examples: Sequence[Example],
+    tokenizer: QATokenizer,
+    *,
+    max_seq_length: int,
+    doc_stride: int,
+    tokenize: Tokenize,
+) -> Iterator[_Chunk]:
     """Yield the windows of examples, some examples at a time.
 
     Raises:
         LongQuestionsError: In the end, where questions leave no room.
     """
+    layout = tokenizer.layout
     context_index: dict[str, int] = {}
     too_long: list[tuple[str, str]] = []
     for first in range(0, len(examples), _EXAMPLES_PER_CHUNK):
         chunk = examples[first : first + _EXAMPLES_PER_CHUNK]
-        contexts = slicer.tokenize(list(dict.fromkeys(example.context for example in chunk)), slicer.tokenizer)
+        contexts = tokenize(list(dict.fromkeys(example.context for example in chunk)), tokenizer)
         new = [tokens for text, tokens in contexts.items() if text not in context_index]
         for text in contexts:
             context_index.setdefault(text, len(context_index))
         questions = [
             np.asarray(encoding.ids, dtype=np.int32)
-            for encoding in slicer.tokenizer.encode_batch([example.question.lstrip() for example in chunk])
+            for encoding in tokenizer.encode_batch([example.question.lstrip() for example in chunk])
         ]
         rows: list[tuple[int, ...]] = []
-        for at, (example, question) in enumerate(zip(chunk, questions, strict=True)):
+        for at, (example, question) in enumerate(zip(chunk, questions, strict=True), first):
             context = contexts[example.context]
-            room = slicer.max_seq_length - slicer.tokenizer.layout.num_special_tokens - len(question)
-            if room <= slicer.doc_stride and room < len(context.input_ids):
-                too_long.append((example.id, slicer.too_long(len(question), room)))
+            num_other = len(question) + layout.num_special_tokens
+            room = max_seq_length - num_other
+            if room <= doc_stride and room < len(context.input_ids):
+                message = (
+                    f"has {len(question)} tokens and leaves {room} of {max_seq_length} for the context, expected "
+                    f"more than doc_stride ({doc_stride})"
+                )
+                too_long.append((example.id, message))
                 continue
-            windows = slicer.windows(example, len(question), context, room)
-            rows += [(first + at, context_index[example.context], *window) for window in windows]
+            for begin, end in slices(len(context.input_ids), room, doc_stride):
+                labels = _gold_tokens(example, context, begin, end)
+                # Of the window; without an answer both are those of CLS.
+                start, last = (num_other - len(layout.suffix) + label for label in labels) if labels else (0, 0)
+                length = num_other + end - begin
+                rows.append((at, context_index[example.context], begin, end, start, last, length))
         yield _Chunk(new, questions, rows)
     if too_long:
         raise LongQuestionsError(too_long)
 
 
-def _write_files(examples: Sequence[Example], slicer: _Slicer, sinks: dict[str, pa.NativeFile]) -> None:
+def _write_files(chunks: Iterable[_Chunk], sinks: dict[str, pa.NativeFile]) -> None:
     with (
         pa.ipc.new_file(sinks[CONTEXTS_ARROW], CONTEXT_SCHEMA) as contexts_out,
         pa.ipc.new_file(sinks[QUESTIONS_ARROW], QUESTION_SCHEMA) as questions_out,
         pa.ipc.new_file(sinks[WINDOWS_ARROW], WINDOW_SCHEMA) as windows_out,
     ):
-        for chunk in _cut(examples, slicer):
+        for chunk in chunks:
             if chunk.new_contexts:
                 columns = [[getattr(tokens, name) for tokens in chunk.new_contexts] for name in CONTEXT_SCHEMA.names]
                 contexts_out.write_batch(_list_batch(CONTEXT_SCHEMA, columns))
@@ -298,16 +254,17 @@ def slices(num_tokens: int, room: int, doc_stride: int) -> Iterator[tuple[int, i
     yield first, num_tokens
 
 
-def _gold_tokens(
-    start_char: Int32Array, end_char: Int32Array, answer_start: int, answer_end: int
-) -> tuple[int | None, int | None]:
-    """Find the gold's first and last token in a slice that begins at or before it.
+def _gold_tokens(example: Example, context: ContextTokens, begin: int, end: int) -> tuple[int, int] | None:
+    """Find the first gold's first and last token in a slice of the context; None where it is not wholly inside.
 
     The start is the last token that begins at or before the answer, the end the first one that ends at or after it;
     a lone ``▁`` shares its offsets with the next token, hence "last" and "first".
     """
-    if end_char[-1] < answer_end:
-        return None, None
-    start = int(np.searchsorted(start_char, answer_start, side="right")) - 1
-    end = int(np.searchsorted(end_char, answer_end, side="left"))
-    return start, max(start, end)
+    if not example.golds or begin == end:
+        return None
+    gold = example.golds[0]
+    if context.start_char[begin] > gold.answer_start or context.end_char[end - 1] < gold.answer_end:
+        return None
+    start = int(np.searchsorted(context.start_char[begin:end], gold.answer_start, side="right")) - 1
+    last = int(np.searchsorted(context.end_char[begin:end], gold.answer_end, side="left"))
+    return start, max(start, last)

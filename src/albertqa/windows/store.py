@@ -9,6 +9,7 @@ import bisect
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,8 +52,8 @@ class Window:
         input_ids: Token ids, special tokens included.
         token_type_ids: Segment ids, 0 up to the question's separator, 1 after it.
         context_start: Index of the first context token in the window.
-        start_char: First character of each context token in the context; -1 where augmentation joined other text.
-        end_char: Character after the last one of each context token; likewise.
+        start_char: First character of each context token in the context.
+        end_char: Character after the last one of each context token.
         start_position: Label: token index of the first gold's start, or 0 (CLS) where the gold is not wholly inside.
         end_position: Label: token index of its last token, inclusive, or 0 (CLS).
 
@@ -71,45 +72,25 @@ class Window:
     end_position: int
 
 
-class TokenLists:
-    """Read-only lists of integers in an Arrow IPC file, by position.
-
-    Args:
-        source: The file, memory-mapped or in memory.
-    """
+class _TokenLists:
+    """Lists of integers in an Arrow IPC file, mapped or in memory, by position; nothing is read before a list is."""
 
     def __init__(self, source: pa.NativeFile) -> None:
-        self._source = source
         reader = pa.ipc.open_file(source)
-        self._batches: list[dict[str, tuple[Int32Array, Int32Array]]] = []
-        self._first_rows: list[int] = []
-        row = 0
-        for index in range(reader.num_record_batches):
-            batch = reader.get_batch(index)
-            columns = {}
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                # Views into the mapped file: nothing is read before a row is.
-                columns[name] = (column.offsets.to_numpy(), column.values.to_numpy())
-            self._batches.append(columns)
-            self._first_rows.append(row)
-            row += batch.num_rows
-        self._num_rows = row
+        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        self._first_rows: list[int] = list(accumulate((batch.num_rows for batch in batches), initial=0))
+        self._columns: list[dict[str, tuple[Int32Array, Int32Array]]] = [
+            {name: (batch[name].offsets.to_numpy(), batch[name].values.to_numpy()) for name in batch.schema.names}
+            for batch in batches
+        ]
 
     def __len__(self) -> int:
-        return self._num_rows
+        return self._first_rows[-1]
 
     def get(self, row: int, column: str) -> Int32Array:
-        """Return one list as a view of the mapped file.
-
-        Args:
-            row: Position of the list.
-            column: Name of the column.
-
-        Shapes:
-            returns: (n,) int32
-        """
+        """Return one list as a view of the file."""
         index = bisect.bisect_right(self._first_rows, row) - 1
-        offsets, values = self._batches[index][column]
+        offsets, values = self._columns[index][column]
         at = row - self._first_rows[index]
         return values[offsets[at] : offsets[at + 1]]
 
@@ -134,8 +115,7 @@ class WindowStore:
         self.layout = layout
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
-        self._questions = TokenLists(files[QUESTIONS_ARROW])
-        self._contexts = TokenLists(files[CONTEXTS_ARROW])
+        self._questions, self._contexts = _TokenLists(files[QUESTIONS_ARROW]), _TokenLists(files[CONTEXTS_ARROW])
         table = pa.ipc.open_file(files[WINDOWS_ARROW]).read_all()
         self.columns: dict[str, Int32Array] = {name: table[name].to_numpy().copy() for name in WINDOW_COLUMNS}
         counts = np.bincount(self.columns["example_index"], minlength=len(self._questions))
@@ -178,21 +158,24 @@ class WindowStore:
 
     def __getitem__(self, index: int) -> Window:
         """Assemble one window from its question and its slice of the context."""
-        column = {name: int(values[index]) for name, values in self.columns.items()}
-        question = self._questions.get(column["example_index"], "input_ids")
-        inside = slice(column["first_token"], column["end_token"])
-        context = self._contexts.get(column["context_index"], "input_ids")[inside]
-        input_ids, token_type_ids, context_start = join(self.layout, question, context)
-        _, start_char, end_char = self.characters(index)
+        row = {name: int(values[index]) for name, values in self.columns.items()}
+        question = self._questions.get(row["example_index"], "input_ids")
+        inside = slice(row["first_token"], row["end_token"])
+        context, start_char, end_char = (one[inside] for one in self.context(row["context_index"]))
+        layout = self.layout
+        input_ids = np.concatenate([layout.prefix, question, layout.middle, context, layout.suffix]).astype(np.int64)
+        context_start = len(layout.prefix) + len(question) + len(layout.middle)
+        token_type_ids = np.full(len(input_ids), layout.question_segment, dtype=np.int64)
+        token_type_ids[context_start:] = layout.context_segment
         return Window(
-            example_index=column["example_index"],
+            example_index=row["example_index"],
             input_ids=input_ids,
             token_type_ids=token_type_ids,
             context_start=context_start,
             start_char=start_char,
             end_char=end_char,
-            start_position=column["start_position"],
-            end_position=column["end_position"],
+            start_position=row["start_position"],
+            end_position=row["end_position"],
         )
 
     def context(self, index: int) -> tuple[Int32Array, Int32Array, Int32Array]:
@@ -201,39 +184,11 @@ class WindowStore:
         return input_ids, starts, ends
 
     def characters(self, index: int) -> tuple[int, Int32Array, Int32Array]:
-        """Return where the context begins in a window, and first and end characters of its tokens (see `Window`).
-
-        Returns:
-            `context_start`, `start_char`, `end_char`.
-        """
+        """Return a window's `context_start`, `start_char` and `end_char` (see `Window`)."""
         context, first, end = (int(self.columns[name][index]) for name in ("context_index", "first_token", "end_token"))
         context_start = int(self.columns["length"][index]) - len(self.layout.suffix) - (end - first)
         starts, ends = (self._contexts.get(context, name)[first:end] for name in ("start_char", "end_char"))
         return context_start, starts, ends
-
-
-def join(
-    layout: PairLayout, question: Int32Array | Int64Array, context: Int32Array | Int64Array
-) -> tuple[Int64Array, Int64Array, int]:
-    """Join question and context into a model's input.
-
-    Args:
-        layout: Special tokens and segment ids.
-        question: The question's token ids.
-        context: The context's token ids.
-
-    Returns:
-        Token ids, segment ids, and the index of the first context token.
-
-    Shapes:
-        question, context: (n,)
-        returns: (T,) int64 twice
-    """
-    input_ids = np.concatenate([layout.prefix, question, layout.middle, context, layout.suffix]).astype(np.int64)
-    context_start = len(layout.prefix) + len(question) + len(layout.middle)
-    token_type_ids = np.full(len(input_ids), layout.question_segment, dtype=np.int64)
-    token_type_ids[context_start:] = layout.context_segment
-    return input_ids, token_type_ids, context_start
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
