@@ -159,23 +159,17 @@ def by_length(lengths: NDArray[np.int32], *, max_tokens: int) -> list[NDArray[np
     """
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
     batches = []
-    first = 0
-    while first < len(order):
-        per_batch = max(1, max_tokens // max(1, int(lengths[order[first]])))
-        batches.append(order[first : first + per_batch])
-        first += per_batch
+    while len(order):
+        per_batch = max(1, max_tokens // max(1, int(lengths[order[0]])))
+        batches.append(order[:per_batch])
+        order = order[per_batch:]
     return batches
 
 
 def epoch_order(num_windows: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Shuffle the windows for one epoch; the order depends on seed and epoch alone, so a resumed run can repeat it.
 
-    Args:
-        num_windows: Number of windows.
-        seed: The run's seed.
-        epoch: Epoch, from 0.
-
-    Returns:
-        A permutation, (W,) int64.
+    Shapes:
+        returns: (W,) int64, a permutation
     """
     return np.random.default_rng([seed, epoch]).permutation(num_windows)

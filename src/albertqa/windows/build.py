@@ -60,13 +60,7 @@ class LongQuestionsError(DataError):
 
 @dataclass(frozen=True)
 class ContextTokens:
-    """The tokens of a context.
-
-    Attributes:
-        input_ids: Token ids.
-        start_char: First character of each token.
-        end_char: Character after the last one of each token.
-    """
+    """The tokens of a context: ids, first character of each, and the character after its last one."""
 
     input_ids: Int32Array
     start_char: Int32Array

@@ -50,12 +50,7 @@ def sentence_starts(text: str) -> list[int]:
 
 
 def sentence_at(text: str, position: int) -> str:
-    """Return the sentence that holds a character, without white space around it.
-
-    Args:
-        text: The text.
-        position: Index of the character.
-    """
+    """Return the sentence that holds a character, without white space around it."""
     starts = _cached_starts(text)
     after = max(1, bisect.bisect_right(starts, position))
     return text[starts[after - 1] : starts[after] if after < len(starts) else None].strip() if starts else ""
@@ -69,11 +64,6 @@ def _cached_starts(text: str) -> list[int]:
 
 def sentence_borders(text: str, start_char: Int32Array, end_char: Int32Array) -> Int64Array:
     """Find where sentences begin among the tokens of a text, or of a part of it.
-
-    Args:
-        text: The text.
-        start_char: First character of each token.
-        end_char: Character after the last one of each token.
 
     Returns:
         First token of each sentence, and the number of tokens last; a sentence cut off at an end counts as one. Only

@@ -3,7 +3,7 @@
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,13 +64,9 @@ class WindowStatistics:
     unknown_text_percent: float
 
     def problems(self, name: str) -> list[Problem]:
-        """Return what is wrong with the data under this tokenizer.
+        """Return a warning or an error each where golds do not survive labels → text and where text is unknown.
 
-        Args:
-            name: The data file as the user named it.
-
-        Returns:
-            A warning or an error each where golds do not survive labels → text and where text is unknown.
+        `name` is the data file as the user named it.
         """
         found = []
         if self.golds_changed_percent > _MANY_CHANGED_PERCENT:
@@ -152,15 +148,7 @@ def check_tokenization(
     doc_stride: int = 128,
     max_answer_length: int = 30,
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Check a data file under a tokenizer.
-
-    Args:
-        name: The file as the user named it.
-        examples: Its usable questions.
-        tokenizer: The tokenizer.
-        max_seq_length: See `build_windows`.
-        doc_stride: See `build_windows`.
-        max_answer_length: See `window_statistics`.
+    """Check a data file's usable questions under a tokenizer (see `build_windows` and `window_statistics`).
 
     Returns:
         The figures of `WindowStatistics` by name (without questions that are too long; only ``windows``, 0, where no
@@ -217,8 +205,8 @@ def token_statistics(
     num_special = len(store.layout.prefix) + len(store.layout.middle)
     return {
         "uniform_loss": round(float(np.log(store.lengths).mean()), 4),
-        "question_tokens_mean": _mean(window.context_start - num_special for window in windows),
-        "context_tokens_mean": _mean(len(window.start_char) for window in windows),
+        "question_tokens_mean": _mean([window.context_start - num_special for window in windows]),
+        "context_tokens_mean": _mean([len(window.start_char) for window in windows]),
         "unknown_tokens_percent": 0.0 if unknown_id is None else _percent(tokens == unknown_id),
         "golds": int(answered.sum()),
         "golds_in_no_window": int((answered & ~in_some_window).sum()),
@@ -229,15 +217,7 @@ def token_statistics(
 
 
 def labelled_text(window: Window, example: Example) -> str:
-    """Return the text that a window's labels stand for.
-
-    Args:
-        window: A window with an answer.
-        example: Its example.
-
-    Returns:
-        The slice of the context from the start token's first to the end token's last character.
-    """
+    """Return the text that the labels of a window with an answer stand for."""
     start_char = window.start_char[window.start_position - window.context_start]
     end_char = window.end_char[window.end_position - window.context_start]
     return example.context[start_char:end_char]
@@ -248,10 +228,6 @@ def is_exact(window: Window, example: Example) -> bool:
 
     Invisible characters at its ends (zero-width spaces, byte-order marks, direction marks) do not count: they belong
     to the token beside them, whether an annotator included them or not.
-
-    Args:
-        window: A window with an answer.
-        example: Its example.
     """
     text, gold = labelled_text(window, example), example.golds[0].text
     return text == gold or _without_outer_invisible(text) == _without_outer_invisible(gold)
@@ -300,9 +276,8 @@ def _percentiles(values: NDArray[Any]) -> dict[str, int]:
     return {f"p{percent}": int(value) for percent, value in zip(_PERCENTILES, found, strict=True)}
 
 
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return round(sum(found) / len(found), 3) if found else 0.0
+def _mean(values: Sequence[int]) -> float:
+    return round(sum(values) / len(values), 3)
 
 
 def _percent(values: Sequence[bool] | NDArray[np.bool_]) -> float | None:

@@ -123,11 +123,7 @@ class WindowStore:
 
     @classmethod
     def open(cls, folder: Path) -> "WindowStore":
-        """Map a store's files.
-
-        Args:
-            folder: A complete store (see `is_complete`).
-        """
+        """Map the files of a complete store (see `is_complete`)."""
         manifest = json.loads((folder / MANIFEST_JSON).read_text(encoding="utf-8"))
         layout: dict[str, Any] = manifest["layout"]
         special = {name: tuple(ids) for name, ids in layout.items() if isinstance(ids, list)}

@@ -35,7 +35,6 @@ from albertqa.windows.tokenizer_files import (
     VOCAB_JSON,
     VOCAB_TXT,
     TokenizerSettings,
-    bare_settings,
     read_bytes,
     read_settings,
     refuse_failures,
@@ -207,7 +206,7 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
     """
     path = Path(source)
     if path.is_file() and path.name != TOKENIZER_JSON:
-        settings = bare_settings(str(source))
+        settings = TokenizerSettings(str(source))
         with refuse_failures(f"{path}: no tokenizer can be made of it"):
             built = build_from_spiece(path, settings)
         return _checked(built, settings)
@@ -224,12 +223,7 @@ def load_tokenizer(source: str | Path) -> QATokenizer:
 
 
 def check_embeddings(tokenizer: QATokenizer, num_embeddings: int, source: str) -> None:
-    """Refuse a tokenizer that does not belong to a model's embeddings.
-
-    Args:
-        tokenizer: The tokenizer.
-        num_embeddings: Rows of the model's table of token embeddings.
-        source: What the user called the model.
+    """Refuse a tokenizer that does not belong to a model's `num_embeddings` token embeddings.
 
     Raises:
         TokenizerError: It has more tokens than the model, or far fewer.

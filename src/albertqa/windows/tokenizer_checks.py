@@ -62,9 +62,6 @@ class TokenizerParts:
 def read_parts(path: Path) -> TokenizerParts:
     """Read a ``tokenizer.json`` and check what the `tokenizers` library does not, or checks by failing.
 
-    Returns:
-        What it says of itself.
-
     Raises:
         TokenizerError: It is no tokenizer of a supported kind.
     """
@@ -121,11 +118,6 @@ def parts_of(content: dict[str, Any]) -> TokenizerParts:
 def check_albert(backend: "Tokenizer", segments: tuple[int, int], source: str) -> None:
     """Refuse an ALBERT tokenizer that does not do what SentencePiece and the pre-training did.
 
-    Args:
-        backend: The tokenizer.
-        segments: Segment ids of question and context.
-        source: Where it came from.
-
     Raises:
         TokenizerError: It has no segment ids, loses spaces, or has ALBERT's vocabulary and cuts in other places.
     """
@@ -152,10 +144,7 @@ def check_albert(backend: "Tokenizer", segments: tuple[int, int], source: str) -
 def check_folding(parts: TokenizerParts, flags: dict[str, bool], source: str) -> None:
     """Refuse case and accent folding that the vocabulary contradicts: pieces that can never be produced.
 
-    Args:
-        parts: The tokenizer's parts.
-        flags: The flags it was built with; empty for a ``tokenizer.json``.
-        source: Where it came from.
+    `flags` are those that the tokenizer was built with; of a ``tokenizer.json`` there are none.
 
     Raises:
         TokenizerError: Many pieces have capitals or accents that normalization takes away.
@@ -167,19 +156,18 @@ def check_folding(parts: TokenizerParts, flags: dict[str, bool], source: str) ->
         (capitals, "do_lower_case", False, "capitals"),
         (marks, accents_flag, accents_flag == "keep_accents", "accents or vowel signs"),
     ):
-        if share > _MANY_PIECES:
-            setting = (
-                f"{flag} is {str(not wanted).lower()}" if flags else f"the normalizer of {TOKENIZER_JSON} folds text"
-            )
-            remedy = (
-                f'Set "{flag}": {str(wanted).lower()} in {TOKENIZER_CONFIG_JSON}'
-                if flags
-                else f"Use the {TOKENIZER_JSON} that belongs to this vocabulary"
-            )
-            raise TokenizerError(
-                f"{source}: {setting}, but {100 * share:.0f} % of the vocabulary's pieces have {what} and could never "
-                f"be produced. {remedy}"
-            )
+        if share <= _MANY_PIECES:
+            continue
+        if flags:
+            setting = f"{flag} is {str(not wanted).lower()}"
+            remedy = f'Set "{flag}": {str(wanted).lower()} in {TOKENIZER_CONFIG_JSON}'
+        else:
+            setting = f"the normalizer of {TOKENIZER_JSON} folds text"
+            remedy = f"Use the {TOKENIZER_JSON} that belongs to this vocabulary"
+        raise TokenizerError(
+            f"{source}: {setting}, but {100 * share:.0f} % of the vocabulary's pieces have {what} and could never "
+            f"be produced. {remedy}"
+        )
 
 
 def check_unknown(

@@ -4,10 +4,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from albertqa.data.problems import quoted
 from albertqa.errors import TokenizerError
 from albertqa.files import first_line
 from albertqa.schema import ParseError, parse_json, require_fetched
@@ -37,7 +38,7 @@ _MOST_POSITIONS = 1_000_000
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """What the JSON files of a folder say about its tokenizer.
+    """What the JSON files of a folder say about its tokenizer; of a vocabulary file on its own, nothing.
 
     Attributes:
         source: What the user called the folder, for messages.
@@ -50,52 +51,46 @@ class TokenizerSettings:
     """
 
     source: str
-    tokenizer_class: str
-    model_type: str
-    special_tokens: dict[str, str]
-    flags: dict[str, bool]
-    model_max_length: int | None
-    added_tokens: dict[str, int]
+    tokenizer_class: str = ""
+    model_type: str = ""
+    special_tokens: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, bool] = field(default_factory=dict)
+    model_max_length: int | None = None
+    added_tokens: dict[str, int] = field(default_factory=dict)
 
 
 def read_settings(folder: Path, source: str) -> TokenizerSettings:
-    """Read the JSON files of a folder; each of them may be missing.
-
-    Args:
-        folder: The folder.
-        source: What the user called it.
+    """Read the JSON files of a folder, which the user called `source`; each of them may be missing.
 
     Raises:
         TokenizerError: A file is damaged, has a value of the wrong type, or names code that would have to be run.
     """
-    config, model = read_json(folder / TOKENIZER_CONFIG_JSON), read_json(folder / CONFIG_JSON)
-    for name, content in ((TOKENIZER_CONFIG_JSON, config), (CONFIG_JSON, model)):
+    config_path, model_path, map_path = (
+        folder / name for name in (TOKENIZER_CONFIG_JSON, CONFIG_JSON, SPECIAL_TOKENS_MAP_JSON)
+    )
+    config, model = read_json(config_path), read_json(model_path)
+    for path, content in ((config_path, config), (model_path, model)):
         auto_map = content.get("auto_map")
         if auto_map and (not isinstance(auto_map, dict) or "AutoTokenizer" in auto_map):
             raise TokenizerError(
-                f"{folder / name}: wants code of its own for the tokenizer (auto_map), and no code of a model folder "
+                f"{path}: wants code of its own for the tokenizer (auto_map), and no code of a model folder "
                 f"is run here. Use a folder with the {TOKENIZER_JSON} of a plain tokenizer and without auto_map"
             )
-    named = _value(folder / TOKENIZER_CONFIG_JSON, config, "tokenizer_class", str)
-    named = (named or _value(folder / CONFIG_JSON, model, "tokenizer_class", str) or "").removesuffix("Fast")
-    special = _special_tokens(folder / SPECIAL_TOKENS_MAP_JSON, read_json(folder / SPECIAL_TOKENS_MAP_JSON))
-    flags = {name: _value(folder / TOKENIZER_CONFIG_JSON, config, name, bool) for name in FLAGS}
+    named = _value(config_path, config, "tokenizer_class", str) or _value(model_path, model, "tokenizer_class", str)
+    named = (named or "").removesuffix("Fast")
+    special = _special_tokens(map_path, read_json(map_path))
+    flags = {name: _value(config_path, config, name, bool) for name in FLAGS}
     longest = config.get("model_max_length")
     has_length = isinstance(longest, int) and not isinstance(longest, bool) and 0 < longest <= _MOST_POSITIONS
     return TokenizerSettings(
         source=source,
         tokenizer_class="" if named in _GENERIC_CLASSES else named,
-        model_type=_value(folder / CONFIG_JSON, model, "model_type", str) or "",
-        special_tokens={**special, **_special_tokens(folder / TOKENIZER_CONFIG_JSON, config)},
+        model_type=_value(model_path, model, "model_type", str) or "",
+        special_tokens={**special, **_special_tokens(config_path, config)},
         flags={name: flag for name, flag in flags.items() if flag is not None},
         model_max_length=longest if has_length else None,
-        added_tokens={**read_ids(folder / ADDED_TOKENS_JSON), **_added_tokens(folder / TOKENIZER_CONFIG_JSON, config)},
+        added_tokens={**read_ids(folder / ADDED_TOKENS_JSON), **_added_tokens(config_path, config)},
     )
-
-
-def bare_settings(source: str) -> TokenizerSettings:
-    """Return the settings of a vocabulary file on its own: none."""
-    return TokenizerSettings(source, "", "", {}, {}, None, {})
 
 
 def read_bytes(path: Path) -> bytes:
@@ -162,11 +157,7 @@ def read_ids(path: Path) -> dict[str, int]:
 
 
 def check_ids(path: Path, vocabulary: dict[str, Any]) -> None:
-    """Check that a vocabulary maps tokens to ids.
-
-    Args:
-        path: Its file, for messages.
-        vocabulary: The vocabulary.
+    """Check that the vocabulary of a file maps tokens to ids.
 
     Raises:
         TokenizerError: It is too large, or a value is not an id.
@@ -174,7 +165,7 @@ def check_ids(path: Path, vocabulary: dict[str, Any]) -> None:
     for token, token_id in vocabulary.items():
         if isinstance(token_id, bool) or not isinstance(token_id, int) or not 0 <= token_id < MOST_PIECES:
             raise TokenizerError(
-                f"{path}: the id of {token[:40]!r} is {_shown(token_id)}, expected 0 to {MOST_PIECES - 1:,}"
+                f"{path}: the id of {token[:40]!r} is {quoted(token_id)}, expected 0 to {MOST_PIECES - 1:,}"
             )
 
 
@@ -197,12 +188,10 @@ def refuse_failures(subject: str, *, silent: bool = True) -> Iterator[None]:
             yield
     except TokenizerError:
         raise
-    except Exception as error:
-        raise TokenizerError(f"{subject} ({first_line(error)})") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise TokenizerError(f"{subject} ({first_line(error)})") from error
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise TokenizerError(f"{subject} ({first_line(error)})") from error
+        raise
 
 
 @contextmanager
@@ -228,7 +217,7 @@ def _value(path: Path, content: dict[str, Any], name: str, expected: type) -> An
     value = content.get(name)
     if value is not None and not isinstance(value, expected):
         kind = {bool: "true or false", str: "a string"}[expected]
-        raise TokenizerError(f"{path}: {name} is {_shown(value)}, expected {kind}")
+        raise TokenizerError(f"{path}: {name} is {quoted(value)}, expected {kind}")
     return value
 
 
@@ -241,7 +230,7 @@ def _special_tokens(path: Path, content: dict[str, Any]) -> dict[str, str]:
             continue
         if not isinstance(spelling, str) or not spelling:
             raise TokenizerError(
-                f"{path}: {role}_token is {_shown(value)}, expected a string or an object with content"
+                f"{path}: {role}_token is {quoted(value)}, expected a string or an object with content"
             )
         found[role] = spelling
     return found
@@ -251,20 +240,13 @@ def _added_tokens(path: Path, config: dict[str, Any]) -> dict[str, int]:
     """Return the tokens of ``added_tokens_decoder``, which has the ids as keys."""
     added = config.get("added_tokens_decoder") or {}
     if not isinstance(added, dict):
-        raise TokenizerError(f"{path}: added_tokens_decoder is {_shown(added)}, expected an object")
+        raise TokenizerError(f"{path}: added_tokens_decoder is {quoted(added)}, expected an object")
     found = {}
     for token_id, token in added.items():
         spelling = token.get("content") if isinstance(token, dict) else token
         if not isinstance(spelling, str) or not (token_id.isascii() and token_id.isdigit() and len(token_id) < 9):
             raise TokenizerError(
-                f"{path}: added_tokens_decoder has {_shown(token)} at {token_id[:40]!r}, expected a token"
+                f"{path}: added_tokens_decoder has {quoted(token)} at {token_id[:40]!r}, expected a token"
             )
         found[spelling] = int(token_id)
     return found
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "an object"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -9,7 +9,7 @@ Transformers' converters differ from it, the original decides; see `_from_spiece
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ _ALBERT_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>"
 _BERT_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
 _ROBERTA_TOKENS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>",
                    "bos": "<s>", "eos": "</s>"}  # fmt: skip
+_BERT_PAIR, _ROBERTA_PAIR = "{cls} $A {sep} $B:1 {sep}:1", "{cls} $A {sep} {sep} $B {sep}"
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,6 @@ class BuiltTokenizer:
 
 def build_from_folder(folder: Path, settings: TokenizerSettings) -> BuiltTokenizer:
     """Build the tokenizer of a folder that has no ``tokenizer.json``.
-
-    Args:
-        folder: The folder.
-        settings: What its JSON files say.
 
     Raises:
         TokenizerError: There is no vocabulary file, or not the one of the class that a file names; it is damaged; or
@@ -115,7 +112,7 @@ def build_from_spiece(path: Path, settings: TokenizerSettings) -> BuiltTokenizer
     from tokenizers import Regex, normalizers
 
     proto = _read_sentencepiece(path, "ALBERT's spiece.model")
-    special = {**_ALBERT_TOKENS, **settings.special_tokens}
+    special = _special_tokens(path, _ALBERT_TOKENS, settings, [piece.piece for piece in proto.pieces])
     texts = [piece.piece for piece in proto.pieces if piece.type == piece.NORMAL]
     lower = _settled(settings, "do_lower_case", default=True, contradicted=share_with_capitals(texts) > _FEW_PIECES)
     accents = share_with_marks(texts, "M") > _FEW_PIECES
@@ -129,9 +126,8 @@ def build_from_spiece(path: Path, settings: TokenizerSettings) -> BuiltTokenizer
         steps.append(normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap))
     steps.append(normalizers.Replace(Regex(" {2,}"), " "))
     pieces = [(piece.piece, piece.score - _penalty(piece.piece)) for piece in proto.pieces]
-    _require(path, special, {piece for piece, _ in pieces})
     backend = _unigram(pieces, proto.trainer_spec.unk_id, normalizers.Sequence(steps))
-    backend.post_processor = _bert_template(backend, special)
+    backend.post_processor = _template(backend, special, _BERT_PAIR)
     return BuiltTokenizer(backend, special, {"do_lower_case": lower, "keep_accents": keep_accents})
 
 
@@ -162,7 +158,7 @@ def _settled(settings: TokenizerSettings, flag: str, *, default: bool, contradic
 
 def _from_sentencepiece_bpe(path: Path, settings: TokenizerSettings) -> BuiltTokenizer:
     """Build the tokenizer of XLM-R or CamemBERT: SentencePiece's pieces with fairseq's ids."""
-    from tokenizers import normalizers, processors
+    from tokenizers import normalizers
 
     family = settings.tokenizer_class.removesuffix("Tokenizer").lower() or settings.model_type.replace("-", "")
     if family not in ("xlmroberta", "camembert"):
@@ -181,16 +177,10 @@ def _from_sentencepiece_bpe(path: Path, settings: TokenizerSettings) -> BuiltTok
         # Five ids of fairseq's come first; those that the model itself has again are never produced.
         first = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0), ("<unk>NOTUSED", -100.0)]
         pieces = [*first, *own[1:], ("<mask>", 0.0)]
-    special = {**_ROBERTA_TOKENS, **settings.special_tokens}
-    _require(path, special, {piece for piece, _ in pieces})
+    special = _special_tokens(path, _ROBERTA_TOKENS, settings, [piece for piece, _ in pieces])
     charsmap = proto.normalizer_spec.precompiled_charsmap
     backend = _unigram(pieces, 3, normalizers.Precompiled(charsmap) if charsmap else None)
-    cls, sep = special["cls"], special["sep"]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {sep} {sep} $B {sep}",
-        special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((cls, sep))],
-    )
+    backend.post_processor = _template(backend, special, _ROBERTA_PAIR)
     return BuiltTokenizer(backend, special)
 
 
@@ -200,9 +190,7 @@ def _from_vocab_txt(path: Path, settings: TokenizerSettings) -> BuiltTokenizer:
     from tokenizers.models import WordPiece
 
     vocabulary = {piece: number for number, piece in enumerate(read_lines(path))}
-    _refuse_size(path, vocabulary)
-    special = {**_BERT_TOKENS, **settings.special_tokens}
-    _require(path, special, vocabulary)
+    special = _special_tokens(path, _BERT_TOKENS, settings, vocabulary)
     texts = [piece for piece in vocabulary if not (piece.startswith("[") and piece.endswith("]"))]
     lower = _settled(settings, "do_lower_case", default=True, contradicted=share_with_capitals(texts) > _FEW_PIECES)
     accents = share_with_marks(texts, "Mn") > _FEW_PIECES
@@ -214,7 +202,7 @@ def _from_vocab_txt(path: Path, settings: TokenizerSettings) -> BuiltTokenizer:
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
-    backend.post_processor = _bert_template(backend, special)
+    backend.post_processor = _template(backend, special, _BERT_PAIR)
     flags = {"do_lower_case": lower, "strip_accents": strip_accents, "tokenize_chinese_chars": chinese}
     return BuiltTokenizer(backend, special, flags)
 
@@ -225,9 +213,7 @@ def _from_vocab_json(path: Path, settings: TokenizerSettings) -> BuiltTokenizer:
     from tokenizers.models import BPE
 
     vocabulary, merges = read_ids(path), _read_merges(path.with_name(MERGES_TXT))
-    _refuse_size(path, vocabulary)
-    special = {**_ROBERTA_TOKENS, **settings.special_tokens}
-    _require(path, special, vocabulary)
+    special = _special_tokens(path, _ROBERTA_TOKENS, settings, vocabulary)
     prefix_space = settings.flags.get("add_prefix_space", False)
     backend = Tokenizer(BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
@@ -259,16 +245,13 @@ def _read_sentencepiece(path: Path, expected: str) -> Any:
         raise TokenizerError(f"{path}: not a SentencePiece model (expected {expected})") from error
     if not proto.pieces or proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise TokenizerError(f"{path}: not a unigram SentencePiece model (expected {expected})")
-    if not 0 <= proto.trainer_spec.unk_id < len(proto.pieces) or not all(map(_is_finite, proto.pieces)):
+    if not 0 <= proto.trainer_spec.unk_id < len(proto.pieces) or not all(
+        math.isfinite(piece.score) for piece in proto.pieces
+    ):
         raise TokenizerError(f"{path}: a damaged SentencePiece model (expected {expected})")
     if proto.trainer_spec.byte_fallback:
         raise TokenizerError(f"{path}: writes unknown characters as bytes (byte_fallback), unlike {expected}")
-    _refuse_size(path, proto.pieces)
     return proto
-
-
-def _is_finite(piece: Any) -> bool:
-    return math.isfinite(piece.score)
 
 
 def _unigram(pieces: list[tuple[str, float]], unk_id: int, normalizer: Any) -> "Tokenizer":
@@ -286,13 +269,14 @@ def _unigram(pieces: list[tuple[str, float]], unk_id: int, normalizer: Any) -> "
     return backend
 
 
-def _bert_template(backend: "Tokenizer", special: dict[str, str]) -> Any:
+def _template(backend: "Tokenizer", special: dict[str, str], pair: str) -> Any:
+    """Return what joins a pair of texts as `pair` says, in which special tokens are named by role."""
     from tokenizers import processors
 
     cls, sep = special["cls"], special["sep"]
     return processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        single=f"{cls} $A {sep}",
+        pair=pair.format(cls=cls, sep=sep),
         special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((cls, sep))],
     )
 
@@ -318,12 +302,13 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
     return merges
 
 
-def _require(path: Path, special: dict[str, str], vocabulary: Iterable[str]) -> None:
-    missing = {special[role] for role in ("cls", "sep", "unk")} - set(vocabulary)
-    if missing:
+def _special_tokens(
+    path: Path, usual: dict[str, str], settings: TokenizerSettings, vocabulary: Collection[str]
+) -> dict[str, str]:
+    """Return the special tokens by role; refuse a vocabulary that is too large or lacks those that are needed."""
+    if len(vocabulary) > MOST_PIECES:
+        raise TokenizerError(f"{path}: has {len(vocabulary):,} pieces, expected at most {MOST_PIECES:,}")
+    special = {**usual, **settings.special_tokens}
+    if missing := {special[role] for role in ("cls", "sep", "unk")}.difference(vocabulary):
         raise TokenizerError(f"{path}: lacks the special tokens {sorted(missing)}")
-
-
-def _refuse_size(path: Path, pieces: Sequence[Any] | dict[str, int]) -> None:
-    if len(pieces) > MOST_PIECES:
-        raise TokenizerError(f"{path}: has {len(pieces):,} pieces, expected at most {MOST_PIECES:,}")
+    return special
