@@ -172,7 +172,7 @@ def test_without_a_listener_that_line_is_printed_to_standard_error(
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(LFS_POINTER + b"v1\n", "is a Git LFS pointer"), (b"", "is damaged"), (pickle.dumps([1]), "is damaged")],
+    [(LFS_POINTER + b"v1\n", ": a Git LFS pointer"), (b"", "is damaged"), (pickle.dumps([1]), "is damaged")],
 )
 def test_an_older_weight_file_that_cannot_be_read_is_one_line(content: bytes, expected: str, tmp_path: Path) -> None:
     judge("bert").save_pretrained(tmp_path)
@@ -310,7 +310,10 @@ def test_weights_that_are_not_finite_are_named(value: float, tmp_path: Path) -> 
         tensors["qa_outputs.weight"][1, 2] = value
 
     edit(tmp_path, spoil)
-    assert refusal(tmp_path) == f"{tmp_path}: 2 weights are NaN or infinite: {name}, qa_outputs.weight"
+    assert (
+        refusal(tmp_path)
+        == f"{tmp_path}: 2 weights are NaN or infinite: {name}, qa_outputs.weight. Give another copy of the model"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.complex64, torch.bool, torch.float8_e4m3fn])
@@ -329,7 +332,7 @@ def test_a_git_lfs_pointer_is_recognized(name: str, tmp_path: Path) -> None:
         (tmp_path / SAFETENSORS).unlink()
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 46747112\n")
     message = refusal(tmp_path, say=lambda _: None)
-    assert message == f"{tmp_path}: {name} is a Git LFS pointer, not the file itself. Run 'git lfs pull' in that folder"
+    assert message == f"{tmp_path}: {name}: a Git LFS pointer instead of the file; run 'git lfs pull' in its repository"
 
 
 def test_a_head_of_which_a_part_is_missing_is_refused(tmp_path: Path) -> None:

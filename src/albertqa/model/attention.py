@@ -31,15 +31,12 @@ Drop: TypeAlias = tuple[float, int]
 
 
 def choose_attention(device: torch.device, precision: torch.dtype | None, *, head_size: int) -> Attend:
-    """Choose how a forward attends.
+    """Return how a forward attends: `attend_per_window`, `attend_varlen` or `attend_in_rows`.
 
     Args:
         device: Where it computes.
         precision: Type of its matrix products, None for fp32.
         head_size: Width of an attention head.
-
-    Returns:
-        `attend_per_window`, `attend_varlen` or `attend_in_rows`.
     """
     if device.type != "cuda":
         return attend_per_window
@@ -57,15 +54,7 @@ def _has_flash_attention(device: torch.device) -> bool:
 
 
 def attention_inputs(attend: Attend, batch: PackedBatch) -> dict[str, Any]:
-    """Return what a way of attending needs to know of a batch, without asking the device.
-
-    Args:
-        attend: The way.
-        batch: The batch, on the model's device.
-
-    Returns:
-        Its keyword arguments.
-    """
+    """Return what a way of attending needs to know of a batch, without asking the device: its keyword arguments."""
     if attend is attend_varlen:
         return {"first_token": batch.first_token.int(), "longest": batch.longest}
     if attend is attend_in_rows:
@@ -95,9 +84,6 @@ def attend_per_window(
         dropout: Dropout of the attention probabilities.
         lengths: Tokens of each window, in order.
         seeds: What each window's dropout is drawn from, on CPUs; None: PyTorch's generator.
-
-    Returns:
-        The attended values.
 
     Shapes:
         qkv: (T, 3, heads, head size)
@@ -223,9 +209,6 @@ def attend_varlen(qkv: torch.Tensor, *, dropout: float, first_token: torch.Tenso
         first_token: First token of each window, then T; (W + 1,) int32.
         longest: Tokens of the longest window, or more.
 
-    Returns:
-        The attended values.
-
     Shapes:
         qkv: (T, 3, heads, head size)
         returns: (T, heads, head size)
@@ -245,9 +228,6 @@ def attend_in_rows(qkv: torch.Tensor, *, dropout: float, slots: torch.Tensor, is
         dropout: Dropout of the attention probabilities.
         slots: Where every token lies among the rows (see `token_slots`); (T,) int64.
         is_key: Where the rows have a token; (W, 1, 1, longest) bool.
-
-    Returns:
-        The attended values.
 
     Shapes:
         qkv: (T, 3, heads, head size)

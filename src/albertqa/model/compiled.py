@@ -21,11 +21,7 @@ _TRIED_TOKENS = (256, 320)
 
 
 def compile_layer(model: SpanModel, *, backend: str | Callable[..., Any] = "inductor") -> str | None:
-    """Compile a model's layers, and try them with a forward and backward.
-
-    Args:
-        model: The model, on its device and in its precision.
-        backend: PyTorch's compiler.
+    """Compile the layers of a model, on its device and in its precision, and try them with a forward and backward.
 
     Returns:
         None where they are compiled; else the reason why they run as before.

@@ -25,29 +25,17 @@ EMBEDDINGS, ATTENTION, ATTENTION_OUTPUT, FEED_FORWARD, HEAD = range(5)
 
 
 def window_seeds(seed: int, step: int, windows: Iterable[int]) -> tuple[int, ...]:
-    """Return the seeds of some windows of a step.
-
-    Args:
-        seed: The run's seed.
-        step: The step's number.
-        windows: Their places among the step's windows, over all processes.
-    """
+    """Return the seeds of some windows of a run's step, given their places among its windows, over all processes."""
     return tuple(_mixed(seed, step, int(window)) for window in windows)
 
 
 def seeds_of_pass(
     device: torch.device, seed: int, step: int, windows: Sequence[int] | NDArray[np.int64]
 ) -> tuple[int, ...] | None:
-    """Prepare the dropout of one forward and backward pass.
-
-    Args:
-        device: Where it computes.
-        seed: The run's seed.
-        step: The step's number.
-        windows: Places of the pass's windows among the step's windows, over all processes.
+    """Prepare the dropout of one forward and backward pass on a device.
 
     Returns:
-        The seeds of its windows; None on a GPU, whose generator was seeded for all of them.
+        The seeds of its windows (see `window_seeds`); None on a GPU, whose generator was seeded for all of them.
     """
     seeds = window_seeds(seed, step, windows)
     if device.type == "cpu":
@@ -60,13 +48,7 @@ def seeds_of_pass(
 
 
 def place_seeds(batch: PackedBatch, kind: int, depth: int) -> tuple[int, ...] | None:
-    """Return the seeds of a batch's windows at a place in the encoder; None where the batch has none.
-
-    Args:
-        batch: The batch.
-        kind: What drops there.
-        depth: How often the layers were applied before.
-    """
+    """Return the seeds of a batch's windows at a place in the encoder (see `draw_mask`); None where it has none."""
     if batch.dropout_seeds is None:
         return None
     return tuple(_mixed(one, kind, depth) for one in batch.dropout_seeds)
@@ -98,15 +80,9 @@ def draw_mask(batch: PackedBatch, x: torch.Tensor, rate: float, kind: int, depth
 
 
 def draw_kept(out: torch.Tensor, rate: float, seed: int) -> torch.Tensor:
-    """Draw which numbers are kept, on the CPU: write 0 or 1 to a tensor, of any type.
+    """Draw which numbers are kept, on the CPU: write 0 or 1 to a tensor, of any type, and return it.
 
-    Args:
-        out: The tensor.
-        rate: Share that is dropped, to the nearest 65,536th.
-        seed: What is drawn from.
-
-    Returns:
-        The tensor.
+    `rate` is the share that is dropped, to the nearest 65,536th.
     """
     # Sixteen random bits a number: six times as fast as `bernoulli_`.
     generator = torch.Generator().manual_seed(seed)

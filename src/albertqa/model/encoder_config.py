@@ -117,14 +117,11 @@ class EncoderConfig:
 
 
 def config_problems(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[str]:
-    """Check the settings of an encoder.
+    """Return one phrase for each problem of an encoder's settings.
 
     Args:
         values: A value for every attribute of `EncoderConfig`.
         names: What to call an attribute in a problem, where it has another name.
-
-    Returns:
-        One phrase for each problem; empty where the settings are valid.
     """
     name = {one.name: (names or {}).get(one.name, one.name) for one in fields(EncoderConfig)}
     problems = [

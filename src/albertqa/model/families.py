@@ -57,7 +57,7 @@ class Family:
         architecture: Transformers' class of its question-answering model.
         prefix: What the encoder's names begin with in a model with a head; a bare encoder's go without.
         settings: The fields of ``config.json`` that the encoder has.
-        fixed: The values of `EncoderConfig` that all its encoders share.
+        fixed: The values of `EncoderConfig` that all its encoders share, unless they are among the settings.
         carried: Further fields of ``config.json`` that a saved one has again, and their types.
         modules: Names of the modules outside the layers, theirs by ours.
         layer: What the names of a layer's modules begin with; ``{group}`` and ``{inner}`` are the layer's indices.
@@ -91,10 +91,7 @@ class Family:
         yield from _both("qa_outputs", "qa_outputs")
 
     def read_config(self, stated: Mapping[str, Any]) -> tuple[EncoderConfig, dict[str, Any]]:
-        """Read the content of ``config.json``.
-
-        Args:
-            stated: The content; its ``model_type`` is this family's.
+        """Read the content of a ``config.json`` whose ``model_type`` is this family's.
 
         Returns:
             The encoder's settings, and the carried fields.
@@ -125,30 +122,18 @@ class Family:
         return EncoderConfig(**values), carried
 
     def config_json(self, config: EncoderConfig, carried: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content of ``config.json``: what makes the encoder, and nothing else.
-
-        Args:
-            config: The encoder's settings.
-            carried: The carried fields.
-        """
+        """Return the content of ``config.json``: what makes the encoder, the carried fields, and nothing else."""
         settings = {one.theirs: getattr(config, one.ours) for one in self.settings}
         return {"architectures": [self.architecture], "model_type": self.model_type, **settings, **carried}
 
     def is_encoder_tensor(self, name: str) -> bool:
-        """Report whether a tensor of a weight file belongs to the encoder: not to a head, and not to a constant table.
-
-        Args:
-            name: Its name, with the prefix.
-        """
+        """Report whether a tensor, its name with the prefix, is the encoder's: not of a head, and no constant table."""
         inside = name.removeprefix(self.prefix)
         return name.startswith(self.prefix) and not inside.startswith(_NOT_USED)
 
 
 def family_of(stated: Mapping[str, Any]) -> Family:
     """Return the family that the content of a ``config.json`` is of.
-
-    Args:
-        stated: The content.
 
     Raises:
         ModelError: It is of none, or needs code of its own.
@@ -300,16 +285,9 @@ _DISTILBERT = Family(
         Setting("initializer_range", "initializer_range", 0.02),
         Setting("pad_token_id", "padding_id", 0),
     ),
-    fixed={
-        "segments": 0,
-        "layer_norm_eps": 1e-12,
-        "inner_layers": 1,
-        "drops_attention_output": False,
-        "drops_feed_forward": True,
-        "positions_from_padding": False,
-    },
+    fixed={**_ALIKE, "segments": 0, "layer_norm_eps": 1e-12, "drops_attention_output": False},
     carried={**_TOKENS, "sinusoidal_pos_embds": (bool,)},
-    modules={ours: theirs for ours, theirs in _EMBEDDINGS.items() if ours != "embeddings.segment"},
+    modules=_EMBEDDINGS,
     layer="transformer.layer.{group}.",
     layer_modules={
         "query": "attention.q_lin",
@@ -323,19 +301,15 @@ _DISTILBERT = Family(
     },
 )
 
+_ROBERTA: dict[str, Any] = {"padding_id": 1, "positions_from_padding": True}
 FAMILIES: Mapping[str, Family] = {
     one.model_type: one
     for one in (
         _ALBERT,
         _bert_like("bert", "BertForQuestionAnswering", "bert."),
-        *(
-            _bert_like(model_type, architecture, "roberta.", padding_id=1, positions_from_padding=True)
-            for model_type, architecture in (
-                ("roberta", "RobertaForQuestionAnswering"),
-                ("xlm-roberta", "XLMRobertaForQuestionAnswering"),
-                ("camembert", "CamembertForQuestionAnswering"),
-            )
-        ),
+        _bert_like("roberta", "RobertaForQuestionAnswering", "roberta.", **_ROBERTA),
+        _bert_like("xlm-roberta", "XLMRobertaForQuestionAnswering", "roberta.", **_ROBERTA),
+        _bert_like("camembert", "CamembertForQuestionAnswering", "roberta.", **_ROBERTA),
         _bert_like(
             "electra",
             "ElectraForQuestionAnswering",

@@ -11,6 +11,7 @@ fits the next: the heap grows to several times what is used, until the free part
 import ctypes
 import sys
 import time
+from typing import Any
 
 import psutil
 
@@ -26,14 +27,8 @@ _GROWTH = 1.5
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc's allocator keep what is freed.
-
-    Returns:
-        Whether it did.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    """Make glibc's allocator keep what is freed; return whether it does."""
+    mallopt = _glibc("mallopt")
     if mallopt is None:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
@@ -42,9 +37,14 @@ def keep_freed_memory() -> bool:
 
 def return_freed_memory() -> None:
     """Return to the system what was freed; touching it again takes some tenths of a second for every GiB."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _glibc(name: str) -> Any:
+    """Return a function of glibc; None where there is no such function."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
 
 
 class FreedMemory:
@@ -55,10 +55,9 @@ class FreedMemory:
 
     def return_if_due(self) -> None:
         """Return it where that is some seconds ago."""
-        if time.monotonic() - self._returned_at < SECONDS_BETWEEN:
-            return
-        self._returned_at = time.monotonic()
-        return_freed_memory()
+        if time.monotonic() - self._returned_at >= SECONDS_BETWEEN:
+            self._returned_at = time.monotonic()
+            return_freed_memory()
 
 
 class HeapLimit:

@@ -46,15 +46,9 @@ class SpanModel(WindowModel):
     autocast_dtype: torch.dtype | None = None
     carried: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def max_positions(self) -> int:
-        """Longest window the encoder has positions for, in tokens."""
-        return self.model.config.positions - self.model.config.first_position
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of its word embeddings."""
-        return self.model.config.vocab_size
+    def __post_init__(self) -> None:
+        config = self.model.config
+        self.max_positions, self.vocab_size = config.positions - config.first_position, config.vocab_size
 
     @property
     def has_dropout(self) -> bool:
@@ -180,13 +174,7 @@ def load_model(
 
 
 def resolve_model(source: str | Path) -> str:
-    """Return the local folder of a model; a Hub name is downloaded.
-
-    Args:
-        source: Local folder, Hub name, or ``starter``.
-
-    Returns:
-        A folder.
+    """Return the local folder of a model: a folder itself, that of ``starter``, or of a Hub name, which is downloaded.
 
     Raises:
         ModelError: It is not there and cannot be fetched.

@@ -1,7 +1,6 @@
 """The machine's memory: how much is free, and how to tell that it ran out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,17 +19,9 @@ _OUT_OF_MEMORY = (
 )
 
 
-@dataclass(frozen=True)
-class _CgroupFiles:
-    """Names of a control group's files: its limit, what it uses, and which part of that is cache it can drop."""
-
-    limit: str
-    used: str
-    cache: str
-
-
-_V1 = _CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2 = _CgroupFiles("memory.max", "memory.current", "inactive_file")
+# Of a control group: the files of its limit and of what it uses, and what its statistics call the cache it can drop.
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -77,17 +68,17 @@ def _cgroup_rooms(root: Path) -> Iterator[int]:
         # In a container the path may be the host's and its top the container's own group; so look there as well.
         inner = top / path.lstrip("/")
         for folder in (inner, *inner.parents):
-            yield from _cgroup_room(folder, files)
+            yield from _cgroup_room(folder, *files)
             if folder == top:
                 break
 
 
-def _cgroup_room(folder: Path, files: _CgroupFiles) -> Iterator[int]:
+def _cgroup_room(folder: Path, limit_file: str, used_file: str, cache: str) -> Iterator[int]:
     try:
-        limit = (folder / files.limit).read_text(encoding="utf-8").strip()
-        used = int((folder / files.used).read_text(encoding="utf-8"))
+        limit = (folder / limit_file).read_text(encoding="utf-8").strip()
+        used = int((folder / used_file).read_text(encoding="utf-8"))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError):
         return
     if limit != "max":
-        yield max(0, int(limit) - used + int(stat.get(files.cache, 0)))
+        yield max(0, int(limit) - used + int(stat.get(cache, 0)))

@@ -7,8 +7,9 @@ and what they mean would have to be guessed.
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,26 +69,21 @@ class Facts:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> "Facts":
-        """Read the facts.
-
-        Args:
-            metadata: An ONNX file's metadata.
-            path: The file.
+        """Read the facts from a file's metadata.
 
         Raises:
             ModelError: They are missing, or of another format.
         """
-        found = metadata.get(f"{_PREFIX}format")
+        stated = {name.removeprefix(_PREFIX): value for name, value in metadata.items() if name.startswith(_PREFIX)}
+        found = stated.get("format")
         again = "Export the model again: albertqa export RUN --output FOLDER"
         if found is None:
             raise ModelError(f"{path}: was not written by 'albertqa export', so what it computes is not known. {again}")
         if found != str(FORMAT):
             raise ModelError(f"{path}: is of export format {found}, this version reads {FORMAT}. {again}")
         try:
-            numbers = [int(metadata[f"{_PREFIX}{name}"]) for name in ("max_positions", "vocab_size")]
-            kind = next(one for one in get_args(Kind) if one == metadata[f"{_PREFIX}kind"])
-            return cls(FORMAT, kind, *numbers)
-        except (KeyError, ValueError, StopIteration) as error:
+            return msgspec.convert(stated, cls, strict=False)
+        except msgspec.ValidationError as error:
             raise ModelError(f"{path}: its metadata is damaged ({first_line(error)}). {again}") from error
 
 
@@ -98,9 +94,6 @@ def has_onnx(folder: Path) -> bool:
 
 def resolve_onnx(source: str | Path) -> Path:
     """Return the local folder of an exported model; a Hub name is downloaded.
-
-    Args:
-        source: Local folder, or Hub name.
 
     Raises:
         ModelError: There is no exported model.
@@ -123,7 +116,7 @@ def resolve_onnx(source: str | Path) -> Path:
 
 
 class OnnxModel(WindowModel):
-    """An exported model.
+    """An exported model; `facts` are what its file says.
 
     Args:
         path: Folder with ``onnx/model_quantized.onnx`` or, where that is missing, ``onnx/model.onnx``; or such a file.
@@ -139,22 +132,10 @@ class OnnxModel(WindowModel):
             path = next(path / FOLDER / name for name in (QUANTIZED, WHOLE) if (path / FOLDER / name).is_file())
         self._session = _open(path, device, num_threads)
         self.facts = Facts.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        self.max_positions, self.vocab_size = self.facts.max_positions, self.facts.vocab_size
+        # The fast form rounds a layer's input by the largest value of the whole batch.
+        self.depends_on_batch = self.facts.kind == "fast"
         self._inputs = {one.name for one in self._session.get_inputs()}
-
-    @property
-    def max_positions(self) -> int:
-        """See `WindowModel`."""
-        return self.facts.max_positions
-
-    @property
-    def vocab_size(self) -> int:
-        """See `WindowModel`."""
-        return self.facts.vocab_size
-
-    @property
-    def depends_on_batch(self) -> bool:
-        """See `WindowModel`; the fast form rounds a layer's input by the largest value of the whole batch."""
-        return self.facts.kind == "fast"
 
     def score_windows(self, source: WindowSource, indices: NDArray[np.int64]) -> WindowScores | None:
         """See `WindowModel`."""

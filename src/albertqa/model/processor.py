@@ -31,11 +31,7 @@ class Processor:
 
 
 def read_processor() -> Processor:
-    """Ask the system what processor this is.
-
-    Returns:
-        The first processor's facts; on systems other than Linux only a name.
-    """
+    """Ask the system about its first processor; systems other than Linux tell only a name."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -10,13 +10,7 @@ from albertqa.windows.batches import PackedBatch
 def span_losses(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Return every window's loss: mean of the cross entropies of start and end, each over the window's tokens.
 
-    Args:
-        start_logits: Start logits of all tokens.
-        end_logits: End logits.
-        batch: The windows with their labels.
-
-    Returns:
-        One loss a window; their mean is the loss of a step.
+    Their mean is the loss of a step.
 
     Shapes:
         start_logits, end_logits: (T,) float32
@@ -32,10 +26,6 @@ def span_losses(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Pac
 
 def log_probabilities(logits: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Return the log-softmax of every window over its tokens.
-
-    Args:
-        logits: Start or end logits of all tokens.
-        batch: The windows.
 
     Returns:
         One row a window, 0 where it has no token: sums over a row then leave nothing to mask, and no gradient is NaN.

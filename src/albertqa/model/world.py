@@ -70,10 +70,7 @@ class World:
         self.gather(True)
 
     def shares(self, costs: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-        """Divide some items among the processes: as equal in cost as can be, the same whoever asks.
-
-        Args:
-            costs: Cost of each item, such as a window's tokens.
+        """Divide items, given their costs, among the processes: as equal in cost as can be, the same whoever asks.
 
         Returns:
             For each process the positions of its items, in ascending order; none where there are fewer items.
@@ -90,10 +87,7 @@ class World:
         return [np.flatnonzero(owner == rank) for rank in range(self.size)]
 
     def require_agreement(self, facts: Mapping[str, str]) -> None:
-        """Refuse processes that do not begin alike.
-
-        Args:
-            facts: What must be the same everywhere, by name.
+        """Refuse processes that do not begin alike, given what must be the same everywhere, by name.
 
         Raises:
             SettingsError: Naming what differs, in every process.
@@ -113,10 +107,7 @@ ALONE = World()
 
 @contextmanager
 def open_world(device_type: str) -> Iterator[World]:
-    """Join the processes that `torchrun` started, if it did.
-
-    Args:
-        device_type: ``cuda`` exchanges by NCCL, anything else by gloo.
+    """Join the processes that `torchrun` started, by NCCL if `device_type` is ``cuda``, else by gloo.
 
     Yields:
         The world; outside `torchrun` this process alone.
