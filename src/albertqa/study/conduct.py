@@ -13,7 +13,7 @@ from albertqa.errors import RunError
 from albertqa.files import write_json
 from albertqa.schema import read_object
 from albertqa.scoring.evaluation import evaluate
-from albertqa.study.result import FreshResult, Spread, StudyResult, collect, run_scores
+from albertqa.study.result import FreshResult, SettingResult, Spread, StudyResult, collect, run_scores
 from albertqa.study.spec import StudySpec
 from albertqa.study.trials import Trials, run_name, train_or_resume
 
@@ -65,8 +65,8 @@ def _finish(spec: StudySpec, trials: Trials, say: Callable[[str], None]) -> Stud
     selection, heldout = (load_examples(str(spec.folder / "data" / name)) for name in (_SELECTION, _HELDOUT))
     with FileLock(spec.folder / ".finish.lock"):
         result = collect(spec, trials.records(), selection, len(heldout), None)
-        if spec.fresh_seeds and result.best is not None and result.best.f1 is not None:
-            fresh = _train_best(spec, result, say)
+        if spec.fresh_seeds and result.best is not None:
+            fresh = _train_best(spec, result.best, say)
             if fresh is None:
                 return None
             result = collect(spec, trials.records(), selection, len(heldout), fresh)
@@ -74,10 +74,8 @@ def _finish(spec: StudySpec, trials: Trials, say: Callable[[str], None]) -> Stud
     return result
 
 
-def _train_best(spec: StudySpec, result: StudyResult, say: Callable[[str], None]) -> FreshResult | None:
+def _train_best(spec: StudySpec, best: SettingResult, say: Callable[[str], None]) -> FreshResult | None:
     """Train the best setting with fresh seeds and evaluate it on the held-out part; None: a signal came in between."""
-    best = result.best
-    assert best is not None
     heldout = str(spec.folder / "data" / _HELDOUT)
     selection, exact, f1 = list[float](), list[float](), list[float]()
     for seed in spec.fresh_seeds:
@@ -85,8 +83,7 @@ def _train_best(spec: StudySpec, result: StudyResult, say: Callable[[str], None]
         settings = spec.run_settings(best.values, seed, name)
         written = settings.output_dir / "heldout.json"
         if not written.is_file():
-            _, is_over = train_or_resume(settings, say)
-            if not is_over:
+            if train_or_resume(settings, say).status == "interrupted":
                 return None
             evaluation = evaluate(
                 settings.output_dir,
@@ -110,10 +107,9 @@ def _begin(spec: StudySpec) -> None:
     folder = spec.folder
     if folder.is_file():
         raise RunError(f"{folder}: is a file, expected a folder for the study. Choose another output")
-    if not (folder / SPEC_JSON).is_file() and folder.is_dir() and any(folder.iterdir()):
-        names = {one.name for one in folder.iterdir()} - {".begin.lock", "data"}
-        if names:
-            raise RunError(f"{folder}: holds something else ({min(names)}). Choose another output")
+    names = {one.name for one in folder.glob("*")}
+    if SPEC_JSON not in names and (others := names - {".begin.lock", "data"}):
+        raise RunError(f"{folder}: holds something else ({min(others)}). Choose another output")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".begin.lock"):
         if (folder / SPEC_JSON).is_file():

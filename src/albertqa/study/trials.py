@@ -6,8 +6,7 @@ checkpoint, so that none is lost and none is done twice.
 """
 
 import contextlib
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,27 +16,20 @@ from albertqa.config import Settings
 from albertqa.errors import AlbertQAError, SettingsError
 from albertqa.files import CONFIG_TOML
 from albertqa.run.callbacks import Callback
-from albertqa.run.recipe import train
+from albertqa.run.recipe import RunResult, train
 from albertqa.rundir.rows import EvaluationRow
 from albertqa.study.spec import Range, StudySpec, Value
-
-JOURNAL = "journal.log"
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the journal has it.
+    """A trial as the journal has it: a setting, by its number and its values, with one seed.
 
     Attributes:
-        number: Its number.
         state: ``COMPLETE``, ``PRUNED``, ``FAIL``, ``RUNNING`` or ``WAITING``.
-        setting: Number of its setting.
-        seed: Its seed.
-        values: What is tried.
         failure: Why it failed.
     """
 
-    number: int
     state: str
     setting: int
     seed: int
@@ -56,11 +48,7 @@ def run_name(setting: int, seed: int) -> str:
 
 
 class Trials:
-    """The trials of a study.
-
-    Args:
-        spec: The study.
-        say: Takes a line for the user.
+    """The trials of a study; `say` takes a line for the user.
 
     Raises:
         SettingsError: Optuna is not installed.
@@ -68,14 +56,16 @@ class Trials:
 
     def __init__(self, spec: StudySpec, say: Callable[[str], None]) -> None:
         self._spec, self._say = spec, say
-        self._optuna = _optuna()
-        self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
-        journal = importlib.import_module("optuna.storages.journal")
-        storage = self._optuna.storages.JournalStorage(journal.JournalFileBackend(str(spec.folder / JOURNAL)))
-        pruners = self._optuna.pruners
-        self._study = self._optuna.create_study(
+        try:
+            import optuna
+            from optuna.storages.journal import JournalFileBackend, JournalStorage
+        except ImportError as error:
+            raise SettingsError("study: needs Optuna. Install the extra: pip install 'albertqa[study]'") from error
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._optuna, pruners = optuna, optuna.pruners
+        self._study = optuna.create_study(
             study_name="albertqa",
-            storage=storage,
+            storage=JournalStorage(JournalFileBackend(str(spec.folder / "journal.log"))),
             sampler=self._sampler(0),
             pruner=pruners.MedianPruner(n_startup_trials=len(spec.seeds)) if spec.pruning else pruners.NopPruner(),
             direction="maximize",
@@ -86,7 +76,6 @@ class Trials:
         """Return all trials, in the order of their numbers."""
         return [
             TrialRecord(
-                trial.number,
                 trial.state.name,
                 trial.user_attrs["setting"],
                 trial.user_attrs["seed"],
@@ -194,21 +183,22 @@ class Trials:
         states = self._optuna.trial.TrialState
         watch = _Watch(trial, self._spec.metric)
         try:
-            scores, is_over = train_or_resume(settings, self._say, watch, watch.should_stop)
+            result = train_or_resume(settings, self._say, [watch], lambda: watch.is_pruned)
         except AlbertQAError as error:
             trial.set_user_attr("failure", str(error))
             self._study.tell(trial, state=states.FAIL)
-            self._say(f"{name} ({shown}): failed: {error}")
-            return True
-        if watch.is_pruned:
-            self._study.tell(trial, state=states.PRUNED)
-            self._say(f"{name} ({shown}): pruned at step {watch.step}")
-            return True
-        if not is_over:
-            return False
-        value = scores[self._spec.metric]
-        self._study.tell(trial, value)
-        self._say(f"{name} ({shown}): {self._spec.metric} {value:.2f}")
+            ended = f"failed: {error}"
+        else:
+            if watch.is_pruned:
+                self._study.tell(trial, state=states.PRUNED)
+                ended = f"pruned at step {result.step}"
+            elif result.status == "interrupted":
+                return False
+            else:
+                value = result.scores[self._spec.metric]
+                self._study.tell(trial, value)
+                ended = f"{self._spec.metric} {value:.2f}"
+        self._say(f"{name} ({shown}): {ended}")
         return True
 
     def _suggest(self, trial: Any, name: str, of: Range | tuple[Value, ...]) -> None:
@@ -223,30 +213,15 @@ class Trials:
 def train_or_resume(
     settings: Settings,
     say: Callable[[str], None],
-    callback: Callback | None = None,
+    callbacks: Sequence[Callback] = (),
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[dict[str, float], bool]:
-    """Train, or go on with a run that was begun.
-
-    Args:
-        settings: Its settings.
-        say: Takes a line for the user, where a run is resumed.
-        callback: Called with its evaluations.
-        should_stop: Whether to stop after the step that was just done.
-
-    Returns:
-        Its scores, and whether it is over; it is not where a signal stopped it.
-
-    Raises:
-        AlbertQAError: It failed.
-    """
+) -> RunResult:
+    """Train as `train` does, or go on with a run that was begun; `say` takes a line where it is resumed."""
     resume = (settings.output_dir / CONFIG_TOML).is_file()
     if resume:
         say(f"{settings.output_dir.name}: resumed")
     settings.output_dir.parent.mkdir(parents=True, exist_ok=True)
-    callbacks = [callback] if callback is not None else []
-    result = train(settings, resume=resume, callbacks=callbacks, should_stop=should_stop)
-    return result.scores, result.status != "interrupted"
+    return train(settings, resume=resume, callbacks=callbacks, should_stop=should_stop)
 
 
 class _Watch(Callback):
@@ -254,7 +229,7 @@ class _Watch(Callback):
 
     def __init__(self, trial: Any, metric: str) -> None:
         self._trial, self._metric = trial, metric
-        self.is_pruned, self.step = False, 0
+        self.is_pruned = False
 
     def on_evaluation(self, row: EvaluationRow) -> None:
         """Report the evaluation, once."""
@@ -264,15 +239,4 @@ class _Watch(Callback):
         frozen = self._trial.study.get_trials(deepcopy=False)[self._trial.number]
         if row.step not in frozen.intermediate_values:
             self._trial.report(value, row.step)
-        self.is_pruned, self.step = self._trial.should_prune(), row.step
-
-    def should_stop(self) -> bool:
-        """Return whether the run is hopeless."""
-        return self.is_pruned
-
-
-def _optuna() -> Any:
-    try:
-        return importlib.import_module("optuna")
-    except ImportError as error:
-        raise SettingsError("study: needs Optuna. Install the extra: pip install 'albertqa[study]'") from error
+        self.is_pruned = self._trial.should_prune()
