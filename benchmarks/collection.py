@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.answer.answerer import Answerer
-from albertqa.answer.answers import rank_answers
 from albertqa.answer.collection import Collection, index_folder
-from albertqa.answer.ranking import word_scores
+from albertqa.answer.ranking import rank_answers, word_scores
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
 from albertqa.scoring.calibration import wilson
