@@ -23,15 +23,15 @@ class PairedTest:
 
     Attributes:
         mean: Its mean, in the unit of the scores.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95 % interval; None where one seed does not tell.
         high: Upper end.
         p: Probability of a difference at least as large, were there none.
         seeds: Seeds that both were trained with.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     seeds: int
 
@@ -56,7 +56,7 @@ def paired_test(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64])
     num_seeds, num_questions = difference.shape
     mean = float(difference.mean())
     if num_seeds < 2 or num_questions < 2:
-        return PairedTest(mean, -math.inf, math.inf, 1.0, num_seeds)
+        return PairedTest(mean, None, None, 1.0, num_seeds)
     by_seed, by_question = difference.mean(axis=1), difference.mean(axis=0)
     rest = difference - by_seed[:, None] - by_question[None, :] + mean
     degrees = np.array([num_seeds - 1, num_questions - 1, (num_seeds - 1) * (num_questions - 1)])

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +22,6 @@ from albertqa.study.spec import Range, StudySpec, Value
 from albertqa.study.trials import TrialRecord
 
 STUDY_JSON, TRIALS_CSV, STUDY_HTML = "study.json", "trials.csv", "study.html"
-SURE = 0.05
-"""Corrected p-value below which two settings are called different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A run of the study.
+    """A run of the study, by the name of its directory.
 
     Attributes:
-        name: Its run directory's name.
-        setting: Number of its setting.
-        seed: Its seed.
         state: ``complete``, ``pruned``, ``failed`` or ``unfinished``.
         failure: Why it failed.
         scores: Exact, F1 and loss on the selection part; empty unless complete.
@@ -75,12 +69,7 @@ class SettingResult:
     """A setting over its seeds.
 
     Attributes:
-        number: Its number.
-        values: What was tried.
-        exact: Exact match, percent; None where no run is complete.
-        f1: F1, percent.
-        loss: Validation loss.
-        trials: Its runs.
+        exact: Exact match, percent; as F1 and validation loss None where no run is complete.
     """
 
     number: int
@@ -125,10 +114,8 @@ class FreshResult:
     """The best setting again, with seeds that chose nothing, on questions that chose nothing.
 
     Attributes:
-        seeds: The seeds.
         selection: The metric on the selection part, over the fresh seeds.
-        exact: Exact match on the held-out part.
-        f1: F1 on the held-out part.
+        exact: Exact match on the held-out part, as F1 is.
     """
 
     seeds: tuple[int, ...]
@@ -213,7 +200,7 @@ def collect(
         settings.append(SettingResult(number, values, **spreads, trials=own))
     # Settings with all of their seeds first: a mean over the lucky ones must not win.
     complete = [one for one in settings if one.f1 is not None and one.f1.n == len(spec.seeds)]
-    complete.sort(key=lambda one: -_metric(one, spec.metric).mean)
+    complete.sort(key=lambda one: -getattr(one, spec.metric).mean)
     ranked = complete + [one for one in settings if one not in complete]
     comparisons = _comparisons(spec, complete, selection)
     return StudyResult(
@@ -249,12 +236,6 @@ def _trial(spec: StudySpec, record: TrialRecord) -> TrialResult:
     return TrialResult(record.name, record.setting, record.seed, state, record.failure, scores, seconds, curve)
 
 
-def _metric(setting: SettingResult, metric: str) -> Spread:
-    spread = setting.f1 if metric == "f1" else setting.exact
-    assert spread is not None
-    return spread
-
-
 def _comparisons(spec: StudySpec, complete: Sequence[SettingResult], selection: Sequence[Example]) -> list[Comparison]:
     if len(complete) < 2:
         return []
@@ -263,15 +244,7 @@ def _comparisons(spec: StudySpec, complete: Sequence[SettingResult], selection: 
     tests = [paired_test(scores[one.number], best) for one in complete[1:]]
     corrected = holm([one.p for one in tests])
     return [
-        Comparison(
-            setting.number,
-            test.mean,
-            test.low if math.isfinite(test.low) else None,
-            test.high if math.isfinite(test.high) else None,
-            p,
-            test.seeds,
-            p < SURE,
-        )
+        Comparison(setting.number, test.mean, test.low, test.high, p, test.seeds, p < 0.05)
         for setting, test, p in zip(complete[1:], tests, corrected, strict=True)
     ]
 
@@ -290,7 +263,7 @@ def _question_scores(spec: StudySpec, setting: SettingResult, selection: Sequenc
 
 def _importance(spec: StudySpec, complete: Sequence[SettingResult]) -> dict[str, float]:
     """Return the share of the variance between settings that goes with each tried setting alone."""
-    means = np.array([_metric(one, spec.metric).mean for one in complete])
+    means = np.array([getattr(one, spec.metric).mean for one in complete])
     if len(complete) < 3 or means.var() == 0:
         return {}
     found = {}
@@ -318,21 +291,17 @@ def _sentences(
     if not complete:
         return ["No setting has a complete run with every seed, so nothing can be said of them."]
     best, metric = complete[0], spec.metric
-    said = [f"{best.label}: highest {metric}, {_metric(best, metric)} over {plural(len(spec.seeds), 'seed')}."]
+    said = [f"{best.label}: highest {metric}, {getattr(best, metric)} over {plural(len(spec.seeds), 'seed')}."]
     labels = {one.number: one.label for one in complete}
     for one in comparisons:
         between = "one seed does not tell" if one.low is None else f"95 % interval {one.low:.2f} to {one.high:.2f}"
         verdict = "lower" if one.is_distinguishable else "not distinguishable from it"
-        said.append(f"{labels[one.setting]}: {verdict} (difference {one.mean:.2f} points, {between}, p {_p(one.p)}).")
+        p = "below 0.001" if one.p < 0.001 else f"{one.p:.3f}"
+        said.append(f"{labels[one.setting]}: {verdict} (difference {one.mean:.2f} points, {between}, p {p}).")
     if fresh is not None:
-        heldout = fresh.f1 if metric == "f1" else fresh.exact
         said.append(
             f"With {plural(len(fresh.seeds), 'fresh seed')} the best setting has {metric} {fresh.selection} on the "
-            f"questions that chose it, and {heldout} on the {num_heldout:,} held-out questions: report the "
-            "latter, as the best of several is above its true value where it was chosen."
+            f"questions that chose it, and {getattr(fresh, metric)} on the {num_heldout:,} held-out questions: report "
+            "the latter, as the best of several is above its true value where it was chosen."
         )
     return said
-
-
-def _p(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"

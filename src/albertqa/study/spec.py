@@ -14,10 +14,6 @@ from albertqa.config import Settings, settings_of
 from albertqa.errors import SettingsError, did_you_mean
 from albertqa.schema import read_toml
 
-_VALIDATION = "validation_file"
-_FIXED = ("seed", "output_dir", _VALIDATION)
-"""Settings of a run that the study decides; of the validation data in ``base`` it takes the parts."""
-
 Value = str | int | float | bool
 
 
@@ -93,13 +89,7 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             yield dict(zip(self.space, values, strict=True))
 
     def run_settings(self, values: Mapping[str, Value], seed: int, name: str) -> Settings:
-        """Return the settings of a run.
-
-        Args:
-            values: What is tried.
-            seed: Its seed.
-            name: Its folder's name.
-        """
+        """Return the settings of a run with the values that it tries, its seed, and its folder's name."""
         settings = settings_of({**self.base, **values}, "base")
         return dataclasses.replace(
             settings,
@@ -110,19 +100,11 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def load_spec(path: Path) -> StudySpec:
-    """Read a study's file.
-
-    Args:
-        path: The TOML file.
-
-    Returns:
-        The study; every combination of a grid is known to be in range.
+    """Read a study's TOML file; every combination of a grid is known to be in range.
 
     Raises:
         SettingsError: All that is wrong with it, in one line.
     """
-    if not path.exists():
-        raise SettingsError(f"{path}: no such study file")
     return parse_spec(read_toml(path, SettingsError), str(path))
 
 
@@ -142,7 +124,6 @@ def parse_spec(content: Mapping[str, Any], name: str) -> StudySpec:
 
 
 def _problems(spec: StudySpec) -> Iterator[str]:
-    names = [field.name for field in dataclasses.fields(Settings)]
     if not spec.seeds:
         yield "seeds is empty, expected at least one"
     for kind in ("seeds", "fresh_seeds"):
@@ -156,12 +137,10 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield "space is empty, expected at least one setting with its values"
     if spec.search != "grid" and spec.num_settings < 1:
         yield f"num_settings is {spec.num_settings}, expected at least 1 for search = '{spec.search}'"
-    unknown = [key for key in (*spec.base, *spec.space) if key not in names]
-    fixed = [key for key in (*spec.base, *spec.space) if key in _FIXED and (key in spec.space or key != _VALIDATION)]
-    for key in fixed:
-        yield f"{key} belongs to the study; leave it out of base and space"
-    for key in unknown:
-        yield f"unknown setting '{key}'{did_you_mean(key, names)}"
+    for key in (*spec.base, *spec.space):
+        # The study splits the validation data that base names.
+        if key in {"seed", "output_dir"} or (key == "validation_file" and key in spec.space):
+            yield f"{key} belongs to the study; leave it out of base and space"
     for key, values in spec.space.items():
         if isinstance(values, Range):
             if spec.search == "grid":
@@ -172,21 +151,18 @@ def _problems(spec: StudySpec) -> Iterator[str]:
             yield f"space.{key} is empty, expected at least one value"
         elif len(set(values)) < len(values):
             yield f"space.{key} has a value twice, so two runs would be the same"
-    if not unknown:
-        yield from _wrong_values(spec)
+    yield from _wrong_settings(spec)
 
 
-def _wrong_values(spec: StudySpec) -> Iterator[str]:
-    """Yield what is wrong with the values of settings, each once."""
-    yield from _of_settings(spec, {})
+def _wrong_settings(spec: StudySpec) -> list[str]:
+    """Return what is wrong with the settings of the runs, each once."""
+    tried: list[dict[str, Value]] = [{}]
     for key, values in spec.space.items():
-        tried = (values.low, values.high) if isinstance(values, Range) else values
-        for value in tried:
-            yield from _of_settings(spec, {key: value})
-
-
-def _of_settings(spec: StudySpec, values: Mapping[str, Value]) -> Iterator[str]:
-    try:
-        settings_of({**spec.base, **values}, "").check()
-    except SettingsError as error:
-        yield str(error).removeprefix(": ").removeprefix("settings: ")
+        tried += [{key: value} for value in ((values.low, values.high) if isinstance(values, Range) else values)]
+    found: dict[str, None] = {}
+    for changes in tried:
+        try:
+            settings_of({**spec.base, **changes}, "settings").check()
+        except SettingsError as error:
+            found |= dict.fromkeys(str(error).removeprefix("settings: ").split("; "))
+    return list(found)
