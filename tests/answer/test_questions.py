@@ -1,9 +1,9 @@
-"""Files of questions are read row by row, and a bad row is named by its line."""
+"""Questions from standard input are read row by row, and a bad row is named by its line."""
 
 import io
 import json
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,30 +13,17 @@ from albertqa.errors import DataError
 ROWS = [{"id": 7, "question": "Who?", "context": "Rollo\u2028swam."}, {"question": "Where?", "context": "Here."}]
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(DataError) as error:
-        read_pairs(path)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Put bytes on standard input."""
+    return lambda content: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
-def test_rows_come_as_written(tmp_path: Path, start: str, end: str) -> None:
-    path = tmp_path / "q.jsonl"
-    path.write_bytes((start + "".join(json.dumps(row, ensure_ascii=False) + end for row in ROWS)).encode())
-    assert read_pairs(path) == ROWS
-
-
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ROWS[0]).encode())))
-    assert read_pairs(Path("-")) == ROWS[:1]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{")))
-    assert refusal(Path("-")).startswith("standard input: broken JSON at line 1 column 2: ")
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "q.jsonl") == f"{tmp_path / 'q.jsonl'}: no such file"
+def test_rows_come_as_written(given: Callable[[bytes], None], start: str, end: str) -> None:
+    given((start + "".join(json.dumps(row, ensure_ascii=False) + end for row in ROWS)).encode())
+    assert read_pairs() == ROWS
 
 
 @pytest.mark.parametrize(
@@ -62,7 +49,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
         (b'{"id": "\\ud800", "question": "W", "context": "a"}', "line 1: expected 'id' as a text, found \"\\ud800\""),
     ],
 )
-def test_what_is_no_row_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
-    path = tmp_path / "q.jsonl"
-    path.write_bytes(content)
-    assert refusal(path) == f"{path}: {expected}"
+def test_what_is_no_row_is_named(given: Callable[[bytes], None], content: bytes, expected: str) -> None:
+    given(content)
+    with pytest.raises(DataError) as error:
+        read_pairs()
+    assert str(error.value) == f"standard input: {expected}"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from albertqa.answer.answers import NOTHING, Answer, DocumentAnswer
 from albertqa.answer.collection import Collection
@@ -85,9 +85,6 @@ class Answerer:
             n_best: Candidates to return.
             reader_settings: As in `Answerer`, for this call.
 
-        Returns:
-            The answer.
-
         Raises:
             DataError: Question or context is empty.
             SettingsError: A number is out of range.
@@ -113,10 +110,10 @@ class Answerer:
 
         Args:
             pairs: Question and context of each.
-            n_best: Candidates to return.
+            n_best: As in `answer`.
             batch_size: Maximum-length windows of one forward pass.
             progress: Called after each forward pass with the windows done in it; what it raises ends the work.
-            reader_settings: As in `Answerer`, for this call.
+            reader_settings: As in `answer`.
 
         Returns:
             The answers, in order. In fp32 they do not depend on what else is in the batch, and probabilities only by
@@ -130,7 +127,9 @@ class Answerer:
         settings = self._changed(reader_settings)
         # Always at least the metric's candidates, so that an answer and its probability are those of `evaluate`.
         decoding = settings.changed(n_best_size=max(settings.n_best_size, n_best) if n_best > 0 else n_best)
-        predictions = self._predict(pairs, decoding, batch_size=batch_size, progress=progress)
+        DeviceConfig(eval_batch_size=batch_size).check()
+        examples = _examples(pairs)
+        predictions = self._predict(examples, decoding, batch_size, progress) if examples else []
         return [_answer(prediction, n_best, settings) for prediction in predictions]
 
     def answer_documents(
@@ -146,8 +145,8 @@ class Answerer:
         Args:
             question: The question.
             documents: Text of each document by its id.
-            n_best: Candidates to return.
-            reader_settings: As in `Answerer`, for this call.
+            n_best: As in `answer`.
+            reader_settings: As in `answer`.
 
         Returns:
             The answer, ranked over all documents (see `albertqa.answer.ranking`).
@@ -177,8 +176,8 @@ class Answerer:
             question: The question.
             collection: The collection.
             passages: Passages to read.
-            n_best: Candidates to return.
-            reader_settings: As in `Answerer`, for this call.
+            n_best: As in `answer`.
+            reader_settings: As in `answer`.
 
         Returns:
             The answer; "no answer" with probability 0 where no passage has a word of the question. Offsets count in
@@ -198,24 +197,22 @@ class Answerer:
         return rank_answers(question, texts, answers, [(one.document, one.start_char) for one in found], n_best)
 
     def num_tokens(self, pairs: Sequence[tuple[str, str]], **reader_settings: Unpack[ReaderChanges]) -> int:
-        """Return how many tokens the model will read to answer questions: the measure of the work.
-
-        Args:
-            pairs: Question and context of each.
-            reader_settings: As in `Answerer`, for this call.
+        """Return how many tokens the model will read to answer questions, the measure of the work; see `answer_batch`.
 
         Raises:
             DataError: A question or context is empty.
             SettingsError: A number is out of range.
         """
-        settings = self._changed(reader_settings)
-        return count_tokens(
-            _examples(pairs),
-            self._reader.tokenizer,
-            max_seq_length=settings.max_seq_length,
-            doc_stride=settings.doc_stride,
-            tokenize=self._contexts.tokenize,
-        )
+        return count_tokens(_examples(pairs), **self._windows(self._changed(reader_settings)))
+
+    def _windows(self, settings: ReaderSettings) -> dict[str, Any]:
+        """Return what windows are built with."""
+        return {
+            "tokenizer": self._reader.tokenizer,
+            "max_seq_length": settings.max_seq_length,
+            "doc_stride": settings.doc_stride,
+            "tokenize": self._contexts.tokenize,
+        }
 
     def _changed(self, reader_settings: ReaderChanges) -> ReaderSettings:
         settings = self._reader.settings.changed(**reader_settings)
@@ -224,23 +221,12 @@ class Answerer:
 
     def _predict(
         self,
-        pairs: Sequence[tuple[str, str]],
+        examples: Sequence[Example],
         settings: ReaderSettings,
-        *,
         batch_size: int,
         progress: Callable[[int], None] | None,
     ) -> list[Prediction]:
-        DeviceConfig(eval_batch_size=batch_size).check()
-        examples = _examples(pairs)
-        if not examples:
-            return []
-        store = windows_in_memory(
-            examples,
-            self._reader.tokenizer,
-            max_seq_length=settings.max_seq_length,
-            doc_stride=settings.doc_stride,
-            tokenize=self._contexts.tokenize,
-        )
+        store = windows_in_memory(examples, **self._windows(settings))
         passed = run_windows(
             self._reader.model, store, batch_size=batch_size, one_by_one=self._one_by_one, progress=progress
         )
@@ -266,10 +252,8 @@ def _answer(prediction: Prediction, n_best: int, settings: ReaderSettings) -> An
         return Answer("", 0, 0, 0.0, 0.0, 0.0, prediction.null_score, ())
     # First what is answered, which a threshold may have chosen below the best score.
     candidates = (chosen, *(one for one in distinct if one is not chosen))
-    probability = None
-    if settings.confidence is not None:
-        probability = settings.confidence.probability(prediction, settings.n_best_size)
-    if probability is not None:
+    confidence = settings.confidence
+    if confidence and (probability := confidence.probability(prediction, settings.n_best_size)) is not None:
         candidates = with_probability(candidates, 0, probability)
     if candidates[0].text and candidates[0].probability < settings.min_probability:
         candidates = _withheld(candidates, prediction)

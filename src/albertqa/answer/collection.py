@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class Collection:
         self._path = Path(path)
         self._connection = _open(self._path, writable=False)
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._count = lru_cache(_MOST_COUNTS)(self._count_passages)
         self.num_passages: int = self._rows("SELECT count(*) FROM passages")[0][0]
 
     def __enter__(self) -> "Collection":
@@ -138,14 +139,7 @@ class Collection:
         return "".join(row[0] for row in rows)
 
     def search(self, question: str, *, limit: int = 20) -> list[Passage]:
-        """Return the passages that share the most telling words with a question.
-
-        Args:
-            question: The question.
-            limit: Maximum number of passages.
-
-        Returns:
-            The passages, best first; none where no word of the question is in the collection.
+        """Return the passages that share the most telling words with a question, best first, and at most `limit`.
 
         Raises:
             SettingsError: The limit is below 1.
@@ -176,14 +170,10 @@ class Collection:
         chosen = [word for (_, word), total in zip(found, sums, strict=True) if total <= _MOST_MATCHES]
         return " OR ".join(f'"{word}"' for word in chosen or [word for _, word in found[:1]])
 
-    def _count(self, word: str) -> int:
-        """Return how many passages have a word, in any of its forms; counted once."""
-        if word not in self._counts:
-            if len(self._counts) >= _MOST_COUNTS:
-                self._counts.clear()
-            query = "SELECT count(*) FROM passage_words WHERE passage_words MATCH ?"
-            self._counts[word] = self._rows(query, f'"{word}"')[0][0]
-        return self._counts[word]
+    def _count_passages(self, word: str) -> int:
+        """Return how many passages have a word, in any of its forms."""
+        count: int = self._rows("SELECT count(*) FROM passage_words WHERE passage_words MATCH ?", f'"{word}"')[0][0]
+        return count
 
     def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
         with self._lock, _explained(self._path, "the collection cannot be read"):
@@ -268,7 +258,6 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
     }
     added = changed = unchanged = 0
     problems: list[str] = []
-    present: set[str] = set()
     for file in _files(folder):
         path, facts = file.relative_to(folder).as_posix(), file.stat()
         if not is_unicode(path):
@@ -276,7 +265,7 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
             continue
         number, num_bytes, modified_ns, sha256 = known.get(path, (None, None, None, None))
         if (num_bytes, modified_ns) == (facts.st_size, facts.st_mtime_ns):
-            present.add(path)
+            del known[path]
             unchanged += 1
             continue
         try:
@@ -285,7 +274,7 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
         except DataError as error:
             problems.append(str(error))
             continue
-        present.add(path)
+        known.pop(path, None)
         if found_sha256 == sha256:
             connection.execute(
                 "UPDATE documents SET bytes = ?, modified_ns = ? WHERE id = ?",
@@ -299,11 +288,11 @@ def _update(connection: sqlite3.Connection, folder: Path) -> IndexSummary:
             changed += 1
             _remove(connection, number)
         _add(connection, path, (facts.st_size, facts.st_mtime_ns, found_sha256), text)
-    gone = [path for path in known if path not in present]
-    for path in gone:
-        _remove(connection, known[path][0])
+    # What is left was not found again.
+    for number, *_ in known.values():
+        _remove(connection, number)
     (num_passages,) = connection.execute("SELECT count(*) FROM passages").fetchone()
-    return IndexSummary(added, changed, len(gone), unchanged, tuple(problems), num_passages)
+    return IndexSummary(added, changed, len(known), unchanged, tuple(problems), num_passages)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -329,18 +318,14 @@ def _remove(connection: sqlite3.Connection, number: int) -> None:
 
 
 def split_passages(text: str) -> Iterator[tuple[int, str]]:
-    """Cut a document's text into passages that, joined, are the text again.
-
-    Args:
-        text: The document's text; blank lines end a paragraph.
+    """Cut a document's text into passages that, joined, are the text again; blank lines end a paragraph.
 
     Yields:
         Start of each passage, and the passage with the white space after it.
     """
-    start = 0
-    for end in _paragraph_ends(text):
-        is_last = end == len(text)
-        if end - start < _LEAST_CHARS and not is_last:
+    start, ends = 0, {len(text), *(found.end() for found in _PARAGRAPH_END.finditer(text))}
+    for end in sorted(ends - {0}):
+        if end - start < _LEAST_CHARS and end < len(text):
             continue
         while end - start > _MOST_CHARS:
             cut = _cut(text, start)
@@ -348,14 +333,6 @@ def split_passages(text: str) -> Iterator[tuple[int, str]]:
             start = cut
         yield start, text[start:end]
         start = end
-
-
-def _paragraph_ends(text: str) -> Iterator[int]:
-    for found in _PARAGRAPH_END.finditer(text):
-        if found.end() < len(text):
-            yield found.end()
-    if text:
-        yield len(text)
 
 
 def _cut(text: str, start: int) -> int:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 
-_INSTALL = "Install the extra: pip install 'albertqa[index]'"
 _HIDDEN = ["script", "style", "template", "noscript", "head", "nav", "svg"]
 _INLINE = re.compile(
     "a|abbr|b|bdi|bdo|cite|code|data|del|dfn|em|font|i|img|ins|kbd|label|mark|q|rp|rt|ruby|s|samp|small|span|strong"
@@ -26,13 +25,9 @@ _BROKEN_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=\S)")
 
 
 def read_text(path: Path) -> str:
-    """Read a file's text; paragraphs are separated by blank lines.
+    """Read the text of a file with one of `SUFFIXES`; paragraphs are separated by blank lines.
 
-    Args:
-        path: A file with one of `SUFFIXES`.
-
-    Returns:
-        The text; what a page does not show (scripts, styles, navigation) is left out.
+    What a page does not show (scripts, styles, navigation) is left out.
 
     Raises:
         DataError: The file cannot be read, is damaged or encrypted, or its library is not installed.
@@ -42,26 +37,32 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     require_fetched(content, path, DataError)
+    try:
+        return _text(content, path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
+    except ImportError as error:
+        raise DataError(f"{path}: {error.name} is not installed. Run: pip install 'albertqa[index]'") from error
+
+
+def _text(content: bytes, path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".pdf":
         return _pdf_text(path)
     if suffix in {".html", ".htm"}:
         return _html_text(content, path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
-    if suffix in {".md", ".markdown"}:
-        return _markdown_text(text, path)
-    return text.replace("\r\n", "\n")
+    text = content.decode("utf-8-sig")
+    if suffix not in {".md", ".markdown"}:
+        return text.replace("\r\n", "\n")
+    from markdown_it import MarkdownIt
+
+    return _html_text(MarkdownIt("commonmark").enable("table").render(text).encode(), path)
 
 
 def _pdf_text(path: Path) -> str:
-    try:
-        from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
-    except ImportError as error:
-        raise DataError(f"{path}: reading PDF needs pypdf. {_INSTALL}") from error
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
     # What is wrong with a file is said in one line of ours.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
@@ -76,19 +77,9 @@ def _pdf_text(path: Path) -> str:
     return "\n\n".join(_BROKEN_LINE.sub(" ", page) for page in pages)
 
 
-def _markdown_text(text: str, path: Path) -> str:
-    try:
-        from markdown_it import MarkdownIt
-    except ImportError as error:
-        raise DataError(f"{path}: reading Markdown needs markdown-it-py. {_INSTALL}") from error
-    return _html_text(MarkdownIt("commonmark").enable("table").render(text).encode(), path)
-
-
 def _html_text(content: bytes, path: Path) -> str:
-    try:
-        from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
-    except ImportError as error:
-        raise DataError(f"{path}: reading HTML needs beautifulsoup4. {_INSTALL}") from error
+    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
         soup = BeautifulSoup(content, "html.parser")

@@ -1,33 +1,25 @@
-"""Read questions to be answered: JSONL rows without golds."""
+"""Read questions to be answered from standard input: JSONL rows without golds."""
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from albertqa.errors import DataError
 from albertqa.schema import ParseError, is_unicode, parse_json
 
 
-def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """Read questions with their contexts.
-
-    Args:
-        path: JSONL file, or ``-`` for standard input; every row has ``question`` and ``context``, and may have ``id``,
-            a text or a whole number.
+def read_pairs() -> list[dict[str, Any]]:
+    """Read questions with their contexts from standard input.
 
     Returns:
-        The rows, in order.
+        The rows, in order: each has ``question`` and ``context``, and may have ``id``, a text or a whole number.
 
     Raises:
-        DataError: The file cannot be read, or a row is not such an object: with its line.
+        DataError: A row is not such an object: with its line.
     """
-    name = "standard input" if str(path) == "-" else str(path)
+    name = "standard input"
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        lines = data.decode("utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file") from error
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
     rows = []

@@ -23,14 +23,13 @@ class TokenizedContexts:
 
     def tokenize(self, texts: list[str], tokenizer: QATokenizer) -> dict[str, ContextTokens]:
         """Return the tokens of each context, as `tokenize_contexts` does."""
-        contexts = texts
         with self._lock:
-            found = {text: self._kept[text] for text in contexts if text in self._kept}
-        found |= tokenize_contexts([text for text in contexts if text not in found], tokenizer)
+            found = {text: self._kept[text] for text in texts if text in self._kept}
+        found |= tokenize_contexts([text for text in texts if text not in found], tokenizer)
         with self._lock:
-            for text in contexts:
+            for text in texts:
                 self._keep(text, found[text])
-        return {text: found[text] for text in contexts}
+        return {text: found[text] for text in texts}
 
     def _keep(self, text: str, tokens: ContextTokens) -> None:
         if text in self._kept:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from albertqa.cli.terminal import Terminal
     from albertqa.decode.spans import Candidate
 
-_STANDARD_INPUT = Path("-")
 _FILES = {".json", ".jsonl"}
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -215,8 +214,7 @@ class Answer:
         rows: list[tuple[str | None, str, str]] = []
         for source in self.input:
             if source == "-":
-                pairs = read_pairs(_STANDARD_INPUT)
-                rows += [(row.get("id"), row["question"], row["context"]) for row in pairs]
+                rows += [(row.get("id"), row["question"], row["context"]) for row in read_pairs()]
             else:
                 rows += [(one.id, one.question, one.context) for one in load_questions(source, options=self.table)]
         if self.output is not None and self.output.suffix == ".json":
