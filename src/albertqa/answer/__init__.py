@@ -1,1 +1,1 @@
-"""Ask a trained model questions."""
+"""Answers from a trained model, to questions on one text, on several documents, or on an indexed collection."""

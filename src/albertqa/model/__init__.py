@@ -1,1 +1,1 @@
-"""Build or load ALBERT; padding-free attention; span loss; the starter encoder."""
+"""One encoder for all families: load and save, attention without padding, span loss; exported models (ONNX)."""

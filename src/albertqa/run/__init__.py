@@ -1,1 +1,1 @@
-"""Optimizer and schedule; the loop; checkpoints; what a person sees of it."""
+"""What happens in a run: set-up, recipe, loop, step, checkpoints, callbacks, fitting the memory, the range test."""
