@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).resolve().parent / "results"
 
 # The instruction sets that decide how fast matrix products are.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -86,6 +87,8 @@ def write_result(
             "processor": {
                 "name": processor.name,
                 "instructions": [one for one in _INSTRUCTIONS if one in processor.instructions],
+                # What the libraries were told to leave unused, such as ONEDNN_MAX_CPU_ISA=AVX2.
+                "limits": {one: os.environ[one] for one in _LIMITS if one in os.environ},
             },
             "cores": os.cpu_count(),
             "usable_cores": usable_cores(),

@@ -399,8 +399,10 @@ def _machine(result: Result) -> str:
     cores = machine.get("usable_cores", machine["cores"])
     name, has = machine["processor"]["name"], machine["processor"]["instructions"]
     # Processors of one name differ in what they multiply with.
-    best = next((label for instruction, label in _INSTRUCTIONS.items() if instruction in has), None)
-    return f"{name}{f' with {best}' if best else ''}, {cores} core{'s' if cores > 1 else ''}"
+    what = next((f" with {label}" for instruction, label in _INSTRUCTIONS.items() if instruction in has), "")
+    if limits := machine["processor"].get("limits"):
+        what = f" limited to {next(iter(limits.values())).upper()}"
+    return f"{name}{what}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def _memory(result: Result) -> list[list[str]]:
