@@ -1,11 +1,15 @@
 """Correct and damaged data give different facts."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import albertqa
 from albertqa.data.example import Example, Gold
 from albertqa.data.label_checks import (
     function_words,
@@ -91,6 +95,25 @@ def test_facts_are_finite_numbers_for_any_texts(rows: list[tuple[list[str], int,
         start = start if context[start : start + length] else 0
         examples.append(Example(str(number), question, context, (Gold(text, start),) if number % 3 else ()))
     json.dumps([label_statistics(examples), shared_content(examples, examples[:1])], allow_nan=False)
+
+
+def test_facts_are_the_same_in_every_process() -> None:
+    code = (
+        "import json; from albertqa.data import load_examples;"
+        "from albertqa.data.label_checks import label_statistics, shared_content;"
+        "train = load_examples('starter:train', limit=300); validation = load_examples('starter:validation');"
+        "print(json.dumps([label_statistics(train), shared_content(train, validation)]))"
+    )
+    source = str(Path(albertqa.__file__).parents[1])
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": source},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }  # fmt: skip
+    assert len(printed) == 1
+    assert "frequent_words_percent" in printed.pop()
 
 
 def test_answers_cut_out_of_words_are_told_from_whole_words() -> None:

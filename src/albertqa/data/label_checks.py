@@ -88,7 +88,8 @@ def function_words(examples: Sequence[Example]) -> set[str]:
     in_contexts, occurrences, before_mark = Counter[str](), Counter[str](), Counter[str]()
     for context in contexts:
         found = [(match[0].casefold(), match.end()) for match in WORD.finditer(context)]
-        in_contexts.update({word for word, _ in found})
+        # Not a set: of words that as many contexts have, the first ones count, the same in every process.
+        in_contexts.update(list(dict.fromkeys(word for word, _ in found)))
         occurrences.update(word for word, _ in found)
         before_mark.update(word for word, end in found if end < len(context) and not context[end].isspace())
     if before_mark.total() < _FEWEST_MARKS * occurrences.total():
@@ -148,7 +149,7 @@ def language_words(examples: Sequence[Example]) -> set[str]:
     texts = [words_of(context)[1] for context in _sampled_contexts(examples)]
     if percent(word in function for words in texts for word in words) >= _FEWEST_FREQUENT_PERCENT:
         return function
-    counts = Counter(word for words in texts for word in set(words))
+    counts = Counter(word for words in texts for word in dict.fromkeys(words))
     # Those of a few contexts are what these are about.
     least = max(3.0, _FREQUENT_IN_CONTEXTS * len(texts))
     return {word for word, count in counts.most_common(_FREQUENT_WORDS) if count >= least}
