@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from albertqa.model import encoder
+from albertqa.model.linear import Weights, weights_of
 from albertqa.model.load import SpanModel, load_model
 from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import PackedBatch
@@ -206,12 +207,11 @@ def test_weights_are_cast_once_a_forward_however_often_a_layer_is_used(
 ) -> None:
     cast = []
 
-    def counted(layer: nn.Linear, precision: torch.dtype | None) -> encoder.Weights:
+    def counted(layer: nn.Linear, precision: torch.dtype | None, *, is_shared: bool = False) -> Weights:
         cast.append(layer)
-        return cast_weights(layer, precision)
+        return weights_of(layer, precision, is_shared=is_shared)
 
-    cast_weights = encoder._weights
-    monkeypatch.setattr(encoder, "_weights", counted)
+    monkeypatch.setattr(encoder, "weights_of", counted)
     batch = random_batch((50, 9), VOCAB_SIZE)
     losses = span_losses(*replace(albert, autocast_dtype=torch.bfloat16).logits(batch), batch)
     # The projection, and the four matrices of the one layer that all three share.

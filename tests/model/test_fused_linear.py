@@ -1,15 +1,19 @@
-"""A product and its activation in one kernel are no further from the exact values than one after the other."""
+"""A product and what follows it in one kernel are no further from the exact values than one after the other."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from albertqa.model import encoder
-from albertqa.model.encoder import _linear, _num_spare_rows
-from albertqa.model.encoder_config import ACTIVATIONS
+from albertqa.model import linear as products
+from albertqa.model.encoder import _num_spare_rows
+from albertqa.model.encoder_config import ACTIVATIONS, TANH_GELU
+from albertqa.model.linear import TanhGelu, Weights, linear, weights_of
 from albertqa.model.load import load_model
 from albertqa.model.processor import read_processor
 
@@ -18,23 +22,38 @@ from .cases import random_batch
 has_bf16 = pytest.mark.skipif(not read_processor().has_bf16, reason="needs a processor that multiplies bf16")
 
 
-def drawn(tokens: int) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+def drawn(tokens: int, outputs: int = 96) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
+    """Return an input, a layer and a residual."""
     generator = torch.Generator().manual_seed(tokens)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in ((tokens, 48), (96, 48), (96,)))
-    return x.bfloat16(), ((0.3 * weight).bfloat16(), bias.bfloat16())
+    layer = nn.Linear(48, outputs)
+    with torch.no_grad():
+        layer.weight.normal_(0.0, 0.3, generator=generator)
+        layer.bias.normal_(generator=generator)
+    x, residual = (torch.randn(tokens, size, generator=generator).bfloat16() for size in (48, outputs))
+    return x, layer.bfloat16(), residual
+
+
+KINDS = [(name, False) for name in (None, *ACTIVATIONS)] + [(None, True)]
 
 
 @has_bf16
+@pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("tokens", [1, 7, 197])
-@pytest.mark.parametrize("name", [None, *ACTIVATIONS])
-def test_one_kernel_is_as_exact_as_two(name: str | None, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weights = drawn(tokens)
+@pytest.mark.parametrize(("name", "has_residual"), KINDS)
+def test_one_kernel_is_as_exact_as_two(
+    name: str | None, has_residual: bool, tokens: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, layer, drawn_residual = drawn(tokens)
     activation = None if name is None else ACTIVATIONS[name]
+    residual = drawn_residual if has_residual else None
     with torch.no_grad():
-        exact = _linear(x.double(), (weights[0].double(), weights[1].double()), activation)
-        fused = _linear(x, weights, activation)
-        monkeypatch.setattr(encoder, "_has_fused_products", lambda: False)
-        plain = _linear(x, weights, activation)
+        weights = weights_of(layer, torch.bfloat16, is_shared=is_shared)
+        assert (weights.packed is not None, weights.packed_transpose) == (is_shared, None)
+        fused = linear(x, weights, activation, residual)
+        doubled = Weights(layer.weight.double(), layer.bias.double())
+        exact = linear(x.double(), doubled, activation, residual.double() if residual is not None else None)
+        monkeypatch.setattr(products, "_has_fused_products", lambda: False)
+        plain = linear(x, weights, activation, residual)
     assert fused.dtype is torch.bfloat16
     scale = exact.abs().max()
     assert (fused - exact).abs().max() <= max((plain - exact).abs().max(), 2**-9 * scale)
@@ -45,47 +64,87 @@ def test_only_bf16_is_multiplied_by_one_kernel(monkeypatch: pytest.MonkeyPatch) 
     def refuse() -> bool:
         raise AssertionError("asked for one kernel")
 
-    monkeypatch.setattr(encoder, "_has_fused_products", refuse)
-    x, weights = drawn(3)
-    _linear(x.float(), (weights[0].float(), weights[1].float()), ACTIVATIONS["gelu"])
+    monkeypatch.setattr(products, "_has_fused_products", refuse)
+    x, layer, _ = drawn(3)
+    linear(x.float(), weights_of(layer.float(), None, is_shared=True), ACTIVATIONS["gelu"])
+    weights = weights_of(layer.bfloat16(), torch.bfloat16)
     for is_training in (False, True):
         with torch.set_grad_enabled(is_training), pytest.raises(AssertionError, match="one kernel"):
-            _linear(x, weights)
+            linear(x, weights)
 
 
 @has_bf16
-@pytest.mark.parametrize("name", [None, *ACTIVATIONS])
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize(("name", "has_residual"), KINDS)
 @pytest.mark.parametrize("outputs", [32, 96])
 def test_gradients_of_one_kernel_are_as_exact_as_those_of_two(
-    outputs: int, name: str | None, monkeypatch: pytest.MonkeyPatch
+    outputs: int, name: str | None, has_residual: bool, is_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     activation = None if name is None else ACTIVATIONS[name]
-    x, (weight, bias) = drawn(197)
-    inputs = (x, weight[:outputs], bias[:outputs])
+    x, layer, residual = drawn(197, outputs)
     direction = torch.randn(197, outputs, generator=torch.Generator().manual_seed(1)).bfloat16()
 
     def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
-        leaves = [one.to(dtype).detach().requires_grad_() for one in inputs]
-        found = _linear(leaves[0], (leaves[1], leaves[2]), activation)
-        return [one.double() for one in torch.autograd.grad(found, leaves, direction.to(dtype))]
+        own = copy.deepcopy(layer).to(dtype)
+        leaves = [one.to(dtype).requires_grad_() for one in (x, residual)[: 1 + has_residual]]
+        found = linear(leaves[0], weights_of(own, dtype, is_shared=is_shared), activation, *leaves[1:])
+        return [
+            one.double() for one in torch.autograd.grad(found, [*leaves, own.weight, own.bias], direction.to(dtype))
+        ]
 
     exact, fused = gradients(torch.float64), gradients(torch.bfloat16)
-    monkeypatch.setattr(encoder, "_has_fused_products", lambda: False)
+    monkeypatch.setattr(products, "_has_fused_products", lambda: False)
     for one, other, expected in zip(fused, gradients(torch.bfloat16), exact, strict=True):
         assert one.shape == expected.shape
         assert (one - expected).norm() <= 1.1 * (other - expected).norm() + 2**-9 * expected.norm() / 10
 
 
 @has_bf16
+def test_gelu_of_one_kernel_is_pytorchs_for_every_number() -> None:
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
+    x = numbers[numbers.isfinite()].view(-1, 16).requires_grad_()
+    found, usual = TanhGelu.apply(x), TANH_GELU.apply(x)  # type: ignore[no-untyped-call]
+    exact = TANH_GELU.apply(x.double())
+    # In the tail, where both are near 0, both round their own way.
+    assert ((found - exact).abs() <= (usual - exact).abs() + 2**-17).all()
+    gradients = (torch.autograd.grad(one.sum(), x)[0] for one in (found, usual))
+    torch.testing.assert_close(*gradients, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+@has_bf16
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (197, 96), (33, 3072)])
+def test_gelu_of_one_kernel_takes_any_shape(shape: tuple[int, int]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).bfloat16()
+    found = TanhGelu.apply(x)  # type: ignore[no-untyped-call]
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, TANH_GELU.apply(x), rtol=0.0, atol=2**-17)
+
+
+@has_bf16
+def test_gelu_of_one_kernel_keeps_what_is_not_finite() -> None:
+    x = torch.tensor([[torch.inf, torch.nan, 1.0]]).bfloat16()
+    found = TanhGelu.apply(x)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, TANH_GELU.apply(x), rtol=0.0, atol=0.0, equal_nan=True)
+
+
+@has_bf16
 def test_one_kernel_is_used_in_training(tiny_weights: Path) -> None:
     seen = []
-    fused = encoder._fused_linear
+    fused = products._fused_linear
     model = load_model(tiny_weights, device=torch.device("cpu"), precision=torch.bfloat16)
+
+    def recorded(
+        x: torch.Tensor, weights: Weights, activation: None = None, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        seen.append((weights.packed is not None, activation, residual is not None))
+        return fused(x, weights, activation, residual)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "_fused_linear", lambda *given: seen.append(given[3:]) or fused(*given))
+        patch.setattr(products, "_fused_linear", recorded)
         model.logits(random_batch((30, 7), vocab_size=200))
-    # The projection and four products of every layer, none with its activation.
-    assert seen == [()] * (1 + 4 * len(model.model.config.layer_order))
+    # The projection, and four products of every layer, two of them with the residual, none with its activation.
+    layer = [(True, None, has_residual) for has_residual in (False, True, False, True)]
+    assert seen == [(False, None, False), *layer * len(model.model.config.layer_order)]
 
 
 @given(st.integers(1, 100_000))

@@ -12,7 +12,8 @@ import torch
 
 from albertqa.files import first_line
 from albertqa.model.dropout import seeds_of_pass
-from albertqa.model.encoder import Layer, Masks, Weights
+from albertqa.model.encoder import Layer, Masks
+from albertqa.model.linear import Weights
 from albertqa.model.load import SpanModel
 from albertqa.model.span_loss import span_losses
 from albertqa.windows.batches import PackedBatch

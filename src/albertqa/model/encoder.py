@@ -11,8 +11,8 @@ Axis letters: T tokens of the batch, W windows, H hidden size, E embedding size,
 """
 
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -30,73 +30,12 @@ from albertqa.model.dropout import (
     dropped,
     place_seeds,
 )
-from albertqa.model.encoder_config import ACTIVATIONS, Activation, EncoderConfig
-from albertqa.model.processor import read_processor
+from albertqa.model.encoder_config import ACTIVATIONS, EncoderConfig
+from albertqa.model.linear import Weights, add, is_fused, linear, weights_of
 from albertqa.windows.batches import PackedBatch
 
-# A linear layer's weight and bias, in the precision of the products.
-Weights: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 # What a layer drops of the attention's and of the feed-forward part's output; see `draw_mask`.
 Masks: TypeAlias = tuple[torch.Tensor | None, torch.Tensor | None]
-
-
-def _weights(layer: nn.Linear, precision: torch.dtype | None) -> Weights:
-    """Return a layer's weights in a precision; None: as they are."""
-    if precision is None:
-        return layer.weight, layer.bias
-    return layer.weight.to(precision), layer.bias.to(precision)
-
-
-def _linear(x: torch.Tensor, weights: Weights, activation: Activation | None = None) -> torch.Tensor:
-    """Multiply, add the bias, and activate: (T, inputs) -> (T, outputs).
-
-    Without a backward pass, on CPUs that multiply bf16, this is one kernel: oneDNN applies the activation in fp32 to
-    what the product has just summed, where PyTorch's own GELU takes about as long as the product.
-    """
-    product: torch.Tensor
-    if x.dtype is not torch.bfloat16 or not _is_fused(x.device):
-        product = functional.linear(x, *weights)
-    elif torch.is_grad_enabled():
-        product = FusedLinear.apply(x, *weights)  # type: ignore[no-untyped-call]
-    else:
-        return _fused_linear(x, *weights, activation)
-    return activation.apply(product) if activation else product
-
-
-def _fused_linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None
-) -> torch.Tensor:
-    name, form = activation.fused if activation else ("none", "")
-    fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], form)
-    return fused
-
-
-class FusedLinear(torch.autograd.Function):
-    """A linear layer of bf16 whose bias oneDNN adds in the product, where PyTorch writes it out first.
-
-    Shapes:
-        forward: (T, inputs), (outputs, inputs), (outputs,) -> (T, outputs)
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Multiply and add."""
-        ctx.save_for_backward(x, weight)
-        return _fused_linear(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the gradients of all three."""
-        x, weight = ctx.saved_tensors
-        outputs, inputs = weight.shape
-        # Faster with the wider of the two as the first operand.
-        of_weight = gradient.t() @ x if outputs >= inputs else (x.t() @ gradient).t()
-        return gradient @ weight, of_weight, gradient.sum(dim=0)
-
-
-def _is_fused(device: torch.device) -> bool:
-    """Report whether bf16 products are fused with what follows them."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and _has_fused_products()
 
 
 def _num_spare_rows(tokens: int) -> int:
@@ -105,20 +44,6 @@ def _num_spare_rows(tokens: int) -> int:
     oneDNN makes code for every shape that it meets, and keeps it: some hundred megabytes after some thousand batches.
     """
     return -tokens % max(16, 1 << tokens.bit_length() >> 5)
-
-
-@cache
-def _has_fused_products() -> bool:
-    """Report whether the processor multiplies bf16 and this PyTorch has oneDNN."""
-    return read_processor().has_bf16 and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def _add_and_norm(x: torch.Tensor, change: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
-    """Apply a residual and its LayerNorm; the statistics are fp32: (T, H), (T, H) -> (T, H)."""
-    # Only the CPU's kernel takes half-precision input beside fp32 weights.
-    total = x + change if x.device.type == "cpu" else x.float() + change
-    normed: torch.Tensor = norm(total)
-    return normed.to(x.dtype)
 
 
 class Embeddings(nn.Module):
@@ -166,10 +91,10 @@ class Layer(nn.Module):
         self.feed_forward_output = nn.Linear(inner, hidden)
         self.output_layer_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def weights(self, precision: torch.dtype | None) -> tuple[Weights, ...]:
-        """Return the weights of the four linear layers, copied to a precision."""
+    def weights(self, precision: torch.dtype | None, *, is_shared: bool) -> tuple[Weights, ...]:
+        """Return the weights of the four linear layers for one forward (see `weights_of`)."""
         layers = (self.qkv, self.attention_output, self.feed_forward, self.feed_forward_output)
-        return tuple(_weights(layer, precision) for layer in layers)
+        return tuple(weights_of(layer, precision, is_shared=is_shared) for layer in layers)
 
     def forward(
         self,
@@ -193,7 +118,7 @@ class Layer(nn.Module):
         Shapes:
             x, returns: (T, H), or a few rows more
         """
-        qkv = _linear(x, weights[0]).view(len(x), 3, self._heads, -1)
+        qkv = linear(x, weights[0]).view(len(x), 3, self._heads, -1)
         tokens = len(batch.input_ids)
         if len(x) == tokens:
             attended = attend(qkv).flatten(1)
@@ -213,13 +138,20 @@ class Layer(nn.Module):
     ) -> torch.Tensor:
         """Apply the part of the layer that treats every token alone: (T, H), (T, H) -> (T, H)."""
         _, attention_output, feed_forward, feed_forward_output = weights
-        change = _linear(attended, attention_output)
-        change = dropped(change, masks[0], self._attention_output_dropout, self.training)
-        x = _add_and_norm(x, change, self.attention_layer_norm)
-        inner = _linear(x, feed_forward, self._activation)
-        change = _linear(inner, feed_forward_output)
-        change = dropped(change, masks[1], self._feed_forward_dropout, self.training)
-        return _add_and_norm(x, change, self.output_layer_norm)
+        total = self._add(x, attended, attention_output, masks[0], self._attention_output_dropout)
+        x = self.attention_layer_norm(total).to(x.dtype)
+        inner = linear(x, feed_forward, self._activation)
+        total = self._add(x, inner, feed_forward_output, masks[1], self._feed_forward_dropout)
+        normed: torch.Tensor = self.output_layer_norm(total).to(x.dtype)
+        return normed
+
+    def _add(
+        self, x: torch.Tensor, inner: torch.Tensor, weights: Weights, mask: torch.Tensor | None, dropout: float
+    ) -> torch.Tensor:
+        """Apply a linear layer, dropout, and the residual x: (T, H), (T, inputs) -> (T, H)."""
+        if not (self.training and dropout):
+            return linear(inner, weights, residual=x)
+        return add(x, dropped(linear(inner, weights), mask, dropout, training=True))
 
 
 class Encoder(nn.Module):
@@ -263,12 +195,14 @@ class Encoder(nn.Module):
         attend = self._attention(batch, precision)
         x = self.embeddings(batch)
         x = x if precision is None else x.to(precision)
-        if precision is torch.bfloat16 and not torch.is_grad_enabled() and _is_fused(x.device):
+        if not torch.is_grad_enabled() and is_fused(x):
             # Rows that no window has; a window's own do not depend on them.
             x = functional.pad(x, (0, 0, 0, _num_spare_rows(len(x))))
         if self.projection is not None:
-            x = _linear(x, _weights(self.projection, precision))
-        weights = [layer.weights(precision) for layer in self.layers]  # type: ignore[operator]
+            x = linear(x, weights_of(self.projection, precision))
+        # The compiler does not know packed weights.
+        is_shared = len(self.config.layer_order) > len(self.layers) and self.after_attention is Layer.after_attention
+        weights = [layer.weights(precision, is_shared=is_shared) for layer in self.layers]  # type: ignore[operator]
         for depth, index in enumerate(self.config.layer_order):
             layer = self.layers[index]
             inputs = (x, attend(depth), weights[index], self.after_attention, batch, depth)

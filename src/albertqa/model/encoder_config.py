@@ -24,14 +24,14 @@ class Activation(NamedTuple):
     fused: tuple[str, str]
 
 
-_GELU_TANH = Activation(partial(functional.gelu, approximate="tanh"), ("gelu", "tanh"))
+TANH_GELU = Activation(partial(functional.gelu, approximate="tanh"), ("gelu", "tanh"))
 _SILU = Activation(functional.silu, ("swish", ""))
 # By the names that configurations use; the three forms of the tanh approximation are one function.
 ACTIVATIONS = {
     "gelu": Activation(functional.gelu, ("gelu", "none")),
-    "gelu_new": _GELU_TANH,
-    "gelu_fast": _GELU_TANH,
-    "gelu_pytorch_tanh": _GELU_TANH,
+    "gelu_new": TANH_GELU,
+    "gelu_fast": TANH_GELU,
+    "gelu_pytorch_tanh": TANH_GELU,
     "relu": Activation(functional.relu, ("relu", "")),
     "silu": _SILU,
     "swish": _SILU,
