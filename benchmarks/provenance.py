@@ -86,6 +86,7 @@ def write_result(
             "platform": platform.platform(),
             "processor": {
                 "name": processor.name,
+                "generation": processor.generation,
                 "instructions": [one for one in _INSTRUCTIONS if one in processor.instructions],
                 # What the libraries were told to leave unused, such as ONEDNN_MAX_CPU_ISA=AVX2.
                 "limits": {one: os.environ[one] for one in _LIMITS if one in os.environ},

@@ -397,7 +397,9 @@ def _machine(result: Result) -> str:
         return str(result["device_name"])
     machine = result["machine"]
     cores = machine.get("usable_cores", machine["cores"])
-    name, has = machine["processor"]["name"], machine["processor"]["instructions"]
+    processor = machine["processor"]
+    has = processor["instructions"]
+    name = f"{processor['name']} ({processor['generation']})" if processor.get("generation") else processor["name"]
     # Processors of one name differ in what they multiply with.
     what = next((f" with {label}" for instruction, label in _INSTRUCTIONS.items() if instruction in has), "")
     if limits := machine["processor"].get("limits"):

@@ -10,12 +10,14 @@ import dataclasses
 import inspect
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+import msgspec
 import tyro
 
 from albertqa.errors import SettingsError, did_you_mean
@@ -53,12 +55,37 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff, flag()]
 """A flag without a value that is off by default."""
 
 
+class Bounds(NamedTuple):
+    """The range of a setting, in the annotation of its field: from `low` to less than `below`; NaN is in none.
+
+    Attributes:
+        expected: The range in words.
+        low: The least value.
+        below: What all values are below.
+    """
+
+    expected: str
+    low: float
+    below: float = math.inf
+
+
+FINITE = Bounds("a finite number", low=-sys.float_info.max)
+POSITIVE = Bounds("above 0 and finite", low=math.ulp(0.0))
+NOT_NEGATIVE = Bounds("0 or more, and finite", low=0)
+AT_LEAST_0, AT_LEAST_1 = Bounds("0 or more", low=0), Bounds("at least 1", low=1)
+SHARE, SHARE_BELOW_1 = Bounds("from 0 to 1", 0, math.nextafter(1, 2)), Bounds("from 0 to below 1", 0, 1)
+
+
 class Config:
     """Settings that belong together; a base class of frozen dataclasses."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range, one text a problem."""
-        yield from ()
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            for bounds in get_args(hint):
+                if isinstance(bounds, Bounds) and value is not None and not bounds.low <= value < bounds.below:
+                    yield f"{name} is {value}, expected {bounds.expected}"
 
     def check(self) -> None:
         """Check ranges and combinations.
@@ -70,19 +97,6 @@ class Config:
         if found:
             raise SettingsError("settings: " + "; ".join(found))
 
-    def _out_of_range(self, names: str, expected: str, *, low: float, below: float = math.inf) -> Iterator[str]:
-        """Yield the fields that are set and not from `low` to less than `below`."""
-        for name in names.split():
-            value = getattr(self, name)
-            if value is not None and not low <= value < below:
-                yield f"{name} is {value}, expected {expected}"
-
-    def _not_positive(self, names: str) -> Iterator[str]:
-        for name in names.split():
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                yield f"{name} is {value}, expected above 0 and finite"
-
 
 @dataclass(frozen=True)
 class WindowConfig(Config):
@@ -90,12 +104,11 @@ class WindowConfig(Config):
 
     max_seq_length: int = 384
     """Maximum tokens of a window, special tokens included."""
-    doc_stride: int = 128
+    doc_stride: Annotated[int, AT_LEAST_0] = 128
     """Overlap of neighbouring windows of one context, in tokens."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        yield from self._out_of_range("doc_stride", "0 or more", low=0)
         if self.max_seq_length <= self.doc_stride + 4:
             yield f"max_seq_length is {self.max_seq_length}, expected above doc_stride ({self.doc_stride})"
         yield from super().problems()
@@ -105,38 +118,26 @@ class WindowConfig(Config):
 class DecodeConfig(Config):
     """How answers are chosen from the scores of their tokens."""
 
-    max_answer_length: int = 30
+    max_answer_length: Annotated[int, AT_LEAST_1] = 30
     """Longest answer predicted, in tokens."""
-    n_best_size: int = 20
+    n_best_size: Annotated[int, AT_LEAST_1] = 20
     """Candidate starts and ends taken from a window, and answers kept for a question."""
-    null_score_diff_threshold: float = 0.0
+    null_score_diff_threshold: Annotated[float, FINITE] = 0.0
     """v2.0: predict "no answer" where null score minus best answer's score is above this."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        yield from self._out_of_range("max_answer_length n_best_size", "at least 1", low=1)
-        if not math.isfinite(self.null_score_diff_threshold):
-            yield f"null_score_diff_threshold is {self.null_score_diff_threshold}, expected a finite number"
-        yield from super().problems()
 
 
 @dataclass(frozen=True)
 class DeviceConfig(Config):
     """Where and in which arithmetic a model computes."""
 
-    eval_batch_size: Annotated[int, flag("per-device-eval-batch-size")] = 32
+    eval_batch_size: Annotated[int, flag("per-device-eval-batch-size"), AT_LEAST_1] = 32
     """Maximum-length windows of one forward pass in evaluation; changes speed and memory, not results."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto: a GPU where there is one."""
     mixed_precision: Precision = "auto"
     """Type of the matrix products; auto: bf16 where processor or GPU has it in hardware, else fp32 (`no`)."""
-    num_threads: Annotated[int | None, flag()] = None
+    num_threads: Annotated[int | None, flag(), AT_LEAST_1] = None
     """CPU threads; unset: PyTorch's choice. Bit-identical resuming needs the same number."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        yield from self._out_of_range("eval_batch_size num_threads", "at least 1", low=1)
-        yield from super().problems()
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,15 @@ class DataConfig(Config):
     """Run directory; must not hold another run."""
     version_2_with_negative: Annotated[bool | None, flag()] = None
     """Whether questions may have no answer (SQuAD v2.0); unset: as the data says."""
-    max_train_examples: Annotated[int | None, flag("max-train-samples")] = None
+    max_train_examples: Annotated[int | None, flag("max-train-samples"), AT_LEAST_1] = None
     """Use only the first so many training questions."""
-    max_eval_examples: Annotated[int | None, flag("max-eval-samples")] = None
+    max_eval_examples: Annotated[int | None, flag("max-eval-samples"), AT_LEAST_1] = None
     """Use only the first so many validation questions."""
     from_scratch: Annotated[bool, flag()] = False
     """Train from random weights; otherwise a model whose encoder weights are missing is refused."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        yield from self._out_of_range("max_train_examples max_eval_examples", "at least 1", low=1)
         for name in ("train_file", "validation_file"):
             if not getattr(self, name):
                 yield f"{name} is empty, expected at least one file"
@@ -176,33 +176,33 @@ class DataConfig(Config):
 class OptimizerConfig(Config):
     """The optimizer steps: AdamW, its learning-rate schedule, and the windows of a step."""
 
-    learning_rate: Annotated[float, flag("lr")] = 3e-5
+    learning_rate: Annotated[float, flag("lr"), POSITIVE] = 3e-5
     """Peak learning rate of AdamW."""
-    train_batch_size: Annotated[int, flag("batch-size", "per-device-train-batch-size")] = 16
+    train_batch_size: Annotated[int, flag("batch-size", "per-device-train-batch-size"), AT_LEAST_1] = 16
     """Windows of one forward and backward pass; times the accumulation steps, windows of one optimizer step."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Annotated[int, AT_LEAST_1] = 1
     """Forward and backward passes of one optimizer step."""
-    epochs: Annotated[float, flag("num-train-epochs")] = 3.0
+    epochs: Annotated[float, flag("num-train-epochs"), POSITIVE] = 3.0
     """Passes over the training windows."""
-    max_steps: Annotated[int | None, flag()] = None
+    max_steps: Annotated[int | None, flag(), AT_LEAST_1] = None
     """Optimizer steps in all; overrides the epochs."""
     lr_scheduler_type: Schedule = "linear"
     """Learning-rate schedule after the warm-up: to zero linearly or as a half cosine, or constant."""
-    warmup_ratio: float = 0.0
+    warmup_ratio: Annotated[float, SHARE] = 0.0
     """Share of all steps over which the learning rate rises from zero."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, AT_LEAST_0] = 0
     """Steps over which the learning rate rises from zero; overrides the ratio."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.0
     """AdamW's weight decay, on weight matrices only (not on biases and LayerNorm)."""
-    adam_beta1: float = 0.9
+    adam_beta1: Annotated[float, SHARE_BELOW_1] = 0.9
     """AdamW's decay of the first moment."""
-    adam_beta2: float = 0.999
+    adam_beta2: Annotated[float, SHARE_BELOW_1] = 0.999
     """AdamW's decay of the second moment."""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: Annotated[float, POSITIVE] = 1e-8
     """AdamW's epsilon."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, NOT_NEGATIVE] = 1.0
     """Clip the gradient to this norm; 0: never."""
-    seed: int = 42
+    seed: Annotated[int, Bounds("from 0 to 2^63 - 1", low=0, below=2**63)] = 42
     """Seed of head initialization, data order and dropout."""
 
     @property
@@ -210,44 +210,25 @@ class OptimizerConfig(Config):
         """Windows of one optimizer step."""
         return self.train_batch_size * self.gradient_accumulation_steps
 
-    def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        yield from self._not_positive("learning_rate epochs adam_epsilon")
-        yield from self._out_of_range("train_batch_size gradient_accumulation_steps max_steps", "at least 1", low=1)
-        yield from self._out_of_range("weight_decay max_grad_norm", "0 or more, and finite", low=0)
-        yield from self._out_of_range("adam_beta1 adam_beta2", "from 0 to below 1", low=0, below=1)
-        yield from self._out_of_range("warmup_ratio", "from 0 to 1", low=0, below=math.nextafter(1, 2))
-        yield from self._out_of_range("warmup_steps", "0 or more", low=0)
-        yield from self._out_of_range("seed", "from 0 to 2^63 - 1", low=0, below=2**63)
-        yield from super().problems()
-
 
 @dataclass(frozen=True)
 class RegularizationConfig(Config):
     """What holds against overfitting; none of it is part of the published recipe."""
 
-    hidden_dropout: Annotated[float | None, flag()] = None
+    hidden_dropout: Annotated[float | None, flag(), SHARE_BELOW_1] = None
     """Dropout of hidden states; unset: as the model has it (0 in ALBERT v2)."""
-    attention_dropout: Annotated[float | None, flag()] = None
+    attention_dropout: Annotated[float | None, flag(), SHARE_BELOW_1] = None
     """Dropout of attention probabilities; unset: as the model has it (0 in ALBERT v2)."""
-    head_dropout: Annotated[float | None, flag()] = None
+    head_dropout: Annotated[float | None, flag(), SHARE_BELOW_1] = None
     """Dropout before the span head; unset: none, as in Transformers."""
-    label_smoothing_factor: Annotated[float, flag("label-smoothing")] = 0.0
+    label_smoothing_factor: Annotated[float, flag("label-smoothing"), SHARE_BELOW_1] = 0.0
     """Share of the target taken from the gold start and end and spread evenly over the window's tokens."""
-    r_drop_alpha: Annotated[float, flag("r-drop")] = 0.0
+    r_drop_alpha: Annotated[float, flag("r-drop"), NOT_NEGATIVE] = 0.0
     """Weight of R-Drop: two forward passes with different dropout, drawn to each other; needs dropout above 0."""
     augment: Annotated[tuple[Augmentation, ...], flag(metavar="{crop}")] = ()
     """How training windows are changed at random, differently in every epoch; the answer stays exact."""
-    augment_rate: float = 0.5
+    augment_rate: Annotated[float, SHARE] = 0.5
     """Share of the training windows that are changed."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        names = "hidden_dropout attention_dropout head_dropout label_smoothing_factor"
-        yield from self._out_of_range(names, "from 0 to below 1", low=0, below=1)
-        yield from self._out_of_range("r_drop_alpha", "0 or more, and finite", low=0)
-        yield from self._out_of_range("augment_rate", "from 0 to 1", low=0, below=math.nextafter(1, 2))
-        yield from super().problems()
 
 
 @dataclass(frozen=True)
@@ -258,13 +239,13 @@ class MonitoringConfig(Config):
     """Steps between evaluations, or below 1 a fraction of an epoch; unset: after every epoch."""
     save_steps: Annotated[float | None, flag()] = None
     """Steps between checkpoints, or below 1 a fraction of an epoch; unset: after every epoch."""
-    save_total_limit: int = 2
+    save_total_limit: Annotated[int, AT_LEAST_1] = 2
     """Checkpoints kept, newest first."""
     metric_for_best_model: Metric = "f1"
     """Metric for model selection (`best/`) and early stopping."""
-    early_stopping_patience: int = 0
+    early_stopping_patience: Annotated[int, AT_LEAST_0] = 0
     """Stop after so many evaluations without a better one; 0: never."""
-    logging_steps: int = 50
+    logging_steps: Annotated[int, AT_LEAST_1] = 50
     """Steps between printed lines; `metrics.jsonl` has every step."""
     report_to: Annotated[tuple[Tracker, ...], flag(metavar="{tensorboard,wandb,mlflow} ...")] = ()
     """Experiment trackers to log to."""
@@ -275,8 +256,6 @@ class MonitoringConfig(Config):
             value = getattr(self, name)
             if value is not None and not (0 < value < 1 or (1 <= value < math.inf and float(value).is_integer())):
                 yield f"{name} is {value}, expected whole steps or a fraction of an epoch between 0 and 1"
-        yield from self._out_of_range("save_total_limit logging_steps", "at least 1", low=1)
-        yield from self._out_of_range("early_stopping_patience", "0 or more", low=0)
         yield from super().problems()
 
 
@@ -343,36 +322,18 @@ def settings_of(values: dict[str, Any], name: str, base: Settings | None = None)
         SettingsError: A key is unknown, or a value is of the wrong type.
     """
     hints = get_type_hints(Settings)
-    problems = []
+    problems, found = [], {}
     for key, value in values.items():
         if key not in hints:
             problems.append(f"unknown key '{key}'{did_you_mean(key, hints)}")
-        elif not _is_a(value, hints[key]):
+            continue
+        try:
+            found[key] = msgspec.convert(value, hints[key], dec_hook=lambda kind, text: kind(text))
+        except msgspec.ValidationError:
             problems.append(f"{key} is {value!r}, expected {_type_name(hints[key])}")
     if problems:
         raise SettingsError(f"{name}: " + "; ".join(problems))
-    return dataclasses.replace(base or Settings(), **{key: _as_field(values[key], hints[key]) for key in values})
-
-
-def _is_a(value: Any, hint: Any) -> bool:
-    """Return whether a TOML value fits a field's type."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is tuple:
-        return isinstance(value, list) and all(_is_a(item, get_args(hint)[0]) for item in value)
-    if get_args(hint):
-        return any(_is_a(value, option) for option in get_args(hint) if option is not type(None))
-    if hint is bool or isinstance(value, bool):
-        return hint is bool and isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float)
-    return isinstance(value, str if hint is Path else hint)
-
-
-def _as_field(value: Any, hint: Any) -> Any:
-    if hint is Path:
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(base or Settings(), **found)
 
 
 def _type_name(hint: Any) -> str:

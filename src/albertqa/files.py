@@ -1,5 +1,6 @@
 """Files: the names in a run directory, writing them atomically, folders that are built once, and files of the Hub."""
 
+import hashlib
 import json
 import os
 import re
@@ -92,6 +93,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically (UTF-8, indented; NaN is refused)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_readable(path: Path) -> None:

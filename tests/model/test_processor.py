@@ -8,6 +8,8 @@ from albertqa.model import processor
 from albertqa.model.processor import Processor, read_processor
 
 CPUINFO = """processor	: 0
+cpu family	: 25
+model		: 17
 model name	: Some Processor @ 2.0GHz: fast
 flags		: fpu avx2 {flag}
 
@@ -24,7 +26,7 @@ def test_name_and_instructions_of_the_first_processor(
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flag=flag))
     monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
     found = read_processor()
-    assert found == Processor("Some Processor @ 2.0GHz: fast", frozenset({"fpu", "avx2", flag}))
+    assert found == Processor("Some Processor @ 2.0GHz: fast", frozenset({"fpu", "avx2", flag}), "family 25 model 17")
     assert found.has_bf16 == has_bf16
 
 

@@ -223,7 +223,7 @@ def test_damaged_newer_ones_do_not_push_out_the_one_just_written(
         (SpanModel, "save"),
         (QATokenizer, "save"),
         (checkpoint, "save_file"),
-        (checkpoint, "_sync_and_hash"),
+        (checkpoint, "file_sha256"),
         (checkpoint, "write_json"),
         (files, "sync_folder"),
         (Path, "rename"),

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from albertqa import files
 from albertqa.config import OptimizerConfig, Settings, equal_passes, load_settings
+from albertqa.model.linear import weights_of
 from albertqa.model.load import SpanModel
+from albertqa.model.processor import read_processor
 from albertqa.run import fit
 from albertqa.run.callbacks import Callback
 from albertqa.run.fit import Fit, LiveBytes, fit_to_memory, longest_window, peak_bytes
@@ -138,6 +140,18 @@ def test_the_count_sees_what_the_backward_pass_needs_and_ends_at_nothing(
     assert saved_bytes <= live.peak <= 1.5 * saved_bytes
     gc.collect()
     assert live.now == 0
+
+
+@pytest.mark.skipif(not read_processor().has_bf16, reason="needs a processor that multiplies bf16")
+def test_weights_that_onednn_packed_are_counted() -> None:
+    layer = torch.nn.Linear(64, 32)
+    with LiveBytes(layer.parameters()) as live:
+        weights = weights_of(layer, torch.bfloat16, is_shared=True)
+        packed = [torch.ops.mkldnn._nbytes(one) for one in (weights.packed, weights.packed_transpose)]
+        assert min(packed) >= 2 * 64 * 32
+        assert live.now == 2 * (64 * 32 + 32) + sum(packed)
+        del weights
+        assert live.now == 0
 
 
 @pytest.mark.parametrize("recompute", [False, True])

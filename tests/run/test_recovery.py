@@ -546,7 +546,7 @@ def test_a_run_that_ran_out_of_memory_resumes_to_the_bit(
         return small_run(tiny_weights, tmp_path / name, fit=False, hidden_dropout=0.1, save_steps=1.0, epochs=1.0)
 
     def gpu_from(objective: Objective) -> None:
-        monkeypatch.setattr("albertqa.run.recipe.build_objective", lambda **_: objective)
+        monkeypatch.setattr("albertqa.run.setup.build_objective", lambda **_: objective)
 
     gpu_from(SmallGpu(4, first_call=1))
     whole = train(settings("whole"))
@@ -577,7 +577,7 @@ def test_a_run_names_the_questions_of_a_step_that_it_left_out(
         def on_message(self, text: str) -> None:
             lines.append(text)
 
-    monkeypatch.setattr("albertqa.run.recipe.build_objective", lambda **_: Spoiled({1}, windows=slice(0, 2)))
+    monkeypatch.setattr("albertqa.run.setup.build_objective", lambda **_: Spoiled({1}, windows=slice(0, 2)))
     settings = small_run(tiny_weights, tmp_path / "run", mixed_precision="bf16", max_steps=3)
     spoiled = train(replace(settings, fit=False), callbacks=[Display()])
     rows = [row for row in recorded(spoiled) if row.get("skipped")]
@@ -595,7 +595,7 @@ def test_a_run_that_cannot_go_on_is_failed_and_its_checkpoint_whole(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoiled = Spoiled(set(range(2, 100)), windows=slice(None))
-    monkeypatch.setattr("albertqa.run.recipe.build_objective", lambda **_: spoiled)
+    monkeypatch.setattr("albertqa.run.setup.build_objective", lambda **_: spoiled)
     settings = small_run(tiny_weights, tmp_path / "run", fit=False, save_steps=1.0, epochs=4.0, eval_steps=50.0)
     with pytest.raises(RunError, match=r"^step 7: .*, the 5th such step in a row"):
         train(settings)

@@ -27,7 +27,7 @@ from albertqa.config import Settings, to_flags
 from albertqa.data.starter import starter_file
 from albertqa.model.load import SpanModel
 from albertqa.model.world import World
-from albertqa.run import recipe
+from albertqa.run import setup
 from albertqa.run.checkpoint import newest_checkpoint
 from albertqa.run.objective import span_objective
 from albertqa.windows.batches import PackedBatch
@@ -228,12 +228,12 @@ class Faulty:
 def run_out_of_memory(rank: int) -> None:
     if rank == 1:
         error = torch.OutOfMemoryError("CUDA out of memory (no GPU is here: planted by a test)")
-        recipe.build_objective = lambda **_: Faulty(2, error)  # type: ignore[assignment]
+        setup.build_objective = lambda **_: Faulty(2, error)  # type: ignore[assignment]
 
 
 def run_into_nan(rank: int) -> None:
     if rank == 1:
-        recipe.build_objective = lambda **_: Faulty(3, None)  # type: ignore[assignment]
+        setup.build_objective = lambda **_: Faulty(3, None)  # type: ignore[assignment]
 
 
 def test_memory_that_one_process_lacks_is_lacking_for_all(tiny_weights: Path, tmp_path: Path) -> None:

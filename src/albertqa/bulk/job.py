@@ -33,7 +33,7 @@ from albertqa.data.raw_rows import ReadOptions
 from albertqa.data.reading import stream_questions
 from albertqa.decode.reader_settings import ReaderChanges, ReaderSettings
 from albertqa.errors import RunError, SettingsError
-from albertqa.files import model_folder, write_bytes, write_json
+from albertqa.files import file_sha256, model_folder, write_bytes, write_json
 from albertqa.model.load import resolve_model
 from albertqa.schema import read_object
 
@@ -181,7 +181,10 @@ class BulkJob:
     def _identity(self) -> dict[str, Any]:
         """Return what decides the answers."""
         return {
-            "inputs": [{"name": name, "sha256": _sha256(Path(name))} for name in self.inputs],
+            "inputs": [
+                {"name": name, "sha256": file_sha256(Path(name)) if Path(name).is_file() else None}
+                for name in self.inputs
+            ],
             "model": {"name": self.model, "sha256": model_sha256(self.model)},
             "reader": msgspec.to_builtins(self.reader),
             "table": asdict(self.table),
@@ -259,15 +262,8 @@ def model_sha256(source: str) -> str:
     folder = Path(resolve_model(model_folder(source)))
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix != ".md" and path.name != "trained_on.json":
-            digest.update(f"{path.name} {_sha256(path)}\n".encode())
+            digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _content(value: Any) -> Any:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,11 @@ from numpy.typing import NDArray
 from albertqa.decode.spans import WindowLogits
 from albertqa.errors import SettingsError
 from albertqa.model.window_model import WindowModel
-from albertqa.windows.batches import WindowSource, by_length
+from albertqa.windows.batches import by_length
+from albertqa.windows.store import WindowStore
 
 if TYPE_CHECKING:
     from albertqa.model.world import World
-
-
-class EvaluatedWindows(WindowSource, Protocol):
-    """Windows that a model can run over: a `WindowStore`, or some of its windows."""
-
-    @property
-    def max_seq_length(self) -> int:
-        """Maximum tokens of a window."""
-
-    @property
-    def lengths(self) -> NDArray[np.int32]:
-        """Tokens of each window."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class Pass:
 
 def run_windows(
     model: WindowModel,
-    store: EvaluatedWindows,
+    store: WindowStore,
     *,
     batch_size: int = 32,
     one_by_one: bool = False,

@@ -1,14 +1,13 @@
 """How a trained model reads: window lengths, decoding, "no answer", calibration. Imports no PyTorch."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 import msgspec
 
-from albertqa.config import DecodeConfig, WindowConfig
+from albertqa.config import SHARE, DecodeConfig, WindowConfig
 from albertqa.decode.confidence import Confidence
 from albertqa.errors import ModelError
 from albertqa.files import READER_JSON, write_json
@@ -33,14 +32,13 @@ class ReaderSettings(DecodeConfig, WindowConfig):
 
     version_2_with_negative: bool | None = None
     """Whether "no answer" is an answer; None: not known, as the data says."""
-    min_probability: float = 0.0
+    min_probability: Annotated[float, SHARE] = 0.0
     """Answers that are less probable become "no answer", whatever the data; evaluations do not apply it."""
     confidence: Confidence | None = None
     """What turns scores into calibrated probabilities; None: not calibrated, a probability is a softmax of scores."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        yield from self._out_of_range("min_probability", "from 0 to 1", low=0, below=math.nextafter(1, 2))
         yield from super().problems()
         if self.confidence is not None:
             yield from self.confidence.problems()

@@ -23,7 +23,7 @@ from albertqa.model.window_model import WindowModel
 from albertqa.scoring.evaluation import evaluate_windows
 from albertqa.scoring.interval import Interval, difference_interval
 from albertqa.scoring.official import score_each
-from albertqa.windows.store import Window, WindowStore
+from albertqa.windows.store import WindowStore
 
 _SENSITIVITY_WINDOWS = 16
 
@@ -222,7 +222,7 @@ def _by_sensitivity(
     model: SpanModel, kind: Kind, path: Path, store: WindowStore, open_model: Callable[[Path], OnnxModel]
 ) -> list[str]:
     """Return a model's matrices, those first whose rounding alone moves the logits most."""
-    some = _Some(store, np.linspace(0, len(store) - 1, min(_SENSITIVITY_WINDOWS, len(store)), dtype=np.int64))
+    some = store.take(np.linspace(0, len(store) - 1, min(_SENSITIVITY_WINDOWS, len(store)), dtype=np.int64))
     names = matrices_of(model)
 
     def logits(in_fp32: Collection[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -233,25 +233,3 @@ def _by_sensitivity(
     expected = logits(names)
     moved = {name: np.abs(logits([one for one in names if one != name]) - expected).mean() for name in names}
     return sorted(names, key=lambda name: -moved[name])
-
-
-@dataclass(frozen=True)
-class _Some:
-    """Some windows of a store."""
-
-    store: WindowStore
-    indices: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-
-    @property
-    def max_seq_length(self) -> int:
-        return self.store.max_seq_length
-
-    @property
-    def lengths(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-        return self.store.lengths[self.indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Window:
-        return self.store[int(self.indices[index])]

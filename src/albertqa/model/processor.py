@@ -14,10 +14,12 @@ class Processor:
     Attributes:
         name: As the maker calls it.
         instructions: Its instruction sets as Linux spells them; empty where the system does not tell.
+        generation: The maker's numbers for its design, as a server's name may be that of several; empty: not told.
     """
 
     name: str
     instructions: frozenset[str]
+    generation: str = ""
 
     @property
     def has_bf16(self) -> bool:
@@ -40,4 +42,7 @@ def read_processor() -> Processor:
     for line in lines:
         key, _, value = line.partition(":")
         facts.setdefault(key.strip(), value.strip())
-    return Processor(facts.get("model name") or platform.machine(), frozenset(facts.get("flags", "").split()))
+    numbers = [f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    return Processor(
+        facts.get("model name") or platform.machine(), frozenset(facts.get("flags", "").split()), " ".join(numbers)
+    )

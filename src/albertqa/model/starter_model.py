@@ -6,7 +6,6 @@ identity between them. So its weights are read by BERT's table of names and writ
 package's code never runs. For trials offline; real work uses ``albert/albert-base-v2``.
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from albertqa.errors import ModelError
-from albertqa.files import build_once, cache_folder
+from albertqa.files import build_once, cache_folder, file_sha256
 from albertqa.windows.tokenizer_files import TOKENIZER_CONFIG_JSON, TOKENIZER_JSON
 
 STARTER = "starter"
@@ -81,8 +80,7 @@ def _write_tokenizer(source: Path, target: Path) -> None:
 def _checked(folder: Path) -> Path:
     """Return the package's folder if its weights are the known ones."""
     weights = folder / "model.safetensors"
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(weights)
     if found != _WEIGHTS_SHA256:
         raise ModelError(
             f"{weights}: SHA-256 is {found}, expected {_WEIGHTS_SHA256}. "

@@ -5,8 +5,6 @@ pickles). The manifest with every file's SHA-256 is written last and the folder 
 so a checkpoint is complete or is not used.
 """
 
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from albertqa.errors import AlbertQAError, RunError
-from albertqa.files import CHECKPOINTS, first_line, write_folder, write_json
+from albertqa.files import CHECKPOINTS, file_sha256, first_line, write_folder, write_json
 from albertqa.model.load import SpanModel
 from albertqa.schema import convert, parse_json, read_object, read_text, require_file
 
@@ -134,7 +132,7 @@ def save_checkpoint(
         tokenizer.save(building)
         save_file(_optimizer_tensors(model, optimizer), building / OPTIMIZER)
         progress.write(building / STATE_JSON)
-        files = {path.name: _sync_and_hash(path) for path in sorted(building.iterdir())}
+        files = {path.name: file_sha256(path) for path in sorted(building.iterdir())}
         write_json(building / MANIFEST_JSON, files)
 
     write_folder(folder, write)
@@ -230,22 +228,14 @@ def _optimizer_tensors(model: SpanModel, optimizer: torch.optim.Optimizer) -> di
     return tensors
 
 
-def _sync_and_hash(path: Path) -> str:
-    with path.open("rb+") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    return digest
-
-
 def _damages(folder: Path) -> Iterator[str]:
     """Yield what is wrong with a checkpoint's files, first thing first."""
     try:
         files = parse_json(read_text(folder / MANIFEST_JSON, RunError))
         for name, sha256 in files.items():
             require_file(folder / name)
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    yield f"{name} is damaged"
+            if file_sha256(folder / name) != sha256:
+                yield f"{name} is damaged"
         if not {WEIGHTS, OPTIMIZER, STATE_JSON} <= files.keys():
             yield "is incomplete"
     except OSError as error:

@@ -254,18 +254,21 @@ class LiveBytes(TorchDispatchMode):
         """Run an operation and count what it made."""
         made = func(*args, **(kwargs or {}))
         for one in tree_leaves(made):
-            if isinstance(one, torch.Tensor):
-                self._count(one.untyped_storage())
+            if isinstance(one, torch.Tensor) and one.is_mkldnn:
+                # Weights that oneDNN packed have no storage to see; their number is theirs alone.
+                self._count(one, id(one), torch.ops.mkldnn._nbytes(one))
+            elif isinstance(one, torch.Tensor):
+                storage = one.untyped_storage()
+                self._count(storage, storage.data_ptr(), storage.nbytes())
         return made
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        address, size = storage.data_ptr(), storage.nbytes()
+    def _count(self, owner: torch.Tensor | torch.UntypedStorage, address: int, size: int) -> None:
         if size == 0 or address in self._known or address in self._alive:
             return
         self._alive.add(address)
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, address, size).atexit = False
+        weakref.finalize(owner, self._forget, address, size).atexit = False
 
     def _forget(self, address: int, size: int) -> None:
         self._alive.discard(address)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from albertqa.config import OptimizerConfig, Settings, to_flags
+from albertqa.config import MonitoringConfig, OptimizerConfig, Settings, to_flags
 from albertqa.data.reading import load_several
 from albertqa.errors import DataError, RunError, SettingsError
 from albertqa.files import free_beside, plural, write_json, write_text
@@ -34,14 +34,12 @@ from albertqa.health.curve import FEWEST_STEPS
 from albertqa.model.load import SpanModel, resolve_model
 from albertqa.run.callbacks import Callback
 from albertqa.run.checkpoint import Adaptation, TrainState
-from albertqa.run.loop import TrainingWindows, train_steps
-from albertqa.run.objective import build_objective
+from albertqa.run.loop import TrainingWindows, plan_steps, train_steps
 from albertqa.run.range_chart import draw_range
 from albertqa.run.range_curve import RangeTest, has_diverged, judge, spell_rate
-from albertqa.run.setup import build_augmenter, fit_steps, load_learner, set_up_device
+from albertqa.run.setup import build_augmenter, fit_steps, load_learner, open_stepper, set_up_device
 from albertqa.run.step import Stepper
 from albertqa.rundir.rows import StepRow
-from albertqa.rundir.run_json import Plan
 from albertqa.windows.build import build_windows
 from albertqa.windows.tokenizer import load_tokenizer
 
@@ -97,18 +95,9 @@ def find_lr(
         + (f" (an epoch has no more; asked for: {num_steps})" if steps < num_steps else "")
     )
     learner = load_learner(settings, folder, tokenizer, device)
-    objective = build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha)
     adaptation = Adaptation()
-    fit_steps(settings, learner, store, objective, adaptation, say)
-    stepper = Stepper(
-        learner.model,
-        learner.optimizer,
-        objective,
-        settings,
-        adaptation,
-        may_recompute=settings.gradient_checkpointing is not False,
-        say=say,
-    )
+    fit_steps(settings, learner, store, adaptation, say)
+    stepper = open_stepper(settings, learner, adaptation, say)
     windows = TrainingWindows(store, augmenter=build_augmenter(settings, store, examples))
     try:
         for callback in callbacks:
@@ -164,13 +153,7 @@ def run_range_test(
     Raises:
         RunError: The very first loss is NaN or infinite.
     """
-    plan = Plan(
-        steps_per_epoch=math.ceil(len(windows.store) / config.step_windows),
-        total_steps=num_steps,
-        warmup_steps=0,
-        eval_every_steps=num_steps,
-        save_every_steps=num_steps,
-    )
+    plan = plan_steps(len(windows.store), replace(config, max_steps=num_steps), MonitoringConfig())
     ramp = _Ramp(num_steps, callbacks)
     factor = partial(ramp_factor, ratio=min_lr / max_lr, num_steps=num_steps)
     train_steps(

@@ -26,10 +26,8 @@ from albertqa.run.health_monitor import HealthMonitor
 from albertqa.run.inspection import machine_facts, model_facts, weights_sha256
 from albertqa.run.interrupt import StopRequest
 from albertqa.run.loop import plan_steps, train_steps
-from albertqa.run.objective import build_objective
 from albertqa.run.provenance import Provenance
-from albertqa.run.setup import fit_steps, load_data, load_learner, set_up_device
-from albertqa.run.step import Stepper
+from albertqa.run.setup import fit_steps, load_data, load_learner, open_stepper, set_up_device
 from albertqa.run.trackers import ExperimentTracker, open_trackers
 from albertqa.rundir.directory import locked, read_scores
 from albertqa.rundir.rows import RowWriter
@@ -119,9 +117,6 @@ class _Training:
         self._data = load_data(settings, source, self._tokenizer, self._say)
         self._learner = load_learner(settings, source, self._tokenizer, device, self._data)
         self._plan = plan_steps(len(self._data.train.store), settings, settings)
-        self._objective = build_objective(
-            label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha
-        )
         self._progress = Progress()
         model = self._learner.model
         self._provenance = Provenance(
@@ -183,8 +178,7 @@ class _Training:
         adaptation = self._progress.adaptation
         if self._progress.state.step == self._plan.total_steps:
             return
-        store = self._data.train.store
-        self._provenance.fit = fit_steps(self._settings, self._learner, store, self._objective, adaptation, self._say)
+        self._provenance.fit = fit_steps(self._settings, self._learner, self._data.train.store, adaptation, self._say)
         everywhere = self._world.gather((adaptation.micro_batch or 0, adaptation.recompute))
         adaptation.micro_batch = min(micro_batch for micro_batch, _ in everywhere) or None
         adaptation.recompute = any(recompute for _, recompute in everywhere)
@@ -193,16 +187,8 @@ class _Training:
         """Do the steps; write the final model and how the run ended."""
         state, best = self._progress.state, self._progress.best
         evaluator = Evaluator(self._settings, self._data, self._learner, self._plan, best, self._world, self._callbacks)
-        stepper = Stepper(
-            self._learner.model,
-            self._learner.optimizer,
-            self._objective,
-            self._settings,
-            self._progress.adaptation,
-            self._world,
-            may_recompute=self._settings.gradient_checkpointing is not False,
-            say=self._say,
-        )
+        adaptation = self._progress.adaptation
+        stepper = open_stepper(self._settings, self._learner, adaptation, self._say, self._world)
         with self._writing() as callbacks:
             for callback in callbacks:
                 callback.on_start(state.step, self._plan.total_steps)

@@ -20,12 +20,14 @@ from albertqa.health.data_rules import measure, measure_windows
 from albertqa.model.compiled import compile_layer
 from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import SpanModel, choose_device, choose_precision, load_model
+from albertqa.model.world import ALONE, World
 from albertqa.run.checkpoint import Adaptation
 from albertqa.run.fit import Fit, fit_to_memory
 from albertqa.run.inspection import WeightSample
 from albertqa.run.loop import TrainingWindows
-from albertqa.run.objective import Objective
+from albertqa.run.objective import Objective, build_objective
 from albertqa.run.optimizer import build_optimizer
+from albertqa.run.step import Stepper
 from albertqa.rundir.run_json import Data
 from albertqa.windows.augmentation import Augmenter
 from albertqa.windows.build import build_windows
@@ -62,6 +64,7 @@ class Learner:
         model: The model.
         tokenizer: Its tokenizer.
         optimizer: Its optimizer.
+        objective: What its steps minimize.
         start: Some of its weights as they were loaded.
         reader: How it reads, saved with it; an evaluation adds what its probabilities are worth.
         trained_on: The questions that it was trained on, saved with it.
@@ -70,6 +73,7 @@ class Learner:
     model: SpanModel
     tokenizer: QATokenizer
     optimizer: torch.optim.Optimizer
+    objective: Objective
     start: WeightSample
     reader: ReaderSettings
     trained_on: TrainedOn
@@ -190,6 +194,7 @@ def load_learner(
         model,
         tokenizer,
         build_optimizer(model.model, settings),
+        build_objective(label_smoothing=settings.label_smoothing_factor, r_drop_alpha=settings.r_drop_alpha),
         WeightSample(model.model),
         reader,
         data.trained_on if data is not None else TrainedOn(),
@@ -200,7 +205,6 @@ def fit_steps(
     settings: Settings,
     learner: Learner,
     store: WindowStore,
-    objective: Objective,
     adaptation: Adaptation,
     say: Callable[[str], None],
 ) -> Fit | None:
@@ -210,7 +214,6 @@ def fit_steps(
         settings: The settings.
         learner: The model; it computes that way afterwards.
         store: Training windows.
-        objective: What the steps minimize.
         adaptation: What is known from before; updated with what is decided.
         say: Takes a line for the user.
 
@@ -229,7 +232,7 @@ def fit_steps(
         model,
         store,
         learner.optimizer,
-        objective,
+        learner.objective,
         micro_batch=adaptation.micro_batch or settings.train_batch_size,
         recompute=adaptation.recompute,
         may_recompute=may_recompute,
@@ -238,6 +241,22 @@ def fit_steps(
         say(fit.summary())
         adaptation.micro_batch, adaptation.recompute = fit.micro_batch, fit.recompute
     return fit
+
+
+def open_stepper(
+    settings: Settings, learner: Learner, adaptation: Adaptation, say: Callable[[str], None], world: World = ALONE
+) -> Stepper:
+    """Return what does the steps, as `fit_steps` decided (see `Stepper`)."""
+    return Stepper(
+        learner.model,
+        learner.optimizer,
+        learner.objective,
+        settings,
+        adaptation,
+        world,
+        may_recompute=settings.gradient_checkpointing is not False,
+        say=say,
+    )
 
 
 def _check_learner(model: SpanModel, tokenizer: QATokenizer, settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Experiment trackers: TensorBoard, Weights & Biases and MLflow log the numbers of ``metrics.jsonl``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,11 +15,15 @@ Hyperparameters: TypeAlias = Mapping[str, int | float | str]
 
 
 class ExperimentTracker(Callback):
-    """Base class of the trackers: `log` takes the numbers of a step or an evaluation."""
+    """Logs the numbers of steps and evaluations.
 
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        """Log numbers by name at a step."""
-        raise NotImplementedError
+    Args:
+        log: Takes numbers by name, and their step.
+        end: Finishes writing.
+    """
+
+    def __init__(self, log: Callable[[dict[str, float], int], object], end: Callable[[], object]) -> None:
+        self._log, self._end = log, end
 
     def on_step(self, row: StepRow) -> None:
         """Log a training step."""
@@ -29,73 +33,49 @@ class ExperimentTracker(Callback):
         """Log an evaluation."""
         self._log_row(row)
 
+    def on_end(self) -> None:
+        """Finish writing."""
+        self._end()
+
     def _log_row(self, row: Row) -> None:
         values = {name: getattr(row, name, None) for name in _NUMBERS}
-        self.log({name: float(value) for name, value in values.items() if value is not None}, row.step)
+        self._log({name: float(value) for name, value in values.items() if value is not None}, row.step)
 
 
-class TensorBoard(ExperimentTracker):
-    """Writes event files to ``trackers/`` in the run."""
+def _open_tensorboard(run: Path, hyperparameters: Hyperparameters) -> ExperimentTracker:
+    """Write event files to ``trackers/`` in the run."""
+    from torch.utils.tensorboard.writer import SummaryWriter
 
-    def __init__(self, run: Path, hyperparameters: Hyperparameters) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
+    writer: Any = SummaryWriter(str(run / "trackers"))
+    text = "\n".join(f"    {name} = {value}" for name, value in hyperparameters.items())
+    writer.add_text("settings", text, global_step=0)
 
-        self._writer: Any = SummaryWriter(str(run / "trackers"))
-        text = "\n".join(f"    {name} = {value}" for name, value in hyperparameters.items())
-        self._writer.add_text("settings", text, global_step=0)
-
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        """Log numbers by name at a step."""
+    def log(numbers: dict[str, float], step: int) -> None:
         for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
+            writer.add_scalar(name, value, step)
 
-    def on_end(self) -> None:
-        """Finish writing."""
-        self._writer.close()
+    return ExperimentTracker(log, writer.close)
 
 
-class WandB(ExperimentTracker):
-    """Logs to Weights & Biases, project ``albertqa``."""
+def _open_wandb(run: Path, hyperparameters: Hyperparameters) -> ExperimentTracker:
+    """Log to Weights & Biases, project ``albertqa``."""
+    import wandb
 
-    def __init__(self, run: Path, hyperparameters: Hyperparameters) -> None:
-        import wandb
-
-        self._run: Any = wandb.init(project="albertqa", name=run.name, dir=str(run), config=dict(hyperparameters))
-
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        """Log numbers by name at a step."""
-        self._run.log(numbers, step=step)
-
-    def on_end(self) -> None:
-        """Finish writing."""
-        self._run.finish()
+    opened: Any = wandb.init(project="albertqa", name=run.name, dir=str(run), config=dict(hyperparameters))
+    return ExperimentTracker(lambda numbers, step: opened.log(numbers, step=step), opened.finish)
 
 
-class MLflow(ExperimentTracker):
-    """Logs to MLflow, experiment ``albertqa``, where ``MLFLOW_TRACKING_URI`` says."""
+def _open_mlflow(run: Path, hyperparameters: Hyperparameters) -> ExperimentTracker:
+    """Log to MLflow, experiment ``albertqa``, where ``MLFLOW_TRACKING_URI`` says."""
+    import mlflow
 
-    def __init__(self, run: Path, hyperparameters: Hyperparameters) -> None:
-        import mlflow
-
-        self._mlflow: Any = mlflow
-        mlflow.set_experiment("albertqa")
-        mlflow.start_run(run_name=run.name)
-        mlflow.log_params(dict(hyperparameters))
-
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        """Log numbers by name at a step."""
-        self._mlflow.log_metrics(numbers, step=step)
-
-    def on_end(self) -> None:
-        """Finish writing."""
-        self._mlflow.end_run()
+    mlflow.set_experiment("albertqa")
+    mlflow.start_run(run_name=run.name)
+    mlflow.log_params(dict(hyperparameters))
+    return ExperimentTracker(lambda numbers, step: mlflow.log_metrics(numbers, step=step), mlflow.end_run)
 
 
-_TRACKERS: dict[str, type[TensorBoard] | type[WandB] | type[MLflow]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WandB,
-    "mlflow": MLflow,
-}
+_TRACKERS = {"tensorboard": _open_tensorboard, "wandb": _open_wandb, "mlflow": _open_mlflow}
 
 
 def open_trackers(names: tuple[str, ...], run: Path, settings: Mapping[str, Any]) -> list[ExperimentTracker]:

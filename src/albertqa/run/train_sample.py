@@ -5,17 +5,14 @@ them. So where it contradicts training labels far more often than validation lab
 where its loss on the validation data is below that on what it was trained on, it has seen the validation data before.
 """
 
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from albertqa.decode.agreement import Agreement, label_agreement
 from albertqa.decode.predict import run_windows
 from albertqa.model.load import SpanModel
 from albertqa.run.loop import TrainingWindows
-from albertqa.windows.store import Window, WindowStore
 
 _MOST, _FEWEST = 256, 128
 
@@ -38,28 +35,6 @@ class Suspect(TypedDict):
     times: float
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Some windows of a store."""
-
-    store: WindowStore
-    indices: NDArray[np.int64]
-
-    @property
-    def max_seq_length(self) -> int:
-        return self.store.max_seq_length
-
-    @property
-    def lengths(self) -> NDArray[np.int32]:
-        return self.store.lengths[self.indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Window:
-        return self.store[int(self.indices[index])]
-
-
 class TrainSample:
     """Windows with an answer from all over the training data, as they are without augmentation.
 
@@ -73,7 +48,8 @@ class TrainSample:
         answered = np.flatnonzero(data.store.columns["start_position"] > 0)
         count = min(len(answered), _MOST, max(_FEWEST, num_validation))
         at = np.linspace(0, max(0, len(answered) - 1), count).astype(np.int64)
-        self._windows = _Windows(data.store, answered[at])
+        self._indices = answered[at]
+        self._windows = data.store.take(self._indices)
         # By window, in all evaluations so far: in the end a model has memorised what it contradicted at first.
         self._found: dict[int, Suspect] = {}
 
@@ -87,8 +63,7 @@ class TrainSample:
         if not len(self._windows):
             return {}, []
         passed = run_windows(model, self._windows, batch_size=batch_size)
-        columns = self._data.store.columns
-        labels = (columns[name][self._windows.indices] for name in ("start_position", "end_position"))
+        labels = (self._windows.columns[name] for name in ("start_position", "end_position"))
         agreement = label_agreement(passed.logits, *labels)
         figures: SampleFigures = {
             "sample_windows": len(passed.losses),
@@ -105,7 +80,7 @@ class TrainSample:
             before = self._found[index]["times"] if index in self._found else 0.0
             if first < 0 or last >= len(window.end_char) or before >= times:
                 continue
-            (question_id,) = self._data.question_ids(self._windows.indices[index : index + 1])
+            (question_id,) = self._data.question_ids(self._indices[index : index + 1])
             self._found[index] = {
                 "id": question_id,
                 "start_char": int(window.start_char[first]),

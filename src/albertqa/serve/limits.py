@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from albertqa.config import Config, flag
+from albertqa.config import AT_LEAST_0, AT_LEAST_1, POSITIVE, Bounds, Config, flag
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -15,23 +15,23 @@ class ServeConfig(Config):
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0: every interface of this machine."""
-    port: int = 8000
+    port: Annotated[int, Bounds("from 0 to 65535", 0, 65536)] = 8000
     """Port to listen on; 0: any free one."""
     api_key: Annotated[str | None, flag()] = None
     """Key that every request for an answer must carry (`Authorization: Bearer KEY`); unset: none."""
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: Annotated[int, AT_LEAST_1] = 1_048_576
     """Longest request body, in bytes; a page of text has about 3,000."""
-    max_questions: int = 64
+    max_questions: Annotated[int, AT_LEAST_1] = 64
     """Most questions of one request."""
-    max_documents: int = 64
+    max_documents: Annotated[int, AT_LEAST_1] = 64
     """Most documents of one request."""
-    max_queue_tokens: int = 131_072
+    max_queue_tokens: Annotated[int, AT_LEAST_1] = 131_072
     """Most tokens waiting and being read; a request that needs more is refused, and one that finds no room, too."""
-    max_batch_tokens: int = 4096
+    max_batch_tokens: Annotated[int, AT_LEAST_1] = 4096
     """Most tokens of one forward pass, over requests; changes speed and memory, not answers."""
-    deadline_seconds: float = 60.0
+    deadline_seconds: Annotated[float, POSITIVE] = 60.0
     """Longest time that a request may take."""
-    drain_seconds: float = 1.0
+    drain_seconds: Annotated[float, AT_LEAST_0] = 1.0
     """On SIGTERM: time during which the server says that it is not ready and still accepts questions."""
 
     @property
@@ -41,12 +41,6 @@ class ServeConfig(Config):
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        yield from self._out_of_range("port", "from 0 to 65535", low=0, below=65536)
-        yield from self._out_of_range(
-            "max_body_bytes max_questions max_documents max_queue_tokens max_batch_tokens", "at least 1", low=1
-        )
-        yield from self._out_of_range("drain_seconds", "0 or more", low=0)
-        yield from self._not_positive("deadline_seconds")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and self.api_key):
             yield "api_key is empty or has characters that a header cannot hold, expected printable ASCII"
         yield from super().problems()

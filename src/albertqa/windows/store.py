@@ -6,7 +6,7 @@ row. Opening maps the files; a batch copies only its own tokens, so memory stays
 """
 
 import bisect
-import hashlib
+import copy
 import json
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from albertqa.files import file_sha256
 from albertqa.schema import ParseError, parse_json
 from albertqa.windows.tokenizer import PairLayout
 
@@ -117,8 +118,11 @@ class WindowStore:
         self.doc_stride = doc_stride
         self._questions, self._contexts = _TokenLists(files[QUESTIONS_ARROW]), _TokenLists(files[CONTEXTS_ARROW])
         table = pa.ipc.open_file(files[WINDOWS_ARROW]).read_all()
-        self.columns: dict[str, Int32Array] = {name: table[name].to_numpy().copy() for name in WINDOW_COLUMNS}
-        counts = np.bincount(self.columns["example_index"], minlength=len(self._questions))
+        self._set_columns({name: table[name].to_numpy().copy() for name in WINDOW_COLUMNS})
+
+    def _set_columns(self, columns: dict[str, Int32Array]) -> None:
+        self.columns = columns
+        counts = np.bincount(columns["example_index"], minlength=len(self._questions))
         self.first_window: Int64Array = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @classmethod
@@ -133,6 +137,12 @@ class WindowStore:
             max_seq_length=manifest["max_seq_length"],
             doc_stride=manifest["doc_stride"],
         )
+
+    def take(self, windows: Int64Array) -> "WindowStore":
+        """Return a store of some of the windows, given in rising order; it reads the same files."""
+        part = copy.copy(self)
+        part._set_columns({name: values[windows] for name, values in self.columns.items()})
+        return part
 
     def __len__(self) -> int:
         return len(self.columns["length"])
@@ -189,7 +199,7 @@ class WindowStore:
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Write the manifest, the last file of a store, with size and SHA-256 of the others."""
-    files = {name: [(folder / name).stat().st_size, _sha256(folder / name)] for name in DATA_FILES}
+    files = {name: [(folder / name).stat().st_size, file_sha256(folder / name)] for name in DATA_FILES}
     (folder / MANIFEST_JSON).write_text(json.dumps({**facts, "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -198,13 +208,8 @@ def is_complete(folder: Path) -> bool:
     try:
         files = parse_json((folder / MANIFEST_JSON).read_text(encoding="utf-8"))["files"]
         return all(
-            (folder / name).stat().st_size == files[name][0] and _sha256(folder / name) == files[name][1]
+            (folder / name).stat().st_size == files[name][0] and file_sha256(folder / name) == files[name][1]
             for name in DATA_FILES
         )
     except (OSError, ParseError, ValueError, KeyError, TypeError, IndexError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
