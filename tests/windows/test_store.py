@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -18,6 +19,7 @@ from albertqa.windows.store import (
     MANIFEST_JSON,
     QUESTIONS_ARROW,
     WINDOWS_ARROW,
+    Window,
     WindowStore,
 )
 from albertqa.windows.tokenizer import QATokenizer, load_tokenizer
@@ -61,6 +63,17 @@ def test_a_stored_store_equals_one_in_memory(tokenizer: QATokenizer, tmp_path: P
     in_memory = windows_in_memory(some, tokenizer, max_seq_length=64, doc_stride=16)
     assert len(stored) > len(some)
     assert_same_store(stored, in_memory)
+
+
+def test_some_windows_are_those_of_the_whole_store(tokenizer: QATokenizer) -> None:
+    store = windows_in_memory(starter_examples(60), tokenizer, max_seq_length=64, doc_stride=16)
+    indices = np.array([0, 3, 4, len(store) - 1])
+    some = store.take(indices)
+    assert some.lengths.tolist() == store.lengths[indices].tolist()
+    assert (len(some), some.num_examples, some.first_window[-1]) == (4, store.num_examples, 4)
+    for at, index in enumerate(indices):
+        one, other = some[at], store[int(index)]
+        assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in Window.__slots__)
 
 
 def test_characters_alone_are_those_of_the_whole_window(tokenizer: QATokenizer) -> None:
