@@ -110,7 +110,7 @@ def casting_at_every_use() -> Iterator[None]:
     forward = Layer.forward
 
     def casting(layer: Layer, x: torch.Tensor, attend: Any, _: Any, *others: Any) -> torch.Tensor:
-        return forward(layer, x, attend, layer.weights(torch.bfloat16, is_shared=False), *others)
+        return forward(layer, x, attend, layer.weights(torch.bfloat16, rows=None), *others)
 
     Layer.forward = casting  # type: ignore[method-assign, assignment]
     try:

@@ -207,9 +207,9 @@ def test_weights_are_cast_once_a_forward_however_often_a_layer_is_used(
 ) -> None:
     cast = []
 
-    def counted(layer: nn.Linear, precision: torch.dtype | None, *, is_shared: bool = False) -> Weights:
+    def counted(layer: nn.Linear, precision: torch.dtype | None, *, rows: int | None = None) -> Weights:
         cast.append(layer)
-        return weights_of(layer, precision, is_shared=is_shared)
+        return weights_of(layer, precision, rows=rows)
 
     monkeypatch.setattr(encoder, "weights_of", counted)
     batch = random_batch((50, 9), VOCAB_SIZE)

@@ -37,18 +37,18 @@ KINDS = [(name, False) for name in (None, *ACTIVATIONS)] + [(None, True)]
 
 
 @has_bf16
-@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("rows", [None, 7, 197])
 @pytest.mark.parametrize("tokens", [1, 7, 197])
 @pytest.mark.parametrize(("name", "has_residual"), KINDS)
 def test_one_kernel_is_as_exact_as_two(
-    name: str | None, has_residual: bool, tokens: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+    name: str | None, has_residual: bool, tokens: int, rows: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, layer, drawn_residual = drawn(tokens)
     activation = None if name is None else ACTIVATIONS[name]
     residual = drawn_residual if has_residual else None
     with torch.no_grad():
-        weights = weights_of(layer, torch.bfloat16, is_shared=is_shared)
-        assert (weights.packed is not None, weights.packed_transpose) == (is_shared, None)
+        weights = weights_of(layer, torch.bfloat16, rows=rows)
+        assert (weights.packed is not None, weights.packed_transpose) == (rows is not None, None)
         fused = linear(x, weights, activation, residual)
         doubled = Weights(layer.weight.double(), layer.bias.double())
         exact = linear(x.double(), doubled, activation, residual.double() if residual is not None else None)
@@ -66,7 +66,7 @@ def test_only_bf16_is_multiplied_by_one_kernel(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(products, "_has_fused_products", refuse)
     x, layer, _ = drawn(3)
-    linear(x.float(), weights_of(layer.float(), None, is_shared=True), ACTIVATIONS["gelu"])
+    linear(x.float(), weights_of(layer.float(), None, rows=3), ACTIVATIONS["gelu"])
     weights = weights_of(layer.bfloat16(), torch.bfloat16)
     for is_training in (False, True):
         with torch.set_grad_enabled(is_training), pytest.raises(AssertionError, match="one kernel"):
@@ -74,11 +74,11 @@ def test_only_bf16_is_multiplied_by_one_kernel(monkeypatch: pytest.MonkeyPatch) 
 
 
 @has_bf16
-@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("rows", [None, 7, 197])
 @pytest.mark.parametrize(("name", "has_residual"), KINDS)
 @pytest.mark.parametrize("outputs", [32, 96])
 def test_gradients_of_one_kernel_are_as_exact_as_those_of_two(
-    outputs: int, name: str | None, has_residual: bool, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+    outputs: int, name: str | None, has_residual: bool, rows: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     activation = None if name is None else ACTIVATIONS[name]
     x, layer, residual = drawn(197, outputs)
@@ -87,7 +87,7 @@ def test_gradients_of_one_kernel_are_as_exact_as_those_of_two(
     def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
         own = copy.deepcopy(layer).to(dtype)
         leaves = [one.to(dtype).requires_grad_() for one in (x, residual)[: 1 + has_residual]]
-        found = linear(leaves[0], weights_of(own, dtype, is_shared=is_shared), activation, *leaves[1:])
+        found = linear(leaves[0], weights_of(own, dtype, rows=rows), activation, *leaves[1:])
         return [
             one.double() for one in torch.autograd.grad(found, [*leaves, own.weight, own.bias], direction.to(dtype))
         ]

@@ -91,10 +91,10 @@ class Layer(nn.Module):
         self.feed_forward_output = nn.Linear(inner, hidden)
         self.output_layer_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def weights(self, precision: torch.dtype | None, *, is_shared: bool) -> tuple[Weights, ...]:
+    def weights(self, precision: torch.dtype | None, *, rows: int | None) -> tuple[Weights, ...]:
         """Return the weights of the four linear layers for one forward (see `weights_of`)."""
         layers = (self.qkv, self.attention_output, self.feed_forward, self.feed_forward_output)
-        return tuple(weights_of(layer, precision, is_shared=is_shared) for layer in layers)
+        return tuple(weights_of(layer, precision, rows=rows) for layer in layers)
 
     def forward(
         self,
@@ -201,8 +201,8 @@ class Encoder(nn.Module):
         if self.projection is not None:
             x = linear(x, weights_of(self.projection, precision))
         # The compiler does not know packed weights.
-        is_shared = len(self.config.layer_order) > len(self.layers) and self.after_attention is Layer.after_attention
-        weights = [layer.weights(precision, is_shared=is_shared) for layer in self.layers]  # type: ignore[operator]
+        packs = len(self.config.layer_order) > len(self.layers) and self.after_attention is Layer.after_attention
+        weights = [layer.weights(precision, rows=len(x) if packs else None) for layer in self.layers]  # type: ignore[operator]
         for depth, index in enumerate(self.config.layer_order):
             layer = self.layers[index]
             inputs = (x, attend(depth), weights[index], self.after_attention, batch, depth)

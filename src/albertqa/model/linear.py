@@ -33,21 +33,23 @@ class Weights(NamedTuple):
     packed_transpose: torch.Tensor | None = None
 
 
-def weights_of(layer: nn.Linear, precision: torch.dtype | None, *, is_shared: bool = False) -> Weights:
+def weights_of(layer: nn.Linear, precision: torch.dtype | None, *, rows: int | None = None) -> Weights:
     """Return a layer's weights for one forward, and its backward.
 
     Args:
         layer: The layer.
         precision: Type of the products; None: fp32.
-        is_shared: Whether it is applied several times, so that packing its weights pays.
+        rows: Rows of the products that its weights are packed for, where it is applied several times, so that this
+            pays; None: they are not packed.
     """
     if precision is None:
         return Weights(layer.weight, layer.bias)
     weight, bias = layer.weight.to(precision), layer.bias.to(precision)
-    if not (is_shared and is_fused(weight)):
+    if rows is None or not is_fused(weight):
         return Weights(weight, bias)
     pack, plain = torch.ops.mkldnn._reorder_linear_weight, weight.detach()
-    return Weights(weight, bias, pack(plain), pack(plain.t().contiguous()) if torch.is_grad_enabled() else None)
+    transpose = pack(plain.t().contiguous(), rows) if torch.is_grad_enabled() else None
+    return Weights(weight, bias, pack(plain, rows), transpose)
 
 
 def linear(
