@@ -19,8 +19,9 @@ httpx = pytest.importorskip("httpx2", reason="no httpx2 (the dev extra)")
 pytest.importorskip("fastapi", reason="no FastAPI (the serve extra)")
 
 from albertqa.answer.answerer import Answerer  # noqa: E402
-from albertqa.serve.app import Service, build_app  # noqa: E402
+from albertqa.serve.app import build_app  # noqa: E402
 from albertqa.serve.limits import ServeConfig  # noqa: E402
+from albertqa.serve.service import Service  # noqa: E402
 from decode.cases import save_reader  # noqa: E402
 
 OPTIONS = ["--port", "0", "--device", "cpu", "--num-threads", "1", "--deadline-seconds", "600"]

@@ -17,8 +17,8 @@ from albertqa.answer.answerer import Answerer
 from albertqa.answer.answers import Answer
 from albertqa.answer.collection import Collection, index_folder
 from albertqa.serve import forms
-from albertqa.serve.app import _JsonRequest
 from albertqa.serve.batcher import Batcher, Job
+from albertqa.serve.json_body import JsonRequest
 from albertqa.serve.refusal import RequestRefusedError
 from decode.cases import starter_examples
 from serve.conftest import Client
@@ -469,7 +469,7 @@ def test_fuzzed_requests_never_fail_and_leave_nothing_behind(client: Client) -> 
     client.service.close()
     assert (client.service.body_bytes, client.service.batcher.load) == (0, 0)
     gc.collect()
-    assert not [one for one in gc.get_objects() if type(one) in {Job, Request, _JsonRequest}]
+    assert not [one for one in gc.get_objects() if type(one) in {Job, Request, JsonRequest}]
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from albertqa.errors import AlbertQAError
 
+CLIENT_LEFT = 499
+"""The status, in log and metrics, of a request whose client did not wait."""
+
 
 class RequestRefusedError(AlbertQAError):
     """A request that is refused.

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from albertqa.errors import SettingsError
-from albertqa.serve.app import LOGGER, Service, build_app
+from albertqa.serve.app import build_app
+from albertqa.serve.guard import LOGGER
 from albertqa.serve.limits import ServeConfig
+from albertqa.serve.service import Service
 
 if TYPE_CHECKING:
     from albertqa.answer.answerer import Answerer
