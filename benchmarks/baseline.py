@@ -2,7 +2,7 @@
 
 Baselines run in a process of their own (`processes.OwnProcess`), as they do for users of Transformers: albertqa makes
 the allocator keep freed memory (`model/freed_memory.py`), and in one process the baseline would benefit from that, too.
-How much is measured as well, with a second `Baseline` in our process.
+How much is measured as well, with a second `Baseline` whose freed memory is kept.
 """
 
 from functools import partial

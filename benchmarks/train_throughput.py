@@ -6,8 +6,9 @@ albert-base's shape with random weights, batch 16, real windows (SQuAD dev v1.1 
 starter set). Rounds alternate: B, ours on B's windows, and, in every third round, since it takes as long as ten of
 them, A and ours on A's windows; ratios are computed round by round, each on the same windows. Ours is the project's own
 step, packing included, as `albertqa train` runs it. A and B get their batches ready-made, without the cost of a data
-loader, in a process of their own (see `baseline`). B_kept is B in our process, where freed memory is kept. What the
-machine gives may change from minute to minute where others use it, too: the fastest product is measured in every round.
+loader. Each has a process of its own, as in use, and waits while another computes; in one process their freed memory
+would be mixed. B_kept is B in a process where freed memory is kept, as in ours. What the machine gives may change from
+minute to minute where others use it, too: the fastest product is measured in every round.
 
 A: run_qa's defaults: fp32, every window padded to 384, `gelu_new` as Transformers computes it.
 B: run_qa's best flags: padded to the longest of the step, windows grouped by length, bf16 if the device has it in
@@ -18,7 +19,8 @@ B: run_qa's best flags: padded to the longest of the step, windows grouped by le
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -28,7 +30,6 @@ from numpy.typing import NDArray
 from albertqa.model.compiled import compile_layer
 from albertqa.model.freed_memory import keep_freed_memory
 from albertqa.model.load import choose_device, choose_precision, load_model
-from albertqa.run.step import Stepper
 from albertqa.windows.store import WindowStore
 from benchmarks.baseline import Baseline
 from benchmarks.data import real_questions
@@ -54,6 +55,53 @@ _GROUPED_STEPS = 50
 _GEMM_SIZES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
 
 
+class Ours:
+    """The project's own steps, as `albertqa train` runs them.
+
+    Args:
+        folder: The model.
+        device: Where it computes.
+        precision: Type of the matrix products; None: fp32.
+        batch: Windows of a step.
+        questions: Only the first so many.
+        compiles: Whether its layer is compiled.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        device: torch.device,
+        precision: torch.dtype | None,
+        batch: int,
+        questions: int | None,
+        compiles: bool,
+    ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
+        self._device, self._store = device, real_questions(questions).windows()
+        model = load_model(folder, device=device, precision=precision)
+        if compiles and (reason := compile_layer(model)) is not None:
+            refuse(f"the layer is not compiled: {reason}")
+        self._stepper = stepper_of(model, batch)
+
+    def train(self, steps: list[NDArray[np.int64]]) -> float:
+        """Do a step for each set of windows; return the seconds."""
+        return seconds_of(partial(self._steps, steps), self._device)
+
+    def _steps(self, steps: list[NDArray[np.int64]]) -> None:
+        for indices in steps:
+            self._stepper.step([self._store[int(index)] for index in indices], 1, LEARNING_RATE)
+
+
+class BaselineKeepingMemory(Baseline):
+    """A baseline with our allocator setting."""
+
+    def __init__(self, folder: str, device: torch.device) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
+        super().__init__(folder, device)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = command_line(__doc__, rounds=15, device=True)
@@ -71,24 +119,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(options.device)
     is_cpu = device.type == "cpu"
     if is_cpu:
-        keep_freed_memory()
+        keep_freed_memory()  # for the fastest product
     steps: int = options.steps or (1 if is_cpu else 20)
     warm_up: int = options.warm_up or (1 if is_cpu else 20)
     batch: int = options.batch
     questions = real_questions(options.questions)
     store = questions.windows()
     bf16 = choose_precision(options.mixed_precision, device)
-    with tempfile.TemporaryDirectory() as folder, OwnProcess(Baseline, folder, device) as own:
+    best = "ours" if bf16 is not None else "ours_fp32"
+    precisions = {"ours_fp32": None} if bf16 is None else {"ours_fp32": None, "ours": bf16}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         save_random(options.shape, folder, vocab_size=questions.tokenizer.vocab_size, dropout=options.dropout)
-        kept = Baseline(folder, device)
-        models = {"ours_fp32": load_model(folder, device=device, precision=None)}
-        if bf16 is not None:
-            models["ours"] = load_model(folder, device=device, precision=bf16)
-        for model in models.values() if options.compile else ():
-            if (reason := compile_layer(model)) is not None:
-                refuse(f"the layer is not compiled: {reason}")
-        best = "ours" if bf16 is not None else "ours_fp32"
-        steppers = {name: stepper_of(model, batch) for name, model in models.items()}
+
+        def start(make: Callable[..., object], *settings: object) -> OwnProcess:
+            return stack.enter_context(OwnProcess(make, folder, device, *settings))
+
+        baseline, kept = start(Baseline), start(BaselineKeepingMemory)
+        ours = {
+            name: start(Ours, precision, batch, options.questions, options.compile)
+            for name, precision in precisions.items()
+        }
         rng = np.random.default_rng(0)
         rows: list[dict[str, float]] = []
         peaks: list[float] = []
@@ -100,19 +150,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             first += count
         # On a GPU every shape is recorded first, as it is in the first minutes of a run.
         for random, grouped in () if is_cpu else rounds * 2:
-            _train(steppers[best], store, random + grouped)
+            ours[best].call("train", random + grouped)
         for number, (random, grouped) in enumerate(rounds):
             if rows and time.perf_counter() - begun > options.seconds:
                 break
             a = [padded(store, indices, MAX_LENGTH) for indices in random]
             b = [padded(store, indices, None) for indices in grouped]
-            seconds = {"B": own.call("train", b, bf16)}
-            seconds["ours_on_B"] = seconds_of(partial(_train, steppers[best], store, grouped), device)
-            seconds["B_kept"] = kept.train(b, bf16)
+            seconds = {"B": baseline.call("train", b, bf16)}
+            seconds["ours_on_B"] = ours[best].call("train", grouped)
+            seconds["B_kept"] = kept.call("train", b, bf16)
             if number % _ROUNDS_OF_A == 0 or not rows:
-                seconds["A"] = own.call("train", a, None)
-                for name, stepper in steppers.items():
-                    seconds[name] = seconds_of(partial(_train, stepper, store, random), device)
+                seconds["A"] = baseline.call("train", a, None)
+                for name, one in ours.items():
+                    seconds[name] = one.call("train", random)
             peak = _gemm_peak(bf16 or torch.float32, device)
             row = {name: _tokens(store, grouped if "B" in name else random) / value for name, value in seconds.items()}
             if number:  # the first round is the warm-up
@@ -152,11 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _tokens(store: WindowStore, steps: list[NDArray[np.int64]]) -> int:
     """Count the real tokens of some steps."""
     return sum(int(store.lengths[one].sum()) for one in steps)
-
-
-def _train(stepper: Stepper, store: WindowStore, steps: list[NDArray[np.int64]]) -> None:
-    for indices in steps:
-        stepper.step([store[int(index)] for index in indices], 1, LEARNING_RATE)
 
 
 def _grouped(

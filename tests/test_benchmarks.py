@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from albertqa.config import DecodeConfig
 from albertqa.data.example import Example
 from albertqa.data.reading import load_examples
+from albertqa.model.processor import read_processor
 from decode.cases import save_reader
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +188,19 @@ def test_fused_attention_is_compared_with_plain_products(tmp_path: Path) -> None
     for dtype in ("float32", "bfloat16"):
         assert result[dtype].keys() == {"64", "128", "197", "384"}
         assert all(is_spread(one) and one["median"] > 0 for row in result[dtype].values() for one in row.values())
+
+
+def test_packed_weights_are_compared_with_plain_ones(tmp_path: Path) -> None:
+    arguments = ["--rounds", "2", "--output", str(tmp_path)]
+    if not read_processor().has_bf16:
+        with pytest.raises(SystemExit, match="does not multiply bf16; nothing written"):
+            load("linear").main(arguments)
+        return
+    load("linear").main(arguments)
+    result = written(tmp_path)
+    for rows in ("208", "1024", "3104"):
+        assert len(result[rows]) == 5
+        assert all(is_spread(one) for of_layer in result[rows].values() for one in of_layer.values())
 
 
 def test_both_ways_of_adding_gradients_are_compared(tmp_path: Path) -> None:
