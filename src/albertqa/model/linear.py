@@ -40,7 +40,7 @@ def weights_of(layer: nn.Linear, precision: torch.dtype | None, *, rows: int | N
         layer: The layer.
         precision: Type of the products; None: fp32.
         rows: Rows of the products that its weights are packed for, where it is applied several times, so that this
-            pays; None: they are not packed.
+            pays (benchmarks/linear.py); None: they are not packed.
     """
     if precision is None:
         return Weights(layer.weight, layer.bias)
@@ -113,7 +113,7 @@ class FusedLinear(torch.autograd.Function):
 
 
 class TanhGelu(torch.autograd.Function):
-    """The tanh form of GELU of bf16, by oneDNN: in a third of the time that PyTorch's takes.
+    """The tanh form of GELU of bf16, by oneDNN: in about half of the time that PyTorch's takes (benchmarks/linear.py).
 
     oneDNN's is at hand only as the last step of a product: here one of every value with one, a convolution.
 
