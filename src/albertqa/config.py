@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -76,16 +77,22 @@ AT_LEAST_0, AT_LEAST_1 = Bounds("0 or more", low=0), Bounds("at least 1", low=1)
 SHARE, SHARE_BELOW_1 = Bounds("from 0 to 1", 0, math.nextafter(1, 2)), Bounds("from 0 to below 1", 0, 1)
 
 
+@cache
+def _bounds_of(kind: type) -> tuple[tuple[str, Bounds], ...]:
+    """Return the fields of settings that have a range; read once, as a server checks settings at every request."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple((name, one) for name, hint in hints.items() for one in get_args(hint) if isinstance(one, Bounds))
+
+
 class Config:
     """Settings that belong together; a base class of frozen dataclasses."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range, one text a problem."""
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
+        for name, bounds in _bounds_of(type(self)):
             value = getattr(self, name)
-            for bounds in get_args(hint):
-                if isinstance(bounds, Bounds) and value is not None and not bounds.low <= value < bounds.below:
-                    yield f"{name} is {value}, expected {bounds.expected}"
+            if value is not None and not bounds.low <= value < bounds.below:
+                yield f"{name} is {value}, expected {bounds.expected}"
 
     def check(self) -> None:
         """Check ranges and combinations.
