@@ -89,7 +89,7 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range, one text a problem."""
-        for name, bounds in _bounds_of(type(self)):
+        for name, bounds in _bounds_of(type(self)):  # type: ignore[arg-type] # mypy asks whether instances hash
             value = getattr(self, name)
             if value is not None and not bounds.low <= value < bounds.below:
                 yield f"{name} is {value}, expected {bounds.expected}"
